@@ -1,0 +1,1 @@
+"""Break your event system on purpose, and know what it lost."""
