@@ -1,0 +1,127 @@
+"""Everything squall raises on purpose.
+
+SquallError
+├── ConfigError          a file or option is wrong: every problem found, exit 2
+├── WiringError          a plugin raised, or asks for what is not offered, while a router was wired: exit 2
+├── PublishError         carries `outcome`: "fail" (surely not stored) or "info" (unknown)
+│   ├── InvalidEvent     type, payload, priority or metadata is not acceptable; nothing was stored
+│   ├── Refused          a rule of the operator's said no (rate limit, fault); nothing was stored
+│   ├── Overflow         no room in a subscription within the time allowed; nothing was stored
+│   └── StoreError       the store failed
+├── SubscriptionError    unknown subscription, changed pattern of a durable name, undeclarative filter
+├── NotRunning           the router is not started, is stopping, or has stopped
+├── WrongThread          publish_sync on the loop's own thread
+└── StoreFileError       a database file that is locked, foreign, corrupt or of another version: exit 4
+
+Retry and Reject are raised by handlers to settle a delivery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["ok", "fail", "info"]
+
+
+class SquallError(Exception):
+    """Base of every error that squall raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a file: where it stands, what is wrong, what was expected.
+
+    line and column count from 1; 0 where the place is not known. excerpt is the offending source line.
+    """
+
+    where: str
+    message: str
+    line: int = 0
+    column: int = 0
+    excerpt: str = ""
+    hint: str = ""
+    width: int = 1
+
+    def __str__(self) -> str:
+        place = f"{self.where}:{self.line}:{self.column}" if self.line else self.where
+        text = f"{place}: {self.message}"
+        if not self.excerpt:
+            return f"{text} ({self.hint})" if self.hint else text
+        caret = " " * (self.column - 1) + "^" * max(1, self.width)
+        return f"{text}\n{self.line:5d} | {self.excerpt}\n      | {caret}{' ' + self.hint if self.hint else ''}"
+
+
+class ConfigError(SquallError):
+    """Files or options are wrong; `problems` lists all of them."""
+
+    def __init__(self, problems: Sequence[Problem] | str) -> None:
+        self.problems: tuple[Problem, ...] = (
+            (Problem("configuration", problems),) if isinstance(problems, str) else tuple(problems)
+        )
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class WiringError(SquallError):
+    """A router cannot be composed from its plugins."""
+
+
+class PublishError(SquallError):
+    """A publish that was not acknowledged."""
+
+    def __init__(self, message: str, outcome: Outcome = "fail") -> None:
+        super().__init__(message)
+        self.outcome: Outcome = outcome
+
+
+class InvalidEvent(PublishError):
+    """The event itself is not acceptable."""
+
+
+class Refused(PublishError):
+    """The operator's rules refuse the event now; `retry_after_s` says when it may be tried again."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Overflow(PublishError):
+    """A subscription had no room."""
+
+
+class StoreError(PublishError):
+    """The store failed; `outcome` says whether the events may have been stored."""
+
+
+class StoreFileError(SquallError):
+    """A store's file cannot be used as it is."""
+
+
+class SubscriptionError(SquallError):
+    """A subscription that does not exist, or cannot be what is asked."""
+
+
+class NotRunning(SquallError):
+    """The router takes no work now."""
+
+
+class WrongThread(SquallError):
+    """A blocking call on the event loop's own thread, which would never return."""
+
+
+class Retry(Exception):
+    """Raised by a handler: deliver this event again, after delay_s if given, else by the settle policy."""
+
+    def __init__(self, delay_s: float | None = None) -> None:
+        super().__init__("retry" if delay_s is None else f"retry in {delay_s} s")
+        self.delay_s = delay_s
+
+
+class Reject(Exception):
+    """Raised by a handler: this event cannot be handled, dead-letter it now."""
+
+    def __init__(self, reason: str = "rejected") -> None:
+        super().__init__(reason)
+        self.reason = reason
