@@ -91,7 +91,7 @@ class VirtualClock:
 
     async def sleep(self, delay_s: float) -> None:
         done = asyncio.get_running_loop().create_future()
-        timer = self.call_later(delay_s, lambda: done.done() or done.set_result(None))
+        timer = self.call_later(delay_s, lambda: None if done.done() else done.set_result(None))
         try:
             await done
         finally:

@@ -1,0 +1,115 @@
+"""What plugins see of a delivery: the settle policy, gates, and what observers are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from squall.core.event import Event
+
+if TYPE_CHECKING:
+    from squall.core.subscription import Subscription
+
+Outcome = Literal["ok", "error", "timeout", "died", "cancelled"]
+
+
+class Ack(NamedTuple):
+    """The delivery is done."""
+
+
+class Nak(NamedTuple):
+    """Deliver again, no sooner than after delay_s."""
+
+    delay_s: float = 0.0
+
+
+class Term(NamedTuple):
+    """Never deliver again: to the dead letters."""
+
+    reason: Literal["rejected", "overflow", "delivery_limit", "undecodable", "timeout"] = "rejected"
+
+
+Decision = Ack | Nak | Term
+ACK = Ack()
+
+
+class Attempt(NamedTuple):
+    """One call of a handler, over. Times are monotonic ns; `attempt` counts from 1."""
+
+    event: Event
+    begun_ns: int
+    ended_ns: int
+    permits: Permits | None = None
+    attempt: int = 1
+    outcome: Outcome = "ok"
+    error: BaseException | None = None
+    decision: Decision = ACK
+
+
+class FailedDelivery(NamedTuple):
+    """What a settle policy decides about. `first_ns` and `now_ns` are monotonic: the first attempt's begin, and now."""
+
+    event: Event
+    subscription: Subscription
+    attempt: int
+    outcome: Outcome
+    first_ns: int
+    now_ns: int
+
+
+class SettlePolicy(Protocol):
+    """Decides what becomes of a delivery that failed."""
+
+    @property
+    def longest_delay_s(self) -> float:
+        """The greatest delay a Nak of this policy can have: a bench waits at least that long before it calls a stall."""
+
+    def decide(self, delivery: FailedDelivery, error: BaseException) -> Decision: ...
+
+
+@dataclass(slots=True)
+class Permits:
+    """Leave to deliver up to n events. `generation` is the gate's own: what it was when it gave them."""
+
+    n: int
+    generation: int = 0
+    parts: tuple[Permits, ...] = ()
+
+
+class WaitUntil(NamedTuple):
+    """No permit before this monotonic time, in ns (the gate may also call `changed` sooner)."""
+
+    at_ns: int
+
+
+class Gate(Protocol):
+    """Holds a subscription without burning attempts: a breaker, a bulkhead."""
+
+    def try_acquire(self, n: int) -> Permits | WaitUntil:
+        """Leave for up to n deliveries, or when to ask again."""
+
+    def record(self, permits: Permits, attempts: Sequence[Attempt]) -> None:
+        """How deliveries under these permits ended. Cancelled ones are given back by `release` instead."""
+
+    def release(self, permits: Permits, n: int) -> None:
+        """n of these permits were not used."""
+
+
+class Observer:
+    """Told in batches what happened; override what is wanted. It must not block, and is disabled when it raises."""
+
+    def published(self, events: Sequence[Event]) -> None:
+        """Events were acknowledged."""
+
+    def dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
+        """An event was not taken by a subscription (None: by the router as a whole)."""
+
+    def attempted(self, subscription: Subscription, attempts: Sequence[Attempt], settle_invoked_ns: int) -> None:
+        """Handlers ended and their settlements were asked for."""
+
+    def settled(self, subscription: Subscription, attempts: Sequence[Attempt], ok_ns: int, answer: str) -> None:
+        """The store answered for a batch of `attempted`: 'ok' or 'refused'."""
+
+    def gate_changed(self, subscription: Subscription, gate: str, state: str) -> None:
+        """A gate of the subscription is in another state."""

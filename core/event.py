@@ -1,0 +1,140 @@
+"""The event, its four priorities, and how payloads become bytes and back."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from squall.core.errors import InvalidEvent
+
+Durability = Literal["memory", "process", "disk"]
+MAX_PAYLOAD_BYTES = 1_048_576
+MAX_TEXT = 256
+CONTENT_TYPE = "content-type"
+_JSON = "application/json"
+_PROTOBUF = "application/protobuf; type="
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Priority(enum.IntEnum):
+    """Most urgent first. The number is the level's index in every queue."""
+
+    CRITICAL = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+
+
+class _SeedFields(msgspec.Struct):
+    id: str
+    type: str
+    source: str
+    timestamp: datetime
+    priority: Priority
+    correlation_id: str
+    metadata: dict[str, Any]
+    payload: bytes
+    version: str
+
+
+class Event(_SeedFields, kw_only=True):
+    """One event. Treat it as read-only once it is published: all its subscribers share the object.
+
+    `timestamp` may be given as a datetime or as nanoseconds since 1970; it reads as a UTC datetime, made when
+    first asked for (a datetime costs more than the rest of the event). `key` orders events, `seq` is the store's
+    monotonic number (0 until stored), `published_ns` the monotonic time of the publish.
+    """
+
+    key: str | None = None
+    seq: int = 0
+    published_ns: int = 0
+
+    @property
+    def data(self) -> Any:
+        """The payload decoded by its content type: JSON, a protobuf message, or the bytes as they are."""
+        content_type = self.metadata.get(CONTENT_TYPE, "")
+        if content_type == _JSON:
+            return msgspec.json.decode(self.payload)
+        if content_type.startswith(_PROTOBUF):
+            return _decode_protobuf(content_type.removeprefix(_PROTOBUF), self.payload)
+        return self.payload
+
+    @property
+    def time_ns(self) -> int:
+        """Wall time of the publish, nanoseconds since 1970 UTC."""
+        raw: int | datetime = _raw_timestamp(self)
+        if isinstance(raw, int):
+            return raw
+        return (raw - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+_raw_timestamp = _SeedFields.__dict__["timestamp"].__get__
+
+
+def _timestamp(event: Event) -> datetime:
+    raw = _raw_timestamp(event)
+    return raw if isinstance(raw, datetime) else _EPOCH + timedelta(microseconds=raw // 1000)
+
+
+# The struct's own slot stays what the constructor fills; only reading goes through the conversion.
+_SeedFields.timestamp = property(_timestamp)  # type: ignore[assignment]
+
+
+@dataclass(slots=True)
+class EventData:
+    """One event of `publish_batch`."""
+
+    event_type: str
+    payload: Any
+    priority: Priority = Priority.NORMAL
+    correlation_id: str | None = None
+    key: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+class Receipt(NamedTuple):
+    """What an acknowledged publish is worth. `durability` never claims more than was done."""
+
+    id: str
+    seq: int
+    durability: Durability
+    duplicate: bool = False
+
+
+def encode(payload: Any) -> tuple[bytes, str | None]:
+    """Bytes and content type of a payload: bytes as they are, a protobuf message serialized, anything else as JSON.
+
+    Raises InvalidEvent when the payload cannot be serialized.
+    """
+    if isinstance(payload, bytes):
+        return payload, None
+    if isinstance(payload, bytearray | memoryview):
+        return bytes(payload), None
+    try:
+        if hasattr(payload, "SerializeToString"):
+            return payload.SerializeToString(), _PROTOBUF + payload.DESCRIPTOR.full_name
+        return msgspec.json.encode(payload), _JSON
+    except Exception as error:
+        raise InvalidEvent(
+            f"payload: a {type(payload).__name__} cannot be serialized ({error}); "
+            "expected bytes, a protobuf message, or what JSON can hold"
+        ) from error
+
+
+def _decode_protobuf(name: str, payload: bytes) -> Any:
+    from google.protobuf import descriptor_pool, message_factory  # noqa: PLC0415  only where protobuf is used
+
+    descriptor = descriptor_pool.Default().FindMessageTypeByName(name)
+    return message_factory.GetMessageClass(descriptor).FromString(payload)
+
+
+def check_text(name: str, value: object) -> None:
+    """Raises InvalidEvent unless value is text of 1 to 256 characters."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
+        got = f"{len(value)} characters" if isinstance(value, str) else type(value).__name__
+        raise InvalidEvent(f"{name}: expected text of 1 to {MAX_TEXT} characters, got {got}")

@@ -1,0 +1,65 @@
+"""Every hook of squall, in the order of the way of an event.
+
+Hooks are called when a router, a subscription or a run is wired, never per event. What they return is composed once.
+A raise while wiring stops it with a WiringError that names the plugin and the hook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from squall.core.delivery import Gate, Observer, SettlePolicy
+from squall.core.fault import Fault
+from squall.core.middleware import Middleware
+from squall.core.plugin import Context, hookspec
+from squall.core.store import EventStore
+from squall.core.subscription import Subscription
+from squall.core.target import Target
+
+
+@hookspec
+def squall_event_store(ctx: Context) -> EventStore | None:
+    """Called at router start. Returns the store; two plugins that return one are an error."""
+
+
+@hookspec
+def squall_store_wrapper(ctx: Context, store: EventStore) -> EventStore | None:
+    """Called at router start, with the store so far. Returns a store that stands before it: fault injection, auditing."""
+
+
+@hookspec
+def squall_publish_middleware(ctx: Context) -> Middleware | Sequence[Middleware] | None:
+    """Called at wiring. Returns layers that each event passes before it is routed and stored; a raise there refuses it.
+    Stages: observe, validate, limit, fault."""
+
+
+@hookspec
+def squall_gate(ctx: Context, subscription: Subscription) -> Gate | None:
+    """Called when a subscription is wired. Returns a gate; all gates must permit a delivery."""
+
+
+@hookspec
+def squall_deliver_middleware(ctx: Context, subscription: Subscription) -> Middleware | Sequence[Middleware] | None:
+    """Called when a subscription is wired. Returns layers around its handler; a raise there is a failed attempt.
+    Stages: observe, dedupe, fault, handler."""
+
+
+@hookspec
+def squall_settle_policy(ctx: Context, subscription: Subscription) -> SettlePolicy | None:
+    """Called when a subscription is wired. Returns who decides about failed deliveries; the first in the
+    configuration's order counts. Without one a failed delivery is dead-lettered at once."""
+
+
+@hookspec
+def squall_observer(ctx: Context) -> Observer | None:
+    """Called at router start. Returns an observer; one that raises later is logged and disabled."""
+
+
+@hookspec
+def squall_targets() -> Mapping[str, type[Target]]:
+    """Called when a run is loaded. Returns kinds of systems under test by name; a name given twice is an error."""
+
+
+@hookspec
+def squall_faults() -> Sequence[type[Fault]]:
+    """Called when a run is loaded. Returns kinds of faults; a name given twice for one kind of seam is an error."""

@@ -1,0 +1,225 @@
+"""Options models, and what to say when data does not fit one.
+
+An options model *is* a section of a file: its fields are the keys. pydantic validates; `explain` turns its errors into
+sentences that speak of the file instead of the model.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from squall.core.errors import ConfigError, Problem
+
+Loc = tuple[str | int, ...]
+"""A place in a document: keys and list positions from the top."""
+
+MAX_SHOWN = 60
+
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "set_type": "a list",
+    "frozen_set_type": "a list",
+    "path_type": "a path",
+    "none_required": "nothing",
+    "literal_error": "{expected}",
+    "enum": "{expected}",
+    "expected": "{what}",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "too_short": "at least {min_length} entries",
+    "too_long": "at most {max_length} entries",
+}
+"""pydantic's error types, each as the end of `expected …`."""
+
+
+class Options(BaseModel):
+    """Base of every options model: frozen, no unknown keys, no silent conversion (`"5"` is not 5, 1 is not true).
+
+    `noun` is what messages call a section of this kind: "'patern' is not an option of a subscriber".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+    noun: ClassVar[str] = "this section"
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that does not fit: the section, what is wrong there, and the key to point at, if it is a key."""
+
+    loc: Loc
+    message: str
+    hint: str = ""
+    key: str | None = None
+
+
+def did_you_mean(name: str, names: Iterable[str], otherwise: str = "") -> str:
+    """`did you mean 'pattern'?` for the nearest of names; where none is near, all of them after `otherwise`."""
+    known = sorted(names)
+    near = difflib.get_close_matches(name, known, n=1) or [n for n in known if n.lower() == name.lower()]
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"{otherwise}: {', '.join(known)}" if otherwise and known else ""
+
+
+def show(value: object) -> str:
+    """A value as a message quotes it: `'abc'`, `5`, `true`, `nothing`, `a list`, `a mapping`; long text is cut."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def dotted(loc: Loc) -> str:
+    """`faults[1].on`; a key that is not a plain word stands in brackets."""
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part.replace("-", "").replace("_", "").isalnum():
+            text += f".{part}" if text else part
+        else:
+            text += f"[{part!r}]"
+    return text
+
+
+def build(model: type[M], data: Mapping[str, object], where: str) -> M:
+    """The model made of Python values. Raises ConfigError with every problem; `where` names what is built."""
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        findings = explain(error, model, data, where)
+        problems = [
+            Problem(where, f"{dotted(found.loc)}: {found.message}" if found.loc else found.message, hint=found.hint)
+            for found in findings
+        ]
+    raise ConfigError(problems)
+
+
+def explain(error: ValidationError, model: type[BaseModel], data: object, noun: str = "") -> list[Finding]:
+    """Every error of a validation as a Finding, in order.
+
+    Alternatives of a union that failed at the same place become one sentence. `noun` is what the outermost section is
+    called, by default the model's own noun.
+    """
+    expectations: dict[Loc, tuple[list[str], object]] = {}
+    findings: list[Finding | Loc] = []
+    for details in error.errors(include_url=False):
+        loc = _place(details["loc"], data)
+        what = _EXPECTED.get(details["type"])
+        if what is None:
+            findings.append(_finding(details, loc, model, noun))
+            continue
+        if loc not in expectations:
+            expectations[loc] = ([], details["input"])
+            findings.append(loc)
+        wanted = what.format_map(details.get("ctx", {}))
+        if wanted not in expectations[loc][0]:
+            expectations[loc][0].append(wanted)
+    return [
+        found if isinstance(found, Finding) else _unexpected(found, *expectations[found]) for found in findings
+    ]
+
+
+def _unexpected(loc: Loc, wanted: Sequence[str], got: object) -> Finding:
+    quoted = [name for what in wanted for name in what.split("'")[1::2]]
+    hint = did_you_mean(got, quoted) if isinstance(got, str) else ""
+    kind = "the text " if isinstance(got, str) and any("number" in what for what in wanted) else ""
+    return Finding(loc, f"expected {' or '.join(wanted)}, got {kind}{show(got)}", hint)
+
+
+def _finding(details: ErrorDetails, loc: Loc, model: type[BaseModel], noun: str) -> Finding:
+    kind, error_loc = details["type"], details["loc"]
+    if kind in ("extra_forbidden", "unexpected_keyword_argument", "missing"):
+        owner = _owner(model, error_loc[:-1])
+        called = noun if owner is model and noun else getattr(owner, "noun", Options.noun)
+        name = str(error_loc[-1])
+        if kind == "missing":
+            return Finding(loc, f"'{name}' is required in {called}")
+        hint = did_you_mean(name, _keys(owner), "options") if owner else ""
+        return Finding(loc[:-1], f"'{name}' is not an option of {called}", hint, key=name)
+    context = details.get("ctx", {})
+    if kind in ("value_error", "assertion_error"):
+        return Finding(loc, str(context.get("error", details["msg"])))
+    message = details["msg"]
+    if message.startswith("Input should be "):
+        message = f"expected {message.removeprefix('Input should be ')}, got {show(details['input'])}"
+    return Finding(loc, message[:1].lower() + message[1:])
+
+
+def _keys(model: type[BaseModel]) -> Collection[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _place(loc: Loc, data: object) -> Loc:
+    """The parts of an error's location that exist in the data: pydantic mixes names of union members among them."""
+    place: list[str | int] = []
+    for part in loc:
+        if isinstance(data, Mapping) and part in data:
+            data = data[part]
+        elif isinstance(data, list | tuple) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            continue
+        place.append(part)
+    return tuple(place)
+
+
+def _owner(kind: object, loc: Loc) -> type[BaseModel] | None:
+    """The model that describes the section at loc, found by walking the annotations."""
+    for part in loc:
+        kind = next((inner for member in _members(kind) if (inner := _inside(member, part)) is not None), None)
+    models = [m for m in _members(kind) if isinstance(m, type) and issubclass(m, BaseModel)]
+    return models[0] if models else None
+
+
+def _members(kind: object) -> tuple[object, ...]:
+    if get_origin(kind) is Annotated:
+        return _members(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return tuple(inner for member in get_args(kind) for inner in _members(member))
+    return (kind,)
+
+
+def _inside(kind: object, part: str | int) -> object | None:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = kind.model_fields
+        named = (field.annotation for name, field in fields.items() if part in (field.alias, name))
+        return next(named, kind if part == kind.__name__ else None)
+    arguments = get_args(kind)
+    origin = get_origin(kind)
+    if not (arguments and isinstance(origin, type)):
+        return None
+    if issubclass(origin, Mapping):
+        return arguments[1]
+    return arguments[0] if isinstance(part, int) else None

@@ -1,0 +1,176 @@
+"""What a store must be: the protocol, its records, and what it promises.
+
+A store takes events in the order of `append`, numbers them with `seq`, and commits in groups. Everything here runs
+on the router's event loop; whatever would block belongs in the store's own threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+from squall.core.event import Durability, Event, Priority
+
+DeadReason = Literal["rejected", "overflow", "delivery_limit", "undecodable", "timeout"]
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a store promises. `seq_scope` names the space in which seq is unique and monotonic."""
+
+    durability: Durability
+    atomic_batch: bool = True
+    durable_subscriptions: bool = True
+    replay: bool = True
+    seq_scope: str = "store"
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which stored events; all given conditions must hold. Times are wall nanoseconds, bounds of seq exclusive."""
+
+    pattern: str | None = None
+    source: str | None = None
+    correlation_id: str | None = None
+    priority: Priority | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+    after_seq: int = 0
+    before_seq: int | None = None
+    seqs: tuple[int, ...] | None = None
+    newest_first: bool = False
+    limit: int = 500
+
+
+class Page(NamedTuple):
+    """Events in seq order (or newest first), and the seq up to which (down to which) the store was searched."""
+
+    events: Sequence[Event]
+    searched_to: int
+
+
+class Cursor(NamedTuple):
+    """How far a durable subscription has settled one priority: all up to `high`, except `open_seqs` and attempt rows."""
+
+    priority: int
+    high: int
+    open_seqs: tuple[int, ...] = ()
+
+
+class AttemptRow(NamedTuple):
+    """A delivery that failed and is tried again. `attempts` counts those made; `due_ns` is wall time."""
+
+    seq: int
+    attempts: int
+    due_ns: int
+    error: str
+
+
+class DeadLetter(NamedTuple):
+    """An event that a subscription will not be given again, with its original bytes. Times are wall nanoseconds."""
+
+    event: Event
+    subscription_id: str
+    subscription: str
+    pattern: str
+    reason: DeadReason
+    attempts: int
+    first_ns: int
+    last_ns: int
+    error_type: str
+    error: str
+    trace: str
+
+
+@dataclass(frozen=True)
+class DurableSpec:
+    """What is stored of a named subscription. `filters` is JSON. `start` counts for a new one only: first owed seq."""
+
+    name: str
+    subscriber_id: str
+    pattern: str
+    filters: str
+    start: int | Literal["new", "earliest"] = "new"
+    update: bool = False
+
+
+class Attached(NamedTuple):
+    """A named subscription as stored: where it stands and what it still owes."""
+
+    id: str
+    from_seq: int
+    cursors: Sequence[Cursor]
+    attempts: Sequence[AttemptRow]
+
+
+@dataclass
+class Settlement:
+    """What a subscription has settled since it was last asked. A move to the dead letters shares its transaction."""
+
+    subscription_id: str
+    durable: bool
+    cursors: Sequence[Cursor] = ()
+    naks: list[AttemptRow] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    cleared: list[int] = field(default_factory=list)
+
+
+class Progress(Protocol):
+    """A subscription's side of settling: asked for its state when a commit begins, not per event."""
+
+    def take(self) -> Settlement:
+        """All that is settled by now and was not taken before."""
+
+    def committed(self, settlement: Settlement, error: Exception | None) -> None:
+        """The settlement is stored, or it surely or possibly is not: then it must be given again."""
+
+
+class StoreCounts(NamedTuple):
+    """The store's own sums."""
+
+    events: int
+    dead_letters: int
+    head_seq: int
+
+
+class EventStore(Protocol):
+    """Events, subscriptions, cursors, attempts and dead letters.
+
+    Errors: StoreError with outcome `fail` when surely nothing was stored, `info` when that is unknown.
+    """
+
+    capabilities: Capabilities
+
+    async def open(self, on_stored: Callable[[Sequence[Event]], None]) -> int:
+        """Take the store over; returns the greatest stored seq. Raises StoreFileError.
+
+        on_stored is called on the loop, in seq order, with every event that is appended from now on, as soon as it
+        is as durable as `capabilities` says and before the publisher learns of it.
+        """
+
+    async def close(self) -> None:
+        """Commit what waits, then let go. Idempotent."""
+
+    def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
+        """Number the events in this order and store all or none. Returns None when that is already done and
+        on_stored was called, else an awaitable that ends when it is, or raises StoreError."""
+
+    def settle(self, progress: Progress) -> None:
+        """Ask progress for its settlement with the next commit (at the latest within 20 ms), then tell it the result."""
+
+    async def attach(self, spec: DurableSpec) -> Attached:
+        """Create the named subscription or take it up again. Raises SubscriptionError when its pattern or filters
+        changed and `update` is not set; with it they count from the current head."""
+
+    async def detach(self, subscription_id: str) -> None:
+        """End a named subscription: nothing after the current head is owed to it; its cursors and attempts go."""
+
+    async def read(self, query: Query) -> Page:
+        """Stored events, at most query.limit of them."""
+
+    async def dead_letters(self, subscription: str | None = None, after: int = 0, limit: int = 500) -> list[DeadLetter]:
+        """Dead letters in the order of their arrival, from the after-th on; `subscription` is an id or a name."""
+
+    async def counts(self) -> StoreCounts:
+        """The store's own sums, counted, not remembered."""

@@ -1,0 +1,174 @@
+"""What a system under test must offer to be judged: the Target protocol and what passes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Literal, NamedTuple, Protocol
+
+from squall.core.clock import Clock
+from squall.core.config import PluginSection
+from squall.core.event import Durability, Priority
+from squall.core.fault import Seam
+from squall.core.filters import Filter
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a target promises, and so what is judged even where a scenario expects nothing.
+
+    `order` is the scope in which deliveries keep their order. `longest_delay_s` is the greatest legal wait before a
+    redelivery: a stall or drain limit below it would judge too early. `lease_s` None: no lease ever runs out.
+    """
+
+    delivery: Literal["at-most-once", "at-least-once"] = "at-least-once"
+    order: Literal["none", "key"] = "key"
+    durability: Durability = "memory"
+    lease_s: float | None = None
+    longest_delay_s: float = 0.0
+    seq_scope: str | None = "store"
+    max_attempts: int | None = None
+
+
+class Message(NamedTuple):
+    """What the bench publishes. `payload` begins with the bench's own header, which identifies the event."""
+
+    type: str
+    payload: bytes
+    priority: Priority
+    key: str | None
+
+
+class Outcome(NamedTuple):
+    """How a publish ended: ok (with seq where there is one), fail (surely not stored), info (unknown)."""
+
+    state: Literal["ok", "fail", "info"]
+    seq: int | None = None
+    why: str = ""
+    duplicate: bool = False
+
+
+@dataclass(frozen=True)
+class SubscriberSpec:
+    """A subscriber of a scenario. Durations in seconds; `start` is new, earliest or a seq."""
+
+    name: str
+    pattern: str
+    durable: bool = False
+    concurrency: int = 1
+    timeout_s: float = 30.0
+    delivery: Literal["at-least-once", "at-most-once"] = "at-least-once"
+    start: int | Literal["new", "earliest"] = "new"
+    in_flight: int = 1000
+    on_retry: Literal["skip", "block_key"] = "skip"
+    priority_min: Priority | None = None
+    filters: Sequence[Filter] = ()
+
+
+class Received(NamedTuple):
+    """One delivery, as the target hands it over. `attempt` counts from 1; `seq`, `key` and `priority` as far as known."""
+
+    payload: bytes
+    attempt: int
+    seq: int | None = None
+    key: str | None = None
+    priority: int = int(Priority.NORMAL)
+    worker: int = 0
+
+
+class Settled(NamedTuple):
+    """The target's word on one delivery. Times are the recorder's clock, ns; ok_ns None: no answer."""
+
+    payload: bytes
+    attempt: int
+    settlement: Literal["ack", "nak", "term"]
+    invoked_ns: int
+    ok_ns: int | None
+    answer: Literal["ok", "refused"] = "ok"
+
+
+class Terminal(NamedTuple):
+    """An event that a subscription is done with other than by a handler, as the target itself lists it."""
+
+    payload: bytes
+    subscriber: str
+    state: Literal["dead_lettered", "expired", "cancelled"]
+    time_ns: int
+    source: str
+
+
+class Sink(Protocol):
+    """Where a target brings what it does to one subscriber."""
+
+    async def deliver(self, received: Received) -> None:
+        """The handler. Returning is success; what it raises is the handler's failure and must be treated as such."""
+
+    def settled(self, batch: Sequence[Settled]) -> None:
+        """Settlements that were asked for, or answered."""
+
+
+class Handle(NamedTuple):
+    """A subscription in being: from which seq it is owed events, where the target knows."""
+
+    id: str
+    from_seq: int | None = None
+
+
+class SubscriberCounts(NamedTuple):
+    """The target's own sums for one subscriber; None where it keeps none."""
+
+    owed: int | None
+    acked: int | None
+    dead_lettered: int | None
+    expired: int | None
+    cancelled: int | None
+    pending: int | None
+
+
+class Counters(NamedTuple):
+    """The target's own sums."""
+
+    stored: int | None
+    subscribers: Mapping[str, SubscriberCounts]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a target gets to start with. `folder` is the run's own; `options` the operator's for this target."""
+
+    clock: Clock
+    random: Random
+    folder: Path
+    plugins: Sequence[PluginSection] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+class Target(Protocol):
+    """A system under test. Made without arguments; `claims` holds from `start` on."""
+
+    claims: Claims
+
+    async def start(self, ctx: RunContext) -> None: ...
+
+    async def publish(self, message: Message) -> Outcome:
+        """Publish one message; never raises for what the target answers."""
+
+    async def subscribe(self, spec: SubscriberSpec, sink: Sink) -> Handle: ...
+
+    async def unsubscribe(self, handle: Handle) -> int | None:
+        """End the subscription; the seq from which it is owed nothing, where known."""
+
+    async def counters(self) -> Counters: ...
+
+    async def terminals(self) -> Sequence[Terminal]:
+        """Every dead letter, expiry and cancellation that the target has by now."""
+
+    def seams(self) -> Mapping[str, Seam]:
+        """Where faults may take hold, by name."""
+
+    async def describe(self) -> str:
+        """One line for people: what was composed."""
+
+    async def stop(self) -> None: ...
