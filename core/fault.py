@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from random import Random
 from typing import ClassVar
 
 from squall.core.clock import Clock
@@ -38,10 +39,11 @@ class Storage(Seam):
 
 @dataclass(frozen=True)
 class FaultContext:
-    """What the runner gives a fault: time, and `bites()`, which says with the fault's probability and seed whether
-    it acts on this call."""
+    """What the runner gives a fault: time, randomness of its own, and `bites()`, which says with the fault's
+    probability and seed whether it acts on this call. `hit()` counts a call that it acted on."""
 
     clock: Clock
+    random: Random
     bites: Callable[[], bool]
     hit: Callable[[], None]
 
