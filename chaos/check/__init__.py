@@ -1,0 +1,1 @@
+"""The checker: judges a recorded history, and says why."""

@@ -1,0 +1,71 @@
+"""What a run knows of itself besides its history: its phases, its load, what went wrong with the bench."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from squall.core.errors import StoreFileError
+
+FACTS = "facts.json"
+
+
+@dataclass(frozen=True)
+class Span:
+    """From `begun` until before `ended`, monotonic ns."""
+
+    begun: int
+    ended: int
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Facts of one run. Times are monotonic ns; None: the phase was not reached, or there was none.
+
+    `steady_held` None: no steady state was asked for. `drain` ends when nothing is pending, or at its limit; `stall_s`
+    is how long a target that is up and healed may make no progress. `asked` and `achieved` count publishes of the load.
+    `clock_error_ns` bounds the difference between the clocks of the processes that recorded. `recorder_failures` and
+    `reasons` are what else makes the verdict unknown: the recorder's failures, and reasons of the runner's own.
+    """
+
+    scenario: str = ""
+    seed: int = 0
+    steady: Span | None = None
+    steady_held: bool | None = None
+    load: Span | None = None
+    healed_ns: int | None = None
+    drain: Span | None = None
+    stall_s: float = 10.0
+    target_up: bool = True
+    asked: int = 0
+    achieved: int = 0
+    clock_error_ns: int = 0
+    recorder_failures: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+_ADAPTER = TypeAdapter(RunFacts)
+
+
+def save_facts(facts: RunFacts, folder: Path) -> None:
+    """Write facts.json into folder. Raises StoreFileError."""
+    path = folder / FACTS
+    temporary = folder / f"{FACTS}.tmp-0"
+    try:
+        temporary.write_bytes(_ADAPTER.dump_json(facts, indent=2) + b"\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreFileError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def load_facts(folder: Path) -> RunFacts:
+    """Read facts.json from folder. Raises StoreFileError when it is missing or not what `save_facts` wrote."""
+    path = folder / FACTS
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except OSError as error:
+        raise StoreFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValidationError as error:
+        raise StoreFileError(f"{path}: is not what squall wrote ({error})") from error

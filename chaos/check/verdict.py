@@ -1,0 +1,101 @@
+"""What the checker says: findings of the invariants, merged into a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["valid", "invalid", "unknown"]
+FindingState = Literal["valid", "invalid", "unknown", "not judged"]
+LossClass = Literal["prefix", "middle", "postfix"]
+
+EXIT_CODES: Mapping[State, int] = {"valid": 0, "invalid": 1, "unknown": 3}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a verdict is unknown. `code` is stable: no_publish, no_delivery, not_steady, fault_never_bit, rate_not_kept,
+    heal_failed, recorder_failed, gap, drain_limit, checker_failed, runner."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One event (where there is one) that breaks an invariant.
+
+    `subscription` and `key` are names. `witness` is the other event of a pair (out of order after, overlapping with,
+    sharing a seq with); `time_ns` is when it showed, monotonic. `form` tells apart the ways to break one invariant.
+    """
+
+    invariant: str
+    form: str
+    event: int | None = None
+    subscription: str | None = None
+    key: str | None = None
+    witness: int | None = None
+    time_ns: int | None = None
+    loss: LossClass | None = None
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Violations of one invariant that have one cause in common.
+
+    `sentence` names the cause; `first` is the earliest violation, `steps` its path for people, `advice` what to do.
+    """
+
+    invariant: str
+    sentence: str
+    count: int
+    first: Violation
+    steps: tuple[str, ...]
+    advice: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one invariant came to.
+
+    `summary` is one line for people. `figures` are its numbers by name (docs in `invariants.py`). `violations` holds at
+    most `CAP` of the `count` violations, earliest first. `why_unknown` says why it could not be decided.
+    """
+
+    name: str
+    state: FindingState
+    summary: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+    count: int = 0
+    violations: tuple[Violation, ...] = ()
+    why_unknown: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of a run. `records` counts the publishes and attempts that were judged."""
+
+    state: State
+    headline: str
+    findings: tuple[Finding, ...]
+    reasons: tuple[Reason, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    records: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 valid, 1 invalid, 3 unknown."""
+        return EXIT_CODES[self.state]
+
+
+CAP = 1000
+"""How many violations of one invariant a finding keeps; `count` has them all."""
+
+
+def merge(states: Iterable[FindingState]) -> State:
+    """invalid > unknown > valid; what is not judged does not count."""
+    found = set(states)
+    if "invalid" in found:
+        return "invalid"
+    return "unknown" if "unknown" in found else "valid"

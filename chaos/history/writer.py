@@ -1,0 +1,182 @@
+"""Writes a history: Parquet chunks that a second process may read as they come, one sorted file a table at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from squall.chaos.history.reader import COMPLETE, FORMAT, MANIFEST, VERSION, chunk_list, tune
+from squall.chaos.history.tables import NULL, SORT, TABLES, WORDS
+from squall.core.errors import StoreFileError
+
+ROW_GROUP_ROWS = 122_880
+
+Column: TypeAlias = "array[int] | Sequence[int | None] | Sequence[str | None] | Sequence[bool | None]"
+
+
+class HistoryWriter:
+    """Writes the tables of one run into `folder`, from any thread.
+
+    `append` turns columns into a chunk: written under a temporary name, then renamed, so that a reader sees all of it
+    or nothing. What fails is raised and kept in `failures`: a history that lost rows must not be judged as whole.
+
+    Raises StoreFileError when the folder cannot be written or holds a history already.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: dict[str, int] = dict.fromkeys(TABLES, 0)
+        self.failures: list[str] = []
+        self._chunks = dict.fromkeys(TABLES, 0)
+        self._lock = threading.Lock()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if (folder / MANIFEST).exists():
+                raise StoreFileError(f"{folder}: holds a history already; give each run a folder of its own")
+            self._write_manifest(complete=False)
+        except OSError as error:
+            raise StoreFileError(f"{folder}: the history cannot be written ({error.strerror or error})") from error
+
+    def append(self, table: str, columns: Mapping[str, Column]) -> None:
+        """Write rows, given column by column, as one chunk.
+
+        A column is an `array('q')` (NULL stands for no value) or a sequence with None. Columns of words take words or
+        codes, the index in `tables.WORDS`. A nullable column may be left out: NULL throughout.
+
+        Raises StoreFileError when the chunk cannot be written, ValueError when columns do not fit the table.
+        """
+        try:
+            rows = _batch(TABLES[table], columns)
+        except (KeyError, ValueError, TypeError, pa.ArrowException) as error:
+            message = f"history table {table}: {error}"
+            self.failures.append(message)
+            raise ValueError(message) from error
+        if not rows.num_rows:
+            return
+        with self._lock:
+            number = self._chunks[table]
+            self._chunks[table] += 1
+        path = self.folder / f"{table}-{number:06d}.parquet"
+        temporary = path.with_suffix(f".tmp-{number}")
+        try:
+            pq.write_table(rows, temporary, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+            temporary.replace(path)
+        except (OSError, pa.ArrowException) as error:
+            raise self._failed(path, error) from error
+        with self._lock:
+            self.rows[table] += rows.num_rows
+
+    def compact(self) -> None:
+        """Make one file a table, sorted by its time, and remove the chunks. Nothing may be appended afterwards.
+
+        Raises StoreFileError when a file cannot be written.
+        """
+        connection = duckdb.connect()
+        try:
+            tune(connection, self.folder)
+            for table in TABLES:
+                self._compact(connection, table)
+            self._write_manifest(complete=True)
+            for table in TABLES:
+                for chunk in chunk_list(self.folder, table):
+                    chunk.unlink()
+        except (OSError, duckdb.Error, pa.ArrowException) as error:
+            raise self._failed(self.folder, error) from error
+        finally:
+            connection.close()
+
+    def _compact(self, connection: duckdb.DuckDBPyConnection, table: str) -> None:
+        path = self.folder / f"{table}{COMPLETE}"
+        temporary = path.with_suffix(".tmp-0")
+        chunks = [str(chunk) for chunk in chunk_list(self.folder, table)]
+        if not chunks:
+            pq.write_table(TABLES[table].empty_table(), temporary, compression="zstd")
+        else:
+            columns = ", ".join(f'"{name}"' for name in TABLES[table].names)
+            connection.execute(
+                f"COPY (SELECT {columns} FROM read_parquet($chunks) "
+                f"ORDER BY {SORT[table]}, file_index, file_row_number) "
+                f"TO '{_quoted(temporary)}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})",
+                {"chunks": chunks},
+            )
+        temporary.replace(path)
+
+    def _write_manifest(self, *, complete: bool) -> None:
+        manifest = {"format": FORMAT, "version": VERSION, "complete": complete, "rows": self.rows}
+        temporary = self.folder / f"{MANIFEST}.tmp-0"
+        temporary.write_text(json.dumps(manifest, indent=2) + os.linesep, encoding="utf-8")
+        temporary.replace(self.folder / MANIFEST)
+
+    def _failed(self, path: Path, error: Exception) -> StoreFileError:
+        message = f"{path}: the history cannot be written ({error})"
+        self.failures.append(message)
+        return StoreFileError(message)
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _batch(schema: pa.Schema, columns: Mapping[str, Column]) -> pa.Table:
+    if unknown := sorted(set(columns) - set(schema.names)):
+        raise ValueError(f"has no column {', '.join(unknown)}; columns: {', '.join(schema.names)}")
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"columns differ in length: {lengths}")
+    rows = next(iter(lengths.values()), 0)
+    arrays = [_array(field, columns[field.name]) if field.name in columns else _absent(field, rows) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _absent(field: pa.Field[Any], rows: int) -> pa.Array[Any]:
+    if not field.nullable:
+        raise ValueError(f"column {field.name} is missing")
+    nothing: pa.Array[Any] = pa.nulls(rows, field.type)
+    return nothing
+
+
+def _array(field: pa.Field[Any], column: Column) -> pa.Array[Any]:
+    made = _numbers(column, nullable=field.nullable) if isinstance(column, array) else None
+    if not pa.types.is_dictionary(field.type):
+        made = pa.array(column, type=field.type) if made is None else made.cast(field.type)
+    else:
+        words = pa.array(_words(field))
+        codes = _codes(field, column) if made is None else made.cast(pa.int8())
+        made = pa.DictionaryArray.from_arrays(codes, words)
+    if made.null_count and not field.nullable:
+        raise ValueError(f"column {field.name} has rows without a value")
+    return made
+
+
+def _codes(field: pa.Field[Any], column: Column) -> pa.Array[Any]:
+    words = pa.array(column, type=pa.string())
+    codes: pa.Array[Any] = pc.index_in(words, value_set=pa.array(_words(field))).cast(pa.int8())
+    if codes.null_count != words.null_count:
+        unknown = sorted({str(word) for word in words.to_pylist()} - {*_words(field), "None"})
+        raise ValueError(f"column {field.name}: expected one of {', '.join(_words(field))}, got {', '.join(unknown)}")
+    return codes
+
+
+def _numbers(column: array[int], *, nullable: bool) -> pa.Array[Any]:
+    """The column as int64, NULL where the array says so; without copying an array('q') more than that takes."""
+    if column.typecode != "q":
+        column = array("q", column)
+    numbers: pa.Array[Any] = pa.Array.from_buffers(pa.int64(), len(column), [None, pa.py_buffer(column)])
+    if nullable:
+        numbers = pc.if_else(pc.not_equal(numbers, pa.scalar(NULL)), numbers, None)
+    return numbers
+
+
+def _words(field: pa.Field[Any]) -> tuple[str, ...]:
+    metadata = field.metadata or {}
+    return WORDS[metadata[b"words"].decode()]
