@@ -10,7 +10,7 @@ import difflib
 import types
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, TypeVar, Union, get_args, get_origin
+from typing import Annotated, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -63,6 +63,15 @@ class Options(BaseModel):
 
     noun: ClassVar[str] = "this section"
 
+    @classmethod
+    def of(cls, where: str, values: Mapping[str, object]) -> Self:
+        """The options made of Python values. Raises ConfigError with every problem; `where` names what they are of."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            findings = explain(error, cls, values, where)
+        raise ConfigError([Problem(where, found.text(), hint=found.hint) for found in findings])
+
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -75,6 +84,11 @@ class Finding:
     message: str
     hint: str = ""
     key: str | None = None
+
+    def text(self, before: Loc = ()) -> str:
+        """`faults[1].on: expected …`, where `before` leads to what was validated."""
+        place = dotted(before + self.loc)
+        return f"{place}: {self.message}" if place else self.message
 
 
 def did_you_mean(name: str, names: Iterable[str], otherwise: str = "") -> str:
@@ -113,19 +127,6 @@ def dotted(loc: Loc) -> str:
     return text
 
 
-def build(model: type[M], data: Mapping[str, object], where: str) -> M:
-    """The model made of Python values. Raises ConfigError with every problem; `where` names what is built."""
-    try:
-        return model.model_validate(dict(data))
-    except ValidationError as error:
-        findings = explain(error, model, data, where)
-        problems = [
-            Problem(where, f"{dotted(found.loc)}: {found.message}" if found.loc else found.message, hint=found.hint)
-            for found in findings
-        ]
-    raise ConfigError(problems)
-
-
 def explain(error: ValidationError, model: type[BaseModel], data: object, noun: str = "") -> list[Finding]:
     """Every error of a validation as a Finding, in order.
 
@@ -146,15 +147,13 @@ def explain(error: ValidationError, model: type[BaseModel], data: object, noun: 
         wanted = what.format_map(details.get("ctx", {}))
         if wanted not in expectations[loc][0]:
             expectations[loc][0].append(wanted)
-    return [
-        found if isinstance(found, Finding) else _unexpected(found, *expectations[found]) for found in findings
-    ]
+    return [found if isinstance(found, Finding) else _unexpected(found, *expectations[found]) for found in findings]
 
 
 def _unexpected(loc: Loc, wanted: Sequence[str], got: object) -> Finding:
     quoted = [name for what in wanted for name in what.split("'")[1::2]]
     hint = did_you_mean(got, quoted) if isinstance(got, str) else ""
-    kind = "the text " if isinstance(got, str) and any("number" in what for what in wanted) else ""
+    kind = "the text " if isinstance(got, str) and set(wanted) & {"a whole number", "a number"} else ""
     return Finding(loc, f"expected {' or '.join(wanted)}, got {kind}{show(got)}", hint)
 
 
@@ -185,13 +184,11 @@ def _place(loc: Loc, data: object) -> Loc:
     """The parts of an error's location that exist in the data: pydantic mixes names of union members among them."""
     place: list[str | int] = []
     for part in loc:
-        if isinstance(data, Mapping) and part in data:
-            data = data[part]
-        elif isinstance(data, list | tuple) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        else:
-            continue
-        place.append(part)
+        keyed = isinstance(data, Mapping) and part in data
+        indexed = isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
+        if keyed or indexed:
+            data = data[part]  # type: ignore[index]
+            place.append(part)
     return tuple(place)
 
 
@@ -221,5 +218,5 @@ def _inside(kind: object, part: str | int) -> object | None:
     if not (arguments and isinstance(origin, type)):
         return None
     if issubclass(origin, Mapping):
-        return arguments[1]
+        return arguments[1]  # type: ignore[no-any-return]
     return arguments[0] if isinstance(part, int) else None

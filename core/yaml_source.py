@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import NoReturn, Protocol, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -21,13 +21,13 @@ from pydantic import BaseModel, ValidationError
 from squall.core.errors import ConfigError, Problem
 from squall.core.options import Loc, M, dotted, explain, show
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_PROBLEMS = 50
 MAX_EXCERPT = 160
-MAX_INT_DIGITS = 19
+MAX_INT = 2**63 - 1
 
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -42,6 +42,13 @@ _WORDS: Mapping[str, bool | None] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+
+
+class _Mark(Protocol):
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
 
 
 class _Loader(yaml.CSafeLoader):
@@ -90,7 +97,7 @@ class Document:
 
     def problem(self, loc: Loc, message: str, hint: str = "", *, key: str | None = None) -> Problem:
         """A Problem at loc, or at the key `key` inside it; where the file has no such place, at the nearest outside."""
-        span = self._span(loc, key)
+        span = self.span(loc, key)
         place = dotted(loc)
         line = self.lines[span.line - 1] if span.line <= len(self.lines) else ""
         # A caret far to the right would point at nothing that one can see.
@@ -124,7 +131,8 @@ class Document:
             for found in explain(error, model, data, noun)
         ]
 
-    def _span(self, loc: Loc, key: str | None) -> Span:
+    def span(self, loc: Loc, key: str | None = None) -> Span:
+        """Where loc, or the key in it, stands; a mapping or list is pointed at by the key that leads to it."""
         if key is not None and (*loc, key) in self.keys:
             return self.keys[(*loc, key)]
         while loc not in self.values and loc:
@@ -163,7 +171,7 @@ def parse_document(text: str, path: str) -> Document:
 
 
 def parse_scalar(text: str, where: str) -> Json:
-    """One scalar, as it would mean in a file: `5`, `true`, `'5'`. Raises ConfigError naming `where` for anything else."""
+    """One scalar, as it would mean in a file: `5`, `true`, `'5'`. Raises ConfigError naming `where` if it is not."""
     value = parse_document(text, where).data if text.strip() else None
     if isinstance(value, dict | list):
         raise ConfigError([Problem(where, f"expected one value, got {show(value)}")])
@@ -171,8 +179,8 @@ def parse_scalar(text: str, where: str) -> Json:
 
 
 def limited(problems: Sequence[Problem]) -> list[Problem]:
-    """At most MAX_PROBLEMS of them, and how many more there are."""
-    shown = list(problems[:MAX_PROBLEMS])
+    """The problems in the file's order; at most MAX_PROBLEMS of them, and how many more there are."""
+    shown = sorted(problems, key=lambda problem: (problem.line, problem.column))[:MAX_PROBLEMS]
     if len(problems) > MAX_PROBLEMS:
         shown.append(Problem(problems[0].where, f"and {len(problems) - MAX_PROBLEMS:,} further problems"))
     return shown
@@ -204,7 +212,9 @@ def _position(text: str, index: int) -> Span:
     return Span(len(before), len(before[-1]) + 1)
 
 
-def _span(start: yaml.Mark, end: yaml.Mark | None = None) -> Span:
+def _span(start: _Mark | None, end: _Mark | None = None) -> Span:
+    if start is None:
+        return Span(1, 1)
     width = end.column - start.column if end is not None and end.line == start.line else 1
     return Span(start.line + 1, start.column + 1, max(1, width))
 
@@ -215,8 +225,7 @@ def _refuse(document: Document, span: Span, message: str, hint: str = "") -> NoR
 
 
 def _refuse_syntax(document: Document, error: yaml.MarkedYAMLError) -> NoReturn:
-    mark = error.problem_mark or error.context_mark
-    span = _span(mark) if mark else Span(1, 1)
+    span = _span(error.problem_mark or error.context_mark)
     context = f" {error.context}" if error.context else ""
     hint = ""
     if "alias" in context:
@@ -252,6 +261,27 @@ def _scan(document: Document, text: str) -> None:
             _refuse(document, span, f"tags are not used here: {event.tag}", "to begin a value with !, quote it")
 
 
+def _scalar(text: str) -> Json:
+    """What an unquoted scalar means. Raises ValueError for an integer beyond MAX_INT."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return _bounded(text, 10)
+    if _BASED_INT.fullmatch(text):
+        return _bounded(text, 0)
+    if _NOT_FINITE.fullmatch(text):
+        return float(text.replace(".", ""))
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _bounded(text: str, base: int) -> int:
+    # The length first: Python itself refuses to convert thousands of digits.
+    number = int(text, base) if len(text) < len(str(MAX_INT)) * 2 else MAX_INT + 1
+    if abs(number) > MAX_INT:
+        raise ValueError(f"whole numbers go up to {MAX_INT:,}")
+    return number
+
+
 class _Builder:
     """Data and positions from a tree of nodes, whose depth is bounded by then."""
 
@@ -267,7 +297,11 @@ class _Builder:
             return self._mapping(node, loc)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*loc, index)) for index, item in enumerate(node.value)]
-        return self._scalar(node, loc)
+        try:
+            return node.value if node.style else _scalar(node.value)  # type: ignore[attr-defined]  # a scalar has one
+        except ValueError as error:
+            self._complain(loc, self.values[loc], str(error))
+            return None
 
     def _mapping(self, node: yaml.MappingNode, loc: Loc) -> Json:
         data: dict[str, Json] = {}
@@ -285,25 +319,6 @@ class _Builder:
                 self.keys[(*loc, key)] = span
                 data[key] = self.build(value_node, (*loc, key))
         return data
-
-    def _scalar(self, node: yaml.Node, loc: Loc) -> Json:
-        text: str = node.value
-        if node.style:  # quoted, or a block
-            return text
-        if text in _WORDS:
-            return _WORDS[text]
-        if _INT.fullmatch(text):
-            if len(text.lstrip("+-0")) > MAX_INT_DIGITS:
-                self._complain(loc, self.values[loc], f"a number of more than {MAX_INT_DIGITS} digits")
-                return 0
-            return int(text)
-        if _BASED_INT.fullmatch(text):
-            return int(text[:MAX_INT_DIGITS], 0)
-        if _FLOAT.fullmatch(text):
-            return float(text)
-        if _NOT_FINITE.fullmatch(text):
-            return float(text.replace(".", ""))
-        return text
 
     def _complain(self, loc: Loc, span: Span, message: str) -> None:
         placed = replace(self.document, values={loc: span})
