@@ -1,0 +1,50 @@
+# Everything lives in .venv; PYTHON chooses the interpreter that makes it: make setup PYTHON=python3.13
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lint bench schema lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv and install squall with all it needs, as locked
+
+run: $(STAMP) ## run scenarios/first-storm.yaml: load, faults, a verdict and a report
+	$(BIN)/squall run scenarios/first-storm.yaml
+
+test: lint ## everything: style, types, import directions, all tests
+	$(BIN)/python -m pytest
+
+check: lint ## the fast loop: style, types, import directions, all tests but the slow ones
+	$(BIN)/python -m pytest -q -m "not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## measure squall against its limits and its peers
+	$(BIN)/python tests/benchmarks
+
+lock: $(STAMP) ## write requirements.lock anew from pyproject.toml (add UPGRADE=1 for the newest versions)
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url $(if $(UPGRADE),--upgrade) --quiet --output-file requirements.lock
+
+clean: ## remove what the targets above made, .venv and the runs too
+	rm -rf .venv build dist runs src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The lock has no host names: pip asks the index that it is configured for, and the hashes say what may come from it.
+# Building squall itself needs nothing more (--no-build-isolation: setuptools is in the lock).
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "squall needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.13"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make a virtual environment with pip in it. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
