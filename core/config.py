@@ -228,7 +228,7 @@ def validate_section(
     Where the section is only a name, as in `- retry`, the options are the model's defaults.
     """
     if isinstance(document.at(loc), str):
-        return Document(document.path, {}, document.lines, {(): document.span(loc)}, {}).validate(model, noun=noun)
+        return document.fit({}, model, loc, noun)
     return document.validate(model, loc, noun=noun, without=without)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from squall.core.errors import ConfigError, Problem
 from squall.core.options import Loc, M, dotted, explain, show
@@ -99,7 +99,7 @@ class Document:
         """A Problem at loc, or at the key `key` inside it; where the file has no such place, at the nearest outside."""
         span = self.span(loc, key)
         place = dotted(loc)
-        line = self.lines[span.line - 1] if span.line <= len(self.lines) else ""
+        line = self.line(span.line)
         # A caret far to the right would point at nothing that one can see.
         excerpt = line.replace("\t", " ")[:MAX_EXCERPT] if span.column < MAX_EXCERPT else ""
         width = min(span.width, max(1, len(excerpt) - span.column + 1))
@@ -116,20 +116,21 @@ class Document:
             data = {}
         if isinstance(data, dict) and without:
             data = {key: value for key, value in data.items() if key not in without}
+        return self.fit(data, model, loc, noun)
+
+    def fit(self, data: Json, model: type[M], loc: Loc, noun: str = "") -> M:
+        """Data that stands, or would stand, at loc as a model. Raises ConfigError with every problem in it."""
         try:
             # As JSON: there lists may become tuples, text paths and enumerations, and nothing else converts.
             return model.model_validate_json(json.dumps(data))
         except ValidationError as error:
-            problems = self._problems(error, model, data, loc, noun)
+            findings = explain(error, model, data, noun)
+        problems = [self.problem(loc + found.loc, found.message, found.hint, key=found.key) for found in findings]
         raise ConfigError(limited(problems))
 
-    def _problems(
-        self, error: ValidationError, model: type[BaseModel], data: Json, loc: Loc, noun: str
-    ) -> list[Problem]:
-        return [
-            self.problem(loc + found.loc, found.message, found.hint, key=found.key)
-            for found in explain(error, model, data, noun)
-        ]
+    def line(self, number: int) -> str:
+        """A line of the file, counted from 1. The parser places what is missing at the end one line further."""
+        return self.lines[number - 1] if number <= len(self.lines) else ""
 
     def span(self, loc: Loc, key: str | None = None) -> Span:
         """Where loc, or the key in it, stands; a mapping or list is pointed at by the key that leads to it."""
@@ -230,10 +231,10 @@ def _refuse_syntax(document: Document, error: yaml.MarkedYAMLError) -> NoReturn:
     hint = ""
     if "alias" in context:
         hint = "a value that begins with * must be quoted: '*.created'"
+    elif "\t" in document.line(span.line)[: span.column]:
+        hint = "indent with spaces, not tabs"
     elif "cannot start any token" in (error.problem or ""):
-        line = document.lines[span.line - 1] if span.line <= len(document.lines) else ""
-        tab = "\t" in line[: span.column]
-        hint = "indent with spaces, not tabs" if tab else "quote the value"
+        hint = "quote the value"
     _refuse(document, span, f"not valid YAML: {error.problem or error}{context}", hint)
 
 
