@@ -68,7 +68,8 @@ class CountWindow:
     def add(self, calls: int, failed: bool = False, slow: bool = False) -> None:
         """Add calls that all ended alike; a bad call comes alone."""
         self._total += calls
-        self.calls = min(self._size, self._total)
+        if self.calls < self._size:
+            self.calls = min(self._size, self._total)
         if failed or slow:
             self._bad.append((self._total, failed, slow))
             self.failures += failed
@@ -172,37 +173,28 @@ class Breaker:
         return _Granted(n, self._generation, given_ns=now_ns)
 
     def record(self, permits: Permits, attempts: Sequence[Attempt]) -> None:
-        """Count how calls ended. Stale permits are ignored."""
-        if self._is_stale(permits):
+        """Count how calls ended, given in the order in which they did. Stale permits are ignored."""
+        if self._is_stale(permits) or not attempts:
             return
         if self._state == "half_open":
             self._record_trial(attempts)
             return
-        now_ns = self._now_ns()
+        now_ns = attempts[-1].ended_ns
         self._window.move_to(now_ns)
         if isinstance(permits, _Granted) and now_ns - permits.given_ns < self._slow_ns:
-            bad = [i for i, attempt in enumerate(attempts) if attempt.outcome != "ok"]
+            bad = [attempt for attempt in attempts if attempt.outcome != "ok"]
         else:
             slow_ns = self._slow_ns
-            bad = [i for i, a in enumerate(attempts) if a.outcome != "ok" or a.ended_ns - a.begun_ns >= slow_ns]
-        start = 0
-        for index in bad:
-            self._add_good(index - start)
-            if not self._is_stale(permits):
-                self._add(attempts[index])
-            if self._is_stale(permits):  # it has opened, so the permits of the rest are stale too
-                return
-            start = index + 1
-        self._add_good(len(attempts) - start)
+            bad = [a for a in attempts if a.outcome != "ok" or a.ended_ns - a.begun_ns >= slow_ns]
+        if bad:
+            self._add_mixed(attempts)
+        else:
+            self._add_good(len(attempts))
 
     def release(self, permits: Permits, n: int) -> None:
         """n permits come back unused: while half-open others may have them."""
-        if self._is_stale(permits) or self._state != "half_open":
-            return
-        exhausted = self._given >= self._options.half_open_permits
-        self._given -= n
-        if exhausted:
-            self._changed(self._subscription_id, "breaker", self._state)
+        if self._state == "half_open" and not self._is_stale(permits):
+            self._given -= n
 
     def _notice(self, now_ns: int) -> None:
         """Move on where time says so."""
@@ -214,23 +206,36 @@ class Breaker:
     def _is_stale(self, permits: Permits) -> bool:
         return permits.generation != self._generation
 
+    def _add_mixed(self, attempts: Sequence[Attempt]) -> None:
+        good, generation = 0, self._generation
+        for attempt in attempts:
+            failed, slow = self._judged(attempt)
+            if not failed and not slow:
+                good += 1
+                continue
+            self._add_good(good)
+            good = 0
+            if self._generation == generation:
+                self._window.add(1, failed, slow)
+                if self._window.calls >= self._options.min_calls and self._is_over(self._window):
+                    self._open()
+            if self._generation != generation:  # it has opened, so the permits of the rest are stale too
+                return
+        self._add_good(good)
+
     def _add_good(self, calls: int) -> None:
         """So many calls that ended well. Rates fall from one to the next, so only the first that counts can open it:
         where min_calls is reached, or after good calls have left a time window."""
         window = self._window
-        first = max(1, self._options.min_calls - window.calls)
-        if first <= calls and (window.failures or window.slow):
-            window.add(first)
-            calls -= first
-            if self._is_over(window):
-                self._open()
-                return
+        if window.failures or window.slow:
+            first = max(1, self._options.min_calls - window.calls)
+            if first <= calls:
+                window.add(first)
+                calls -= first
+                if self._is_over(window):
+                    self._open()
+                    return
         window.add(calls)
-
-    def _add(self, attempt: Attempt) -> None:
-        self._window.add(1, *self._judged(attempt))
-        if self._window.calls >= self._options.min_calls and self._is_over(self._window):
-            self._open()
 
     def _record_trial(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:

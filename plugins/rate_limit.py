@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -56,7 +56,7 @@ class Gcra:
         self._interval_ns = math.ceil(_NS / rate)
         self._tolerance_ns = (burst - 1) * self._interval_ns
         self._max_scopes = max_scopes
-        self._tats_ns: OrderedDict[str, int] = OrderedDict()
+        self._tats_ns: dict[str, int] = {}
 
     def reserve(self, scope: str, now_ns: int, patience_ns: int = 0) -> int:
         """How long the event must wait, in ns. If that is at most patience_ns it has its place, else it leaves no mark.
@@ -64,24 +64,23 @@ class Gcra:
         A place is not given back: what was reserved after it could then come too early.
         """
         tats_ns = self._tats_ns
-        tat_ns = tats_ns.get(scope)
-        if tat_ns is None:
-            tat_ns = now_ns
-            if len(tats_ns) >= self._max_scopes and (wait_ns := self._make_room(now_ns)):
+        tat_ns = tats_ns.get(scope, 0)
+        if tat_ns <= now_ns:
+            if not tat_ns and len(tats_ns) >= self._max_scopes and (wait_ns := self._make_room(now_ns)):
                 return wait_ns + patience_ns
-        elif tat_ns < now_ns:
-            tat_ns = now_ns
+            tats_ns[scope] = now_ns + self._interval_ns
+            return 0
         wait_ns = tat_ns - now_ns - self._tolerance_ns
         if wait_ns <= patience_ns:
             tats_ns[scope] = tat_ns + self._interval_ns
-        return wait_ns if wait_ns > 0 else 0
+        return max(0, wait_ns)
 
     def _make_room(self, now_ns: int) -> int:
-        """Forget one idle scope among the oldest, putting the busy ones last; if there is none, ns until there is."""
+        """Forget an idle scope among the oldest, putting the busy ones last; else ns until there is one."""
         tats_ns = self._tats_ns
         waits_ns: list[int] = []
-        for _ in range(min(EXAMINED, len(tats_ns))):
-            scope, tat_ns = tats_ns.popitem(last=False)
+        for scope in list(islice(tats_ns, EXAMINED)):
+            tat_ns = tats_ns.pop(scope)
             if tat_ns <= now_ns:
                 return 0
             tats_ns[scope] = tat_ns
