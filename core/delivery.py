@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+import msgspec
+
 from squall.core.event import Event
+from squall.core.store import DeadReason
 
 if TYPE_CHECKING:
     from squall.core.subscription import Subscription
@@ -27,15 +30,16 @@ class Nak(NamedTuple):
 class Term(NamedTuple):
     """Never deliver again: to the dead letters."""
 
-    reason: Literal["rejected", "overflow", "delivery_limit", "undecodable", "timeout"] = "rejected"
+    reason: DeadReason = "rejected"
+    text: str = ""
 
 
 Decision = Ack | Nak | Term
 ACK = Ack()
 
 
-class Attempt(NamedTuple):
-    """One call of a handler, over. Times are monotonic ns; `attempt` counts from 1."""
+class Attempt(msgspec.Struct):
+    """One call of a handler, over. Times are monotonic ns; `attempt` counts from 1; `permits` are the gate's, if any."""
 
     event: Event
     begun_ns: int

@@ -56,10 +56,10 @@ def squall_observer(ctx: Context) -> Observer | None:
 
 
 @hookspec
-def squall_targets() -> Mapping[str, type[Target]]:
+def squall_targets() -> Mapping[str, type[Target]] | None:
     """Called when a run is loaded. Returns kinds of systems under test by name; a name given twice is an error."""
 
 
 @hookspec
-def squall_faults() -> Sequence[type[Fault]]:
+def squall_faults() -> Sequence[type[Fault]] | None:
     """Called when a run is loaded. Returns kinds of faults; a name given twice for one kind of seam is an error."""

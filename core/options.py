@@ -133,28 +133,30 @@ def explain(error: ValidationError, model: type[BaseModel], data: object, noun: 
     Alternatives of a union that failed at the same place become one sentence. `noun` is what the outermost section is
     called, by default the model's own noun.
     """
-    expectations: dict[Loc, tuple[list[str], object]] = {}
-    findings: list[Finding | Loc] = []
+    wanted: dict[tuple[Loc, str | None], tuple[list[str], object]] = {}
+    findings: list[Finding | tuple[Loc, str | None]] = []
     for details in error.errors(include_url=False):
-        loc = _place(details["loc"], data)
+        loc, key = _place(details["loc"], data), None
+        if details["loc"][-1:] == ("[key]",):
+            loc, key = loc[:-1], str(loc[-1])
         what = _EXPECTED.get(details["type"])
         if what is None:
             findings.append(_finding(details, loc, model, noun))
             continue
-        if loc not in expectations:
-            expectations[loc] = ([], details["input"])
-            findings.append(loc)
-        wanted = what.format_map(details.get("ctx", {}))
-        if wanted not in expectations[loc][0]:
-            expectations[loc][0].append(wanted)
-    return [found if isinstance(found, Finding) else _unexpected(found, *expectations[found]) for found in findings]
+        if (loc, key) not in wanted:
+            wanted[loc, key] = ([], details["input"])
+            findings.append((loc, key))
+        words = what.format_map(details.get("ctx", {}))
+        if words not in wanted[loc, key][0]:
+            wanted[loc, key][0].append(words)
+    return [found if isinstance(found, Finding) else _unexpected(*found, *wanted[found]) for found in findings]
 
 
-def _unexpected(loc: Loc, wanted: Sequence[str], got: object) -> Finding:
+def _unexpected(loc: Loc, key: str | None, wanted: Sequence[str], got: object) -> Finding:
     quoted = [name for what in wanted for name in what.split("'")[1::2]]
     hint = did_you_mean(got, quoted) if isinstance(got, str) else ""
     kind = "the text " if isinstance(got, str) and set(wanted) & {"a whole number", "a number"} else ""
-    return Finding(loc, f"expected {' or '.join(wanted)}, got {kind}{show(got)}", hint)
+    return Finding(loc, f"expected {' or '.join(wanted)}, got {kind}{show(got)}", hint, key)
 
 
 def _finding(details: ErrorDetails, loc: Loc, model: type[BaseModel], noun: str) -> Finding:

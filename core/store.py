@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from squall.core.errors import SubscriptionError
 from squall.core.event import Durability, Event, Priority
 
 DeadReason = Literal["rejected", "overflow", "delivery_limit", "undecodable", "timeout"]
@@ -44,14 +45,18 @@ class Query:
 
 
 class Page(NamedTuple):
-    """Events in seq order (or newest first), and the seq up to which (down to which) the store was searched."""
+    """Events in seq order (or newest first), and the seq up to which (down to which) the store was searched.
+
+    A store may stop searching before the limit is reached: go on with after_seq (newest first: before_seq) =
+    searched_to, until that is the head (the first seq kept, or after_seq + 1).
+    """
 
     events: Sequence[Event]
     searched_to: int
 
 
 class Cursor(NamedTuple):
-    """How far a durable subscription has settled one priority: all up to `high`, except `open_seqs` and attempt rows."""
+    """How far a durable subscription has settled one priority: all to `high` but `open_seqs` and attempt rows."""
 
     priority: int
     high: int
@@ -93,6 +98,18 @@ class DurableSpec:
     filters: str
     start: int | Literal["new", "earliest"] = "new"
     update: bool = False
+
+    def differs(self, pattern: str, filters: str) -> bool:
+        """Whether it is stored with another pattern or filters. Raises SubscriptionError when it may not be updated."""
+        if (pattern, filters) == (self.pattern, self.filters):
+            return False
+        if not self.update:
+            raise SubscriptionError(
+                f"subscription {self.name!r}: stored with pattern {pattern!r} and filters {filters}, now asked for "
+                f"{self.pattern!r} and {self.filters}; give update=True to change it (it then counts from now on), "
+                "or another name"
+            )
+        return True
 
 
 class Attached(NamedTuple):
@@ -142,6 +159,10 @@ class EventStore(Protocol):
 
     capabilities: Capabilities
 
+    @property
+    def next_seq(self) -> int:
+        """The seq that the next appended event gets: greater than all given so far."""
+
     async def open(self, on_stored: Callable[[Sequence[Event]], None]) -> int:
         """Take the store over; returns the greatest stored seq. Raises StoreFileError.
 
@@ -154,10 +175,12 @@ class EventStore(Protocol):
 
     def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
         """Number the events in this order and store all or none. Returns None when that is already done and
-        on_stored was called, else an awaitable that ends when it is, or raises StoreError."""
+        on_stored was called, else an awaitable that ends when it is, or raises StoreError; append itself may raise it
+        too. Cancelling the awaitable does not take the events back."""
 
     def settle(self, progress: Progress) -> None:
-        """Ask progress for its settlement with the next commit (at the latest within 20 ms), then tell it the result."""
+        """Ask progress for its settlement with the next commit (at the latest within 20 ms), then tell it the result;
+        neither within this call."""
 
     async def attach(self, spec: DurableSpec) -> Attached:
         """Create the named subscription or take it up again. Raises SubscriptionError when its pattern or filters

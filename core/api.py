@@ -1,0 +1,133 @@
+"""What users publish and subscribe with."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from squall.core.errors import InvalidEvent, NotRunning, PublishError, WrongThread
+from squall.core.event import Event, EventData, Priority, Receipt, check_text
+from squall.core.filters import Filter
+from squall.core.identity import system_id
+from squall.core.subscription import EventHandler, Overflow, Subscription
+
+if TYPE_CHECKING:
+    from squall.core.router import EventRouter
+
+
+class EventPublisher:
+    """Publishes for one source. Every method raises PublishError, whose `outcome` says what became of the event."""
+
+    def __init__(self, router: EventRouter, source: str = "squall") -> None:
+        check_text("source", source)
+        self.router = router
+        self.source = source
+
+    async def publish(
+        self, event_type: str, payload: Any, priority: Priority = Priority.NORMAL, correlation_id: str | None = None, *,
+        key: str | None = None, metadata: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Publish a single event; returns its id once it is as durable as the store promises."""
+        intake = self.router.intake
+        event = intake.make(self.source, event_type, payload, priority, correlation_id, key, metadata)
+        pending = intake.submit(event)
+        if pending is not None:
+            await pending
+        return event.id
+
+    async def publish_with_receipt(
+        self, event_type: str, payload: Any, priority: Priority = Priority.NORMAL, correlation_id: str | None = None, *,
+        key: str | None = None, metadata: Mapping[str, Any] | None = None,
+    ) -> Receipt:
+        """Like publish; returns id, seq and the durability reached."""
+        intake = self.router.intake
+        event = intake.make(self.source, event_type, payload, priority, correlation_id, key, metadata)
+        pending = intake.submit(event)
+        if pending is not None:
+            await pending
+        return Receipt(event.id, event.seq, self.router.durability)
+
+    async def publish_batch(self, events: list[EventData]) -> list[str]:
+        """Publish up to 1,000 events atomically: all are stored, or none; returns their ids."""
+        intake = self.router.intake
+        made = []
+        for number, data in enumerate(events):
+            try:
+                made.append(intake.make(self.source, data.event_type, data.payload, data.priority, data.correlation_id,
+                                        data.key, data.metadata))
+                intake.route(data.event_type)
+            except InvalidEvent as error:
+                raise InvalidEvent(f"events[{number}].{error}; nothing of the batch was stored") from error
+        await intake.submit_all(made)
+        return [event.id for event in made]
+
+    def publish_sync(self, event_type: str, payload: Any, *, timeout_s: float = 30.0) -> str:
+        """Publish from a thread without a loop; the router runs in another. Raises WrongThread on the loop's own."""
+        loop = self.router.loop
+        if loop is None:
+            raise NotRunning("publish_sync: the router is not running: start it, or use EventRouter.in_thread(…)")
+        if self.router.on_loop_thread():
+            raise WrongThread("publish_sync would wait for its own event loop for ever: await publish(…) here instead")
+        future = asyncio.run_coroutine_threadsafe(self.publish(event_type, payload), loop)
+        try:
+            return future.result(timeout_s)
+        except (TimeoutError, concurrent.futures.CancelledError) as error:
+            future.cancel()
+            raise PublishError(f"publish_sync: no answer within {timeout_s} s; it may have been stored", "info") from error
+
+
+class EventSubscriber:
+    """Subscribes for one subscriber, whose id says whose the subscriptions are."""
+
+    def __init__(self, router: EventRouter, subscriber_id: str = "squall") -> None:
+        check_text("subscriber_id", subscriber_id)
+        self.router = router
+        self.subscriber_id = subscriber_id
+
+    async def subscribe(
+        self,
+        pattern: str,
+        handler: EventHandler,
+        filters: list[Filter | Callable[[Event], bool]] | None = None,
+        priority_min: Priority | None = None,
+        *,
+        priority_filter: Priority | None = None,
+        name: str | None = None,
+        delivery: Literal["at-least-once", "at-most-once"] = "at-least-once",
+        start: int | Literal["new", "earliest"] = "new",
+        concurrency: int = 1,
+        timeout_s: float = 30.0,
+        in_flight: int = 1000,
+        overflow: Overflow | None = None,
+        on_retry: Literal["skip", "block_key"] = "skip",
+        update: bool = False,
+    ) -> str:
+        """Subscribe to events matching pattern; returns the subscription's id.
+
+        The handler is `async def h(event)` or `async def h(event, delivery)`. With a `name` the subscription is
+        durable: what it is owed survives the process, and subscribing again with the name takes it up where it was;
+        `update` allows its pattern and filters to be others then. Raises SubscriptionError.
+        """
+        router = self.router
+        subscription = Subscription(
+            system_id(), self.subscriber_id, pattern, handler, list(filters or ()), priority_filter,
+            datetime.fromtimestamp(router.clock.time_ns() / 1e9, UTC), priority_min=priority_min, name=name,
+            delivery=delivery, concurrency=concurrency, timeout_s=timeout_s, in_flight=in_flight,
+            overflow=overflow or router.subscriptions.default_overflow(name is not None), on_retry=on_retry,
+        )
+        return await router.subscriptions.attach(subscription, start, update)
+
+    async def unsubscribe(self, subscription_id: str) -> None:
+        """Remove a subscription; of a durable one nothing more is owed. A handler that runs may end."""
+        await self.router.subscriptions.detach(subscription_id)
+
+    async def pause_subscription(self, subscription_id: str) -> None:
+        """Temporarily pause delivery. What is owed stays owed; a handler that runs may end."""
+        self.router.subscriptions.pause(subscription_id)
+
+    async def resume_subscription(self, subscription_id: str) -> None:
+        """Resume paused subscription."""
+        self.router.subscriptions.resume(subscription_id)

@@ -1,0 +1,47 @@
+"""One delivery in flight per key."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from squall.core.event import Event
+
+
+class KeyLocks:
+    """Which event holds each key, and which wait for it, in the order in which they had their turn."""
+
+    def __init__(self) -> None:
+        self._holders: dict[str, Event] = {}
+        self._waiting: dict[str, deque[Event]] = {}
+
+    def claim(self, event: Event) -> bool:
+        """Whether event may be delivered now; otherwise it is kept until its key is handed to it."""
+        if event.key is None:
+            return True
+        holder = self._holders.setdefault(event.key, event)
+        if holder is event:
+            return True
+        self._waiting.setdefault(event.key, deque()).append(event)
+        return False
+
+    def release(self, event: Event) -> Event | None:
+        """Give up event's key; returns the event that holds it now and is to be queued in front, if one waited."""
+        if event.key is None or self._holders.get(event.key) is not event:
+            return None
+        waiting = self._waiting.get(event.key)
+        if not waiting:
+            del self._holders[event.key]
+            return None
+        following = waiting.popleft()
+        if not waiting:
+            del self._waiting[event.key]
+        self._holders[event.key] = following
+        return following
+
+    def in_hand(self) -> list[Event]:
+        """All events that hold a key or wait for one."""
+        return [*self._holders.values(), *self.waiting()]
+
+    def waiting(self) -> list[Event]:
+        """Events that were taken from the queue and wait for their key."""
+        return [event for waiting in self._waiting.values() for event in waiting]

@@ -1,0 +1,159 @@
+"""How far a subscription has settled: kept in memory per batch, written out only when a commit asks."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from squall.core.delivery import Attempt, Nak, Term
+from squall.core.event import Event, Priority
+from squall.core.store import AttemptRow, Cursor, DeadLetter, Settlement
+
+if TYPE_CHECKING:
+    from squall.core.dispatch import Dispatcher
+
+RETRY_SETTLE_S = 1.0
+MAX_ERROR_CHARACTERS = 2000
+
+
+@dataclass(slots=True)
+class Failure:
+    """What is known of an event whose delivery failed before. Times are wall ns and monotonic ns."""
+
+    attempts: int
+    first_wall_ns: int
+    first_ns: int
+
+
+class SubscriptionProgress:
+    """The Progress of one subscription; see core/store.py for what a store does with it."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self.high = [0, 0, 0, 0]
+        self.returned: dict[int, Priority] = {}
+        self.acked = 0
+        self.dead_lettered = 0
+        self._naks: list[AttemptRow] = []
+        self._dead: list[DeadLetter] = []
+        self._cleared: list[int] = []
+        self._unconfirmed: list[Attempt] = []
+        self._waiters: list[asyncio.Future[None]] = []
+        self._taken: deque[tuple[list[Attempt], list[asyncio.Future[None]]]] = deque()
+
+    @property
+    def unsaved(self) -> int:
+        """Naks and dead letters that are not stored yet: a store that refuses them must stop deliveries some time."""
+        return len(self._naks) + len(self._dead)
+
+    def settle(self, batch: Sequence[Attempt], failed: int) -> None:
+        """Attempts that ended, `failed` of them other than by a plain ack: settled, or nak'd, from now on."""
+        dispatcher, high = self._dispatcher, self.high
+        if failed:
+            for attempt in batch:
+                if attempt.error is not None or attempt.attempt > 1:
+                    self._settle_failed(attempt)
+        self.acked += len(batch) - failed
+        if not dispatcher.subscription.durable:
+            dispatcher.confirmed(batch)
+            if self._dead:
+                dispatcher.wiring.store.settle(self)
+            return
+        for attempt in batch:
+            event = attempt.event
+            if event.seq > high[event.priority]:
+                high[event.priority] = event.seq
+        for attempt in batch if self.returned else ():
+            self.returned.pop(attempt.event.seq, None)
+        self._unconfirmed.extend(batch)
+        dispatcher.wiring.store.settle(self)
+
+    def _settle_failed(self, attempt: Attempt) -> None:
+        event, decision, error = attempt.event, attempt.decision, attempt.error
+        clock, failures = self._dispatcher.wiring.clock, self._dispatcher.failures
+        if isinstance(decision, Nak):
+            due_ns = clock.time_ns() + round(decision.delay_s * 1e9)
+            self._naks.append(AttemptRow(event.seq, attempt.attempt, due_ns, _text(error)))
+            return
+        failure = failures.pop(event.seq, None)
+        if failure is not None:
+            self._cleared.append(event.seq)
+        if isinstance(decision, Term):
+            first_ns = failure.first_wall_ns if failure is not None else clock.time_ns()
+            self._dead.append(self._dead_letter(attempt, decision, first_ns, clock.time_ns()))
+            self.dead_lettered += 1
+        else:
+            self.acked += 1
+
+    def _dead_letter(self, attempt: Attempt, term: Term, first_ns: int, last_ns: int) -> DeadLetter:
+        subscription, error = self._dispatcher.subscription, attempt.error
+        return DeadLetter(
+            attempt.event, subscription.id, subscription.label, subscription.pattern, term.reason, attempt.attempt,
+            first_ns, last_ns, type(error).__name__, (term.text or str(error))[:MAX_ERROR_CHARACTERS],
+            "".join(traceback.format_exception(error))[-MAX_ERROR_CHARACTERS:],
+        )
+
+    async def settle_first(self, events: Sequence[Event]) -> None:
+        """Settle events before they are handled (at most once); returns when the store has it."""
+        for event in events:
+            self.high[event.priority] = max(event.seq, self.high[event.priority])
+            self.returned.pop(event.seq, None)
+        self.acked += len(events)
+        if self._dispatcher.subscription.durable:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            self._dispatcher.wiring.store.settle(self)
+            await waiter
+
+    def take(self) -> Settlement:
+        durable = self._dispatcher.subscription.durable
+        settlement = Settlement(
+            self._dispatcher.subscription.id, durable, self._cursors() if durable else (),
+            self._naks if durable else [], self._dead, self._cleared if durable else [],
+        )
+        self._naks, self._dead, self._cleared = [], [], []
+        self._taken.append((self._unconfirmed, self._waiters))
+        self._unconfirmed, self._waiters = [], []
+        return settlement
+
+    def _cursors(self) -> list[Cursor]:
+        open_seqs: tuple[set[int], ...] = (set(), set(), set(), set())
+        for event in self._dispatcher.in_hand():
+            open_seqs[event.priority].add(event.seq)
+        for seq, priority in self.returned.items():
+            open_seqs[priority].add(seq)
+        for priority in Priority:
+            # With nothing in hand or waiting, all up to where the subscription has read is settled.
+            if not open_seqs[priority] and not self._dispatcher.queue.levels[priority]:
+                self.high[priority] = max(self.high[priority], self._dispatcher.position(priority))
+        return [
+            Cursor(priority, self.high[priority],
+                   tuple(sorted(seq for seq in open_seqs[priority] if seq <= self.high[priority])))
+            for priority in Priority
+        ]
+
+    def committed(self, settlement: Settlement, error: Exception | None) -> None:
+        batch, waiters = self._taken.popleft()
+        dispatcher = self._dispatcher
+        if error is None:
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            if batch:
+                dispatcher.confirmed(batch)
+            return
+        self._naks, self._dead = settlement.naks + self._naks, settlement.dead + self._dead
+        self._cleared = settlement.cleared + self._cleared
+        self._unconfirmed, self._waiters = batch + self._unconfirmed, waiters + self._waiters
+        dispatcher.wiring.observers.logger.warning(
+            "subscription %s: its settlements are not stored yet (%s); tried again", dispatcher.subscription.label, error
+        )
+        dispatcher.wiring.clock.call_later(RETRY_SETTLE_S, lambda: dispatcher.wiring.store.settle(self))
+
+
+def _text(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARACTERS]

@@ -1,0 +1,52 @@
+"""Answering a query from events that a store holds in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+from squall.core.event import Event
+from squall.core.filters import Predicate, combine
+from squall.core.patterns import compile_pattern
+from squall.core.store import Page, Query
+
+
+def predicate(query: Query) -> Predicate:
+    """True for events that meet all of the query's conditions save those on seq.
+
+    Raises SubscriptionError when its pattern is not one.
+    """
+    tests: list[Predicate] = []
+    if query.pattern is not None and query.pattern != ">":
+        matches = compile_pattern(query.pattern)
+        tests.append(lambda event: matches(event.type))
+    elif query.pattern == ">":
+        tests.append(lambda event: not event.type.startswith("$"))
+    if (source := query.source) is not None:
+        tests.append(lambda event: event.source == source)
+    if (correlation_id := query.correlation_id) is not None:
+        tests.append(lambda event: event.correlation_id == correlation_id)
+    if (priority := query.priority) is not None:
+        tests.append(lambda event: event.priority == priority)
+    if (since_ns := query.since_ns) is not None:
+        tests.append(lambda event: event.time_ns >= since_ns)
+    if (until_ns := query.until_ns) is not None:
+        tests.append(lambda event: event.time_ns < until_ns)
+    return combine(tests)
+
+
+def bounds(query: Query, first: int, head: int) -> tuple[int, int]:
+    """The least and the greatest seq, both inclusive, that can answer the query in a store that holds first to head.
+    When nothing can, the least is the greater one."""
+    low = max(query.after_seq + 1, first)
+    high = head if query.before_seq is None else min(query.before_seq - 1, head)
+    return low, max(high, low - 1)
+
+
+def search(candidates: Iterable[Event], query: Query, low: int, high: int) -> Page:
+    """The page that answers the query, when candidates are all events from low to high (query.seqs already applied),
+    in the order that the query asks for."""
+    events = list(islice(filter(predicate(query), candidates), query.limit))
+    if events and len(events) == query.limit:
+        return Page(events, events[-1].seq)
+    return Page(events, low if query.newest_first else high)

@@ -1,0 +1,262 @@
+"""The router: wires plugins, starts and stops, and keeps the subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random, SystemRandom
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+
+from squall.core import wiring
+from squall.core.api import EventPublisher, EventSubscriber
+from squall.core.clock import Clock, SystemClock, Timer
+from squall.core.config import Backlog, load_config
+from squall.core.errors import NotRunning
+from squall.core.event import Durability, Event, Priority, check_text
+from squall.core.identity import seeded_ids, system_id
+from squall.core.intake import Intake
+from squall.core.observers import Observers
+from squall.core.plugin import Context, Plugin
+from squall.core.rules import RoutingRule
+from squall.core.store import EventStore
+from squall.core.subscriptions import Subscriptions
+
+SWEEP_S = 0.05
+DRAIN_POLL_S = 0.005
+P = TypeVar("P", bound=Plugin)
+
+
+@dataclass(frozen=True)
+class RouterMetrics:
+    """The router's sums since it started, over all its subscriptions."""
+
+    published: int
+    refused: int
+    delivered: int
+    failed: int
+    dead_lettered: int
+    dropped: int
+    cancelled: int
+    pending: int
+    delayed: int
+    abandoned: int
+    subscriptions: int
+    queue_depths: dict[Priority, int]
+    processing_rates: dict[Priority, float]
+
+
+@dataclass
+class _Running:
+    """What exists between start and stop."""
+
+    store: EventStore
+    intake: Intake
+    subscriptions: Subscriptions
+    sweeper: Timer | None = None
+
+
+class EventRouter:
+    """Routes events from publishers to subscriptions, by way of the store.
+
+    `plugins` are instances, in the order of a configuration; None takes the default ones (retry, breaker and
+    metrics, and memory as store). A `seed` makes whatever is random repeat. Use it as `async with`, or start and stop.
+    """
+
+    def __init__(
+        self, plugins: Sequence[Plugin] | None = None, *, clock: Clock | None = None, seed: int | None = None,
+        backlog: Backlog | None = None, logger: logging.Logger | None = None,
+    ) -> None:
+        self._registry = wiring.Registry(wiring.default_plugins() if plugins is None else plugins)
+        self.clock = clock or SystemClock()
+        self._seed = seed
+        self._backlog = backlog or Backlog()
+        self._logger = logger or logging.getLogger("squall")
+        self._rules: list[RoutingRule] = []
+        self._running: _Running | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._thread: int | None = None
+
+    @classmethod
+    def from_config(cls, path: str | Path, *, clock: Clock | None = None, seed: int | None = None) -> Self:
+        """A router as a squall.yaml says. Raises ConfigError with every problem in it."""
+        config = load_config(path)
+        plugins = None if config.plugins is None else wiring.from_sections(config.plugins)
+        return cls(plugins, clock=clock, seed=seed, backlog=config.backlog)
+
+    @classmethod
+    @contextlib.contextmanager
+    def in_thread(cls, plugins: Sequence[Plugin] | None = None, *, backlog: Backlog | None = None) -> Iterator[Self]:
+        """A router that runs in a daemon thread, for programs without an event loop; stopped at the end of `with`."""
+        router = cls(plugins, backlog=backlog)
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="squall", daemon=True)
+        thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(router.start(), loop).result()
+            yield router
+        finally:
+            asyncio.run_coroutine_threadsafe(router.stop(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    # Start and stop
+
+    async def start(self) -> None:
+        """Start the event routing engine. Raises WiringError, ConfigError or StoreFileError; then nothing is started."""
+        if self._running is not None:
+            raise NotRunning("the router runs already")
+        base = self._seed if self._seed is not None else SystemRandom().getrandbits(64)
+        new_id = seeded_ids(Random(f"{base}:ids")) if self.clock.virtual else system_id
+        ctx = Context(self.clock, lambda name: Random(f"{base}:{name}"), self._logger, new_id, self._gate_changed)
+        layers = self._registry.publish_layers(ctx)
+        observers = Observers(self._registry.ask("squall_observer", ctx=ctx), self._logger)
+        store = self._registry.store(ctx)
+        intake = Intake(self.clock, new_id, store, observers, layers, self._backlog.timeout)
+        intake.rules = self._rules
+        self.loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        intake.head = await store.open(intake.announce)
+        subscriptions = Subscriptions(ctx, self._registry, store, observers, intake, self._backlog)
+        self._running = _Running(store, intake, subscriptions)
+        self._sweep()
+
+    async def stop(self, *, timeout_s: float = 10.0) -> None:
+        """Gracefully stop routing: take nothing in, finish what waits within timeout_s, release the rest, close.
+
+        Durable subscriptions keep what is not finished in the store; of others it is cancelled, and logged.
+        """
+        running = self._running
+        if running is None:
+            return
+        running.intake.accepting = False
+        deadline_ns = self.clock.monotonic_ns() + round(timeout_s * 1e9)
+        dispatchers = [*running.subscriptions.dispatchers.values()]
+        while any(d.busy for d in dispatchers) and self.clock.monotonic_ns() < deadline_ns:
+            await self.clock.sleep(DRAIN_POLL_S)
+        for dispatcher in dispatchers:
+            await dispatcher.halt()
+            subscription = dispatcher.subscription
+            if subscription.durable:
+                running.store.settle(dispatcher.progress)
+            elif dispatcher.pending:
+                self._logger.warning(
+                    "subscription %s: stopped with %d events undelivered; it is not durable, so they are cancelled",
+                    subscription.label, dispatcher.pending,
+                )
+        running.intake.flush()
+        if running.sweeper is not None:
+            running.sweeper.cancel()
+        self._running = self.loop = self._thread = None
+        await running.store.close()
+
+    def _sweep(self) -> None:
+        """Watch the deadlines of all handlers, by one timer."""
+        if self._running is not None:
+            now_ns = self.clock.monotonic_ns()
+            for dispatcher in tuple(self._running.subscriptions.dispatchers.values()):
+                dispatcher.sweep(now_ns)
+            self._running.sweeper = self.clock.call_later(SWEEP_S, self._sweep)
+
+    def _gate_changed(self, subscription_id: str, gate: str, state: str) -> None:
+        if self._running is not None:
+            self._running.subscriptions.gate_changed(subscription_id, gate, state)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # Use
+
+    def publisher(self, source: str) -> EventPublisher:
+        """A publisher of this source."""
+        return EventPublisher(self, source)
+
+    def subscriber(self, subscriber_id: str) -> EventSubscriber:
+        """A subscriber with this id."""
+        return EventSubscriber(self, subscriber_id)
+
+    def plugin(self, kind: type[P]) -> P:
+        """The enabled plugin of this class. Raises KeyError."""
+        return self._registry.find(kind)
+
+    async def route_event(self, event: Event) -> None:
+        """Route event to subscribers: publish a ready-made event, through the whole chain. Raises PublishError."""
+        intake = self.intake
+        for name in ("id", "source", "correlation_id", "version"):
+            check_text(name, getattr(event, name))
+        made = intake.make(event.source, event.type, event.payload, event.priority, event.correlation_id, event.key,
+                           event.metadata)
+        own = msgspec.structs.replace(event, metadata=made.metadata, seq=0, published_ns=made.published_ns)
+        pending = intake.submit(own)
+        if pending is not None:
+            await pending
+
+    def add_routing_rule(self, rule: RoutingRule) -> None:
+        """Add custom routing rule: rules act in the order in which they were added, before an event is stored."""
+        self._rules.append(rule)
+
+    def get_metrics(self) -> RouterMetrics:
+        """Get router performance metrics."""
+        running = self._started()
+        live = [*running.subscriptions.dispatchers.values()]
+        every = [*live, *running.subscriptions.ended]
+        now_ns = self.clock.monotonic_ns()
+        for dispatcher in live:
+            dispatcher.queue.measure(now_ns)
+        return RouterMetrics(
+            published=running.intake.published,
+            refused=running.intake.refused,
+            delivered=sum(one.subscription.delivery_count for one in every),
+            failed=sum(one.subscription.error_count for one in every),
+            dead_lettered=sum(one.progress.dead_lettered for one in every),
+            dropped=sum(one.dropped for one in every),
+            cancelled=sum(one.cancelled for one in every),
+            pending=sum(one.pending for one in live),
+            delayed=sum(len(one.delayed) for one in live),
+            abandoned=sum(one.abandoned for one in every),
+            subscriptions=len(live),
+            queue_depths={p: sum(one.queue.queue_depths[p] for one in live) for p in Priority},
+            processing_rates={p: sum(one.queue.processing_rates[p] for one in live) for p in Priority},
+        )
+
+    @property
+    def intake(self) -> Intake:
+        """Where events come in. Raises NotRunning."""
+        return self._started().intake
+
+    @property
+    def store(self) -> EventStore:
+        """The store, for reading: events, dead letters, counts. Raises NotRunning."""
+        return self._started().store
+
+    @property
+    def durability(self) -> Durability:
+        """What an acknowledgement is worth."""
+        return self._started().store.capabilities.durability
+
+    def on_loop_thread(self) -> bool:
+        """Is the caller on the thread in which the router runs?"""
+        return threading.get_ident() == self._thread
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """All subscriptions. Raises NotRunning."""
+        return self._started().subscriptions
+
+    def _started(self) -> _Running:
+        if self._running is None:
+            raise NotRunning("the router is not running: use `async with router:`, or await router.start()")
+        return self._running

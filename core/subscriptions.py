@@ -1,0 +1,246 @@
+"""The table of subscriptions: made, paused, resumed, ended, and wired to the plugins."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import msgspec
+
+from squall.core.clock import Clock
+from squall.core.config import Backlog
+from squall.core.dispatch import Dispatcher, Worker, Wiring
+from squall.core.errors import SubscriptionError
+from squall.core.event import Event, Priority
+from squall.core.filters import Filter, Predicate, combine
+from squall.core.intake import Intake
+from squall.core.middleware import Next, compose
+from squall.core.observers import Observers
+from squall.core.patterns import check_pattern
+from squall.core.plugin import Context
+from squall.core.progress import Failure
+from squall.core.settle import Delivery
+from squall.core.store import Attached, DurableSpec, EventStore, Query
+from squall.core.subscription import EventHandler, Overflow, Subscription
+from squall.core.window import Feed, Window
+from squall.core.wiring import Registry
+
+Start = int | Literal["new", "earliest"]
+LOAD_AT_ONCE = 500
+
+
+class Subscriptions:
+    """All subscriptions of a running router, by id."""
+
+    def __init__(self, ctx: Context, registry: Registry, store: EventStore, observers: Observers, intake: Intake,
+                 backlog: Backlog) -> None:
+        self._ctx, self._registry, self._store = ctx, registry, store
+        self._observers, self._intake, self._backlog = observers, intake, backlog
+        self.dispatchers: dict[str, Dispatcher] = {}
+        self.ended: list[Dispatcher] = []
+
+    def get(self, subscription_id: str) -> Dispatcher:
+        """Raises SubscriptionError where there is none."""
+        found = self.dispatchers.get(subscription_id)
+        if found is None:
+            raise SubscriptionError(f"there is no subscription {subscription_id!r:.80}")
+        return found
+
+    def default_overflow(self, durable: bool) -> Overflow:
+        """What a full subscription does unless it says otherwise; a durable one never drops."""
+        return "block" if durable and self._backlog.overflow == "drop_new" else self._backlog.overflow
+
+    async def attach(self, subscription: Subscription, start: Start, update: bool) -> str:
+        """Begin to deliver to a new subscription, or take a named one up again. Raises SubscriptionError."""
+        check_subscription(subscription)
+        attached = None
+        if subscription.name is not None:
+            if any(d.subscription.name == subscription.name for d in self.dispatchers.values()):
+                raise SubscriptionError(f"subscription {subscription.name!r} is attached already, in this router")
+            attached = await self._store.attach(_spec(subscription, start, update))
+            subscription.id, subscription.from_seq = attached.id, attached.from_seq
+        else:
+            # No await from here to the routes: what is announced from now on is offered.
+            next_seq = self._store.next_seq
+            subscription.from_seq = next_seq if start == "new" else 1 if start == "earliest" else start
+        dispatcher = Dispatcher(subscription, self._wire(subscription), lambda: self._intake.head)
+        if attached is not None or start != "new":
+            await self._open_window(dispatcher, attached)
+        self.dispatchers[subscription.id] = dispatcher
+        self._intake.trie.add(subscription.pattern, dispatcher)
+        self._intake.forget_routes()
+        if dispatcher.window is not None:
+            dispatcher.window.refill()
+        dispatcher.more_workers()
+        return subscription.id
+
+    async def detach(self, subscription_id: str) -> None:
+        """End it: nothing more is offered to it; of a durable one nothing more is owed."""
+        dispatcher = self.get(subscription_id)
+        del self.dispatchers[subscription_id]
+        self._intake.trie.remove(dispatcher.subscription.pattern, dispatcher)
+        self._intake.forget_routes()
+        dispatcher.close()
+        self.ended.append(dispatcher)
+        if dispatcher.subscription.durable:
+            await self._store.detach(subscription_id)
+
+    def pause(self, subscription_id: str) -> None:
+        """Deliver nothing until resume; handlers that run may end."""
+        dispatcher = self.get(subscription_id)
+        dispatcher.subscription.paused = True
+        dispatcher.withdraw_credits()
+
+    def resume(self, subscription_id: str) -> None:
+        """Deliver again."""
+        dispatcher = self.get(subscription_id)
+        dispatcher.subscription.paused = False
+        dispatcher.more_workers()
+
+    def gate_changed(self, subscription_id: str, gate: str, state: str) -> None:
+        """A gate's answer may be another now: what it gave is withdrawn, and it is asked again."""
+        dispatcher = self.dispatchers.get(subscription_id)
+        if dispatcher is not None:
+            dispatcher.withdraw_credits()
+            dispatcher.more_workers()
+            self._observers.gate_changed(dispatcher.subscription, gate, state)
+
+    def _wire(self, subscription: Subscription) -> Wiring:
+        layers = self._registry.deliver_layers(self._ctx, subscription)
+        by_hand = takes_delivery(subscription.handler)
+        handler = subscription.handler
+
+        def bind(worker: Worker) -> Next:
+            last: Next = handler
+            if by_hand:
+                last = _by_hand(handler, subscription, worker, self._ctx.clock)
+            return compose(layers, last)
+
+        return Wiring(
+            self._ctx.clock, self._store, self._observers, bind, self._registry.gate(self._ctx, subscription),
+            self._registry.settle_policy(self._ctx, subscription), self._backlog.max_events, by_hand, self._wanted(subscription),
+        )
+
+    def _wanted(self, subscription: Subscription) -> Predicate | None:
+        tests: list[Predicate] = [
+            one.compile() if isinstance(one, Filter) else self._safe(one, subscription) for one in subscription.filters
+        ]
+        if (least := subscription.priority_min) is not None:
+            tests.append(lambda event: event.priority <= least)
+        if (exact := subscription.priority_filter) is not None:
+            tests.append(lambda event: event.priority == exact)
+        return combine(tests) if tests else None
+
+    def _safe(self, test: Callable[[Event], bool], subscription: Subscription) -> Predicate:
+        """A user's function that raises must not be the publisher's problem: the event is delivered, and it is logged."""
+
+        def wanted(event: Event) -> bool:
+            try:
+                return test(event)
+            except Exception:
+                self._ctx.logger.exception("subscription %s: a filter raised; the event is delivered", subscription.label)
+                return True
+
+        return wanted
+
+    async def _open_window(self, dispatcher: Dispatcher, attached: Attached | None) -> None:
+        subscription = dispatcher.subscription
+        levels = frozenset(
+            priority for priority in Priority
+            if subscription.priority_filter in (None, priority)
+            and (subscription.priority_min is None or priority <= subscription.priority_min)
+        )
+        positions = [subscription.from_seq - 1] * len(Priority)
+        for cursor in attached.cursors if attached else ():
+            positions[cursor.priority] = max(positions[cursor.priority], cursor.high)
+        feed = Feed(
+            self._store, subscription.pattern, dispatcher.wants or (lambda event: True), levels,
+            lambda: self._intake.head, dispatcher.offer, lambda: dispatcher.pending, subscription.in_flight,
+            self._observers,
+        )
+        dispatcher.progress.high = list(positions)
+        dispatcher.window = Window(feed, positions)
+        dispatcher.take_in = dispatcher.window.announce
+        if attached is not None:
+            await self._take_up(dispatcher, dispatcher.window, attached)
+
+    async def _take_up(self, dispatcher: Dispatcher, window: Window, attached: Attached) -> None:
+        """Bring back what was in hand or waiting for a retry when the subscription was last attended."""
+        rows = {row.seq: row for row in attached.attempts}
+        window.skip(set(rows))
+        opened = {seq for cursor in attached.cursors for seq in cursor.open_seqs} - set(rows)
+        now_ns = self._ctx.clock.time_ns()
+        wanted = sorted(opened | set(rows))
+        for begin in range(0, len(wanted), LOAD_AT_ONCE):
+            seqs = tuple(wanted[begin : begin + LOAD_AT_ONCE])
+            for event in (await self._store.read(Query(seqs=seqs, limit=LOAD_AT_ONCE))).events:
+                row = rows.get(event.seq)
+                if row is None:
+                    dispatcher.progress.returned[event.seq] = event.priority
+                    dispatcher.queue.put_nowait(event)
+                else:
+                    first_ns = self._ctx.clock.monotonic_ns()
+                    dispatcher.failures[event.seq] = Failure(row.attempts, now_ns, first_ns)
+                    dispatcher.delay(event, max(0.0, (row.due_ns - now_ns) / 1e9))
+
+
+def _spec(subscription: Subscription, start: Start, update: bool) -> DurableSpec:
+    for one in subscription.filters:
+        if not isinstance(one, Filter):
+            raise SubscriptionError(
+                f"subscription {subscription.name!r}: the filters of a durable subscription are data, because they are "
+                f"stored with it: expected squall.Filter(…), got {one!r:.80}"
+            )
+    conditions = {
+        "filters": [one.model_dump(mode="json", exclude_none=True) for one in subscription.filters
+                    if isinstance(one, Filter)],
+        "priority_min": subscription.priority_min,
+        "priority_filter": subscription.priority_filter,
+    }
+    filters = msgspec.json.encode(conditions, order="deterministic").decode()
+    return DurableSpec(subscription.name or "", subscription.subscriber_id, subscription.pattern, filters, start, update)
+
+
+def _by_hand(handler: EventHandler, subscription: Subscription, worker: Worker, clock: Clock) -> Next:
+    def extend() -> None:
+        worker.begun_ns = clock.monotonic_ns()
+
+    def call(event: Event) -> Awaitable[None]:
+        worker.delivery = Delivery(subscription, extend)
+        return handler(event, worker.delivery)
+
+    return call
+
+
+def takes_delivery(handler: object) -> bool:
+    """Does the handler take (event, delivery)? Raises SubscriptionError when it is no async function of one or two."""
+    if not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))):
+        raise SubscriptionError(f"handler: expected an async function of (event) or (event, delivery), got {handler!r:.80}")
+    assert callable(handler)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [one for one in inspect.signature(handler).parameters.values() if one.kind in kinds]
+    needed = sum(one.default is inspect.Parameter.empty for one in positional)
+    if not positional or needed > 2:
+        raise SubscriptionError(f"handler: expected to be called with (event) or (event, delivery), got {handler!r:.80}")
+    return needed == 2 or (len(positional) > 1 and positional[1].name == "delivery")
+
+
+def check_subscription(subscription: Subscription) -> None:
+    """Raises SubscriptionError that names the option, what is expected and what was given."""
+    check_pattern(subscription.pattern)
+    takes_delivery(subscription.handler)
+    limits = {"concurrency": (1, 10_000), "in_flight": (1, 1_000_000), "timeout_s": (0.001, 86_400)}
+    for name, (low, high) in limits.items():
+        value = getattr(subscription, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise SubscriptionError(f"{name}: expected {low} to {high}, got {value!r:.80}")
+    choices = {
+        "delivery": ("at-least-once", "at-most-once"), "overflow": ("block", "reject", "drop_new"),
+        "on_retry": ("skip", "block_key"),
+    }
+    for name, allowed in choices.items():
+        if getattr(subscription, name) not in allowed:
+            raise SubscriptionError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(subscription, name)!r:.80}")
+    if subscription.durable and subscription.overflow == "drop_new":
+        raise SubscriptionError("overflow: drop_new is for subscriptions without a name: what a durable one is owed is kept")

@@ -1,0 +1,101 @@
+"""A durable subscription's bounded view of the store: live events first, the backlog by pages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from squall.core.errors import SquallError
+from squall.core.event import Event, Priority
+from squall.core.observers import Observers
+from squall.core.store import EventStore, Query
+
+RETRY_READ_S = 1.0
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Where a window reads, and what of it is wanted. `head` is the last seq that the store has announced."""
+
+    store: EventStore
+    pattern: str
+    wanted: Callable[[Event], bool]
+    levels: frozenset[Priority]
+    head: Callable[[], int]
+    offer: Callable[[Event], None]
+    used: Callable[[], int]
+    size: int
+    observers: Observers
+
+
+class Window:
+    """For each priority: up to which seq it was read, and whether it is live, that is, fed by the store's announcements.
+
+    A level that finds the window full falls behind and is read from the store once half of the window is free. It
+    goes live again, on the loop and in one step, when a page reached the head: no gap, no overlap.
+    """
+
+    def __init__(self, feed: Feed, positions: list[int]) -> None:
+        self._feed = feed
+        self._positions = positions
+        self._live = [priority not in feed.levels for priority in Priority]
+        self._skip: set[int] = set()
+        self._reading: asyncio.Task[None] | None = None
+
+    def position(self, priority: Priority) -> int:
+        """All up to this seq was taken into the window, or is not wanted."""
+        return self._feed.head() if self._live[priority] else self._positions[priority]
+
+    def skip(self, seqs: set[int]) -> None:
+        """These were taken up otherwise: by their attempt rows."""
+        self._skip |= seqs
+
+    def announce(self, event: Event) -> None:
+        """A newly stored event: taken when its level is live and there is room, else left for reading."""
+        level = event.priority
+        if not self._live[level] or event.seq <= self._positions[level] or level not in self._feed.levels:
+            return
+        if self._feed.used() >= self._feed.size:
+            self._live[level] = False
+            self._positions[level] = event.seq - 1
+        elif self._feed.wanted(event):
+            self._feed.offer(event)
+
+    def refill(self) -> None:
+        """Start reading if a level is behind and half of the window is free."""
+        if self._reading is None and not all(self._live) and self._feed.used() <= self._feed.size // 2:
+            self._reading = asyncio.get_running_loop().create_task(self._read())
+            self._reading.add_done_callback(self._read_ended)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._live = [True, True, True, True]
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _read_ended(self, task: asyncio.Task[None]) -> None:
+        self._reading = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._feed.observers.logger.error("reading the backlog of %s failed: %s; tried again", self._feed.pattern, error)
+            asyncio.get_running_loop().call_later(RETRY_READ_S, self.refill)
+
+    async def _read(self) -> None:
+        feed = self._feed
+        for level in Priority:
+            while not self._live[level] and (room := feed.size - feed.used()) > 0:
+                after = self._positions[level]
+                page = await feed.store.read(Query(pattern=feed.pattern, priority=level, after_seq=after, limit=room))
+                if self._live[level]:
+                    return  # closed meanwhile
+                for event in page.events:
+                    if event.seq in self._skip:
+                        self._skip.discard(event.seq)
+                    elif feed.wanted(event):
+                        feed.offer(event)
+                full = len(page.events) >= room
+                self._positions[level] = page.events[-1].seq if full else max(after, page.searched_to)
+                if not full and self._positions[level] >= feed.head():
+                    self._live[level] = True
+                elif not full and self._positions[level] == after:
+                    raise SquallError(f"the store read nothing up to seq {feed.head()}")

@@ -1,0 +1,155 @@
+"""Plugins: found by entry point, made from their sections, and asked for what they contribute."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+import pluggy
+
+from squall.core import hookspecs
+from squall.core.config import PluginSection
+from squall.core.delivery import Gate, SettlePolicy
+from squall.core.errors import ConfigError, Problem, WiringError
+from squall.core.gates import AllGates
+from squall.core.middleware import DELIVER_STAGES, PUBLISH_STAGES, Middleware, ordered
+from squall.core.plugin import Context, Plugin
+from squall.core.store import EventStore
+from squall.core.subscription import Subscription
+
+GROUP = "squall.plugins"
+DEFAULTS = "squall.defaults"
+FALLBACK_STORE = "squall.fallback_store"
+P = TypeVar("P", bound=Plugin)
+
+
+def installed(group: str = GROUP) -> dict[str, EntryPoint]:
+    """What is installed, by name, in the order of names."""
+    return {point.name: point for point in sorted(entry_points(group=group), key=lambda point: point.name)}
+
+
+def load_class(point: EntryPoint) -> type[Plugin]:
+    """The plugin class behind an entry point. Raises ConfigError when it cannot be imported or is no plugin."""
+    try:
+        found = point.load()
+    except ImportError as error:
+        extra = f"; install squall[{point.extras[0]}]" if point.extras else ""
+        raise ConfigError(f"plugin {point.name}: cannot be imported: {error}{extra}") from error
+    if not (isinstance(found, type) and issubclass(found, Plugin)):
+        raise ConfigError(f"plugin {point.name}: expected a subclass of squall.Plugin at {point.value}, got {found!r:.80}")
+    return found
+
+
+def from_sections(sections: Sequence[PluginSection]) -> list[Plugin]:
+    """The plugins that a file enables, in its order. Raises ConfigError with all that is wrong, placed in the file."""
+    points, plugins, problems = installed(), [], list[Problem]()
+    for section in sections:
+        point = points.get(section.name)
+        if point is None:
+            near = difflib.get_close_matches(section.name, points, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"installed: {', '.join(points)}"
+            problems.append(section.problem(f"there is no plugin '{section.name}'", hint))
+            continue
+        try:
+            kind = load_class(point)
+            plugins.append(kind(section.options(kind.Options)))
+        except ConfigError as error:
+            problems.extend(
+                problem if problem.line else section.problem(problem.message) for problem in error.problems
+            )
+    if problems:
+        raise ConfigError(problems)
+    return plugins
+
+
+def default_plugins() -> list[Plugin]:
+    """What a router without configuration enables."""
+    return [load_class(point)() for point in installed(DEFAULTS).values()]
+
+
+class Registry:
+    """The plugins of one router or run, and their hooks' answers in the configuration's order."""
+
+    def __init__(self, plugins: Sequence[Plugin]) -> None:
+        self.plugins = tuple(plugins)
+        self._manager = pluggy.PluginManager("squall")
+        self._manager.add_hookspecs(hookspecs)
+        for number, plugin in enumerate(plugins):
+            if not isinstance(plugin, Plugin):
+                raise WiringError(f"plugins[{number}]: expected an instance of a squall.Plugin, got {plugin!r:.80}")
+            name = f"{type(plugin).__name__}#{number + 1}"
+            try:
+                self._manager.register(plugin, name)
+                self._manager.check_pending()
+            except pluggy.PluginValidationError as error:
+                raise WiringError(f"plugin {name}: {error}") from error
+
+    def find(self, kind: type[P]) -> P:
+        """The enabled plugin of this class. Raises KeyError."""
+        for plugin in self.plugins:
+            if isinstance(plugin, kind):
+                return plugin
+        raise KeyError(f"no {kind.__name__} is enabled")
+
+    def ask(self, hook: str, **arguments: object) -> list[Any]:
+        """Every answer other than None. Raises WiringError that names the plugin which raised."""
+        caller = getattr(self._manager.hook, hook)
+        try:
+            answers = caller(**arguments)
+        except (ConfigError, WiringError):
+            raise
+        except Exception as error:
+            raise WiringError(f"plugin {_culprit(caller, error)} raised in {hook}: {type(error).__name__}: {error}") from error
+        # pluggy calls the last registered first.
+        return [answer for answer in reversed(answers) if answer is not None]
+
+    def publish_layers(self, ctx: Context) -> list[Middleware]:
+        answers = self.ask("squall_publish_middleware", ctx=ctx)
+        return ordered(_flat(answers), PUBLISH_STAGES, "publish middleware")
+
+    def deliver_layers(self, ctx: Context, subscription: Subscription) -> list[Middleware]:
+        answers = self.ask("squall_deliver_middleware", ctx=ctx, subscription=subscription)
+        return ordered(_flat(answers), DELIVER_STAGES, "deliver middleware")
+
+    def gate(self, ctx: Context, subscription: Subscription) -> Gate | None:
+        gates = self.ask("squall_gate", ctx=ctx, subscription=subscription)
+        return None if not gates else gates[0] if len(gates) == 1 else AllGates(gates)
+
+    def settle_policy(self, ctx: Context, subscription: Subscription) -> SettlePolicy | None:
+        policies = self.ask("squall_settle_policy", ctx=ctx, subscription=subscription)
+        return policies[0] if policies else None
+
+    def store(self, ctx: Context) -> EventStore:
+        """The one store, or the fallback, behind all that wraps it. Raises WiringError where two are configured."""
+        stores = self.ask("squall_event_store", ctx=ctx)
+        if len(stores) > 1:
+            names = " and ".join(type(store).__name__ for store in stores)
+            raise WiringError(f"two stores are configured ({names}); a router has one: remove the others")
+        if not stores:
+            fallback = Registry([load_class(point)() for point in installed(FALLBACK_STORE).values()])
+            stores = fallback.ask("squall_event_store", ctx=ctx)
+        if not stores:
+            raise WiringError("no store is configured and none is installed to fall back on")
+        store: EventStore = stores[0]
+        for plugin in self.plugins:
+            if hasattr(plugin, "squall_store_wrapper"):
+                store = next(iter(Registry([plugin]).ask("squall_store_wrapper", ctx=ctx, store=store)), store)
+        return store
+
+
+def _flat(answers: Sequence[Any]) -> list[Any]:
+    return [layer for answer in answers for layer in (answer if isinstance(answer, list | tuple) else (answer,))]
+
+
+def _culprit(caller: pluggy.HookCaller, error: BaseException) -> str:
+    frames = set()
+    trace = error.__traceback__
+    while trace is not None:
+        frames.add(trace.tb_frame.f_code)
+        trace = trace.tb_next
+    for implementation in caller.get_hookimpls():
+        if getattr(implementation.function, "__code__", None) in frames:
+            return implementation.plugin_name
+    return "unknown"

@@ -1,0 +1,199 @@
+"""A store that keeps the latest events in memory: replay, catching up and dead letters, for the process's life."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Annotated
+
+from pydantic import Field
+
+from squall.core.errors import StoreError
+from squall.core.event import Event
+from squall.core.options import Options
+from squall.core.plugin import Context, Plugin, hookimpl
+from squall.core.query import bounds, search
+from squall.core.store import (
+    Attached,
+    AttemptRow,
+    Capabilities,
+    Cursor,
+    DeadLetter,
+    DurableSpec,
+    EventStore,
+    Page,
+    Progress,
+    Query,
+    Settlement,
+    StoreCounts,
+)
+from squall.core.units import Bytes
+
+MAX_SEARCHED = 10_000
+"""Events that one `read` looks at: about a millisecond of the loop."""
+WEIGHED_AT_ONCE = 64
+
+
+class MemoryOptions(Options):
+    """How much is kept. Past a bound the oldest go first."""
+
+    noun = "the memory store"
+
+    max_events: Annotated[int, Field(ge=1)] = 100_000
+    max_bytes: Annotated[Bytes, Field(ge=1)] = 1_000_000_000
+    max_dead_letters: Annotated[int, Field(ge=1)] = 10_000
+
+
+class MemoryPlugin(Plugin):
+    """Events in memory only: nothing survives the process, and receipts say so."""
+
+    Options = MemoryOptions
+    options: MemoryOptions
+
+    @hookimpl
+    def squall_event_store(self, ctx: Context) -> EventStore:
+        return MemoryStore(self.options, ctx.new_id)
+
+
+@dataclass
+class _Durable:
+    """A named subscription."""
+
+    id: str
+    spec: DurableSpec
+    from_seq: int
+    cursors: dict[int, Cursor] = field(default_factory=dict)
+    attempts: dict[int, AttemptRow] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """The protocol at level `memory`. Events that made room are not found any more, and nobody is owed them: a named
+    subscription that comes back late is told the first seq that is still here."""
+
+    capabilities = Capabilities("memory")
+
+    def __init__(self, options: MemoryOptions, new_id: Callable[[], str]) -> None:
+        self._options = options
+        self._new_id = new_id
+        self._seq = 0
+        self._events: deque[Event] = deque(maxlen=options.max_events)
+        self._retain: Callable[[Iterable[Event]], None] = _refuse
+        self._on_stored: Callable[[Sequence[Event]], None] = _refuse
+        self._weights: deque[tuple[int, int]] = deque()
+        self._weigh_at = WEIGHED_AT_ONCE
+        self._bytes = 0
+        self._dead: deque[DeadLetter] = deque(maxlen=options.max_dead_letters)
+        self.dropped_dead_letters = 0
+        self._durable: dict[str, _Durable] = {}
+        self._dirty: dict[Progress, None] = {}
+
+    @property
+    def next_seq(self) -> int:
+        return self._seq + 1
+
+    async def open(self, on_stored: Callable[[Sequence[Event]], None]) -> int:
+        self._on_stored = on_stored
+        self._retain = self._events.extend
+        return self._seq
+
+    async def close(self) -> None:
+        self._retain = _refuse
+        self._settle()
+
+    def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
+        self._retain(events)
+        seq = self._seq
+        for event in events:
+            seq += 1
+            event.seq = seq
+        self._seq = seq
+        if seq >= self._weigh_at:
+            self._weigh()
+        self._on_stored(events)
+        return None
+
+    def _weigh(self) -> None:
+        """Drop the oldest events past max_bytes. Weighed by the dozen: per event it would cost as much as append."""
+        new = min(len(self._events), WEIGHED_AT_ONCE + self._seq - self._weigh_at)
+        self._weigh_at = self._seq + WEIGHED_AT_ONCE
+        size = sum(len(event.payload) for event in islice(reversed(self._events), new))
+        self._weights.append((self._seq, size))
+        self._bytes += size
+        while self._weights[0][0] < self._first or (self._bytes > self._options.max_bytes and len(self._weights) > 1):
+            last, size = self._weights.popleft()
+            self._bytes -= size
+            while self._first <= last:
+                self._events.popleft()
+
+    @property
+    def _first(self) -> int:
+        """The first seq kept; the next one to come when there is none."""
+        return self._seq - len(self._events) + 1
+
+    def settle(self, progress: Progress) -> None:
+        if not self._dirty:
+            asyncio.get_running_loop().call_soon(self._settle)
+        self._dirty[progress] = None
+
+    def _settle(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        for progress in dirty:
+            settlement = progress.take()
+            self._keep(settlement)
+            progress.committed(settlement, None)
+
+    def _keep(self, settlement: Settlement) -> None:
+        dropped = len(self._dead) + len(settlement.dead) - self._options.max_dead_letters
+        self.dropped_dead_letters += max(0, dropped)
+        self._dead.extend(settlement.dead)
+        durable = next((d for d in self._durable.values() if d.id == settlement.subscription_id), None)
+        if not settlement.durable or durable is None:
+            return
+        durable.cursors.update((cursor.priority, cursor) for cursor in settlement.cursors)
+        for seq in settlement.cleared:
+            durable.attempts.pop(seq, None)
+        durable.attempts.update((row.seq, row) for row in settlement.naks)
+
+    async def attach(self, spec: DurableSpec) -> Attached:
+        durable = self._durable.get(spec.name)
+        if durable is None:
+            durable = self._durable[spec.name] = _Durable(self._new_id(), spec, self._start(spec))
+        elif spec.differs(durable.spec.pattern, durable.spec.filters):
+            durable = self._durable[spec.name] = _Durable(durable.id, spec, self._seq + 1)
+        durable.from_seq = max(durable.from_seq, self._first)
+        return Attached(durable.id, durable.from_seq, list(durable.cursors.values()), sorted(durable.attempts.values()))
+
+    def _start(self, spec: DurableSpec) -> int:
+        if spec.start == "new":
+            return self._seq + 1
+        return self._first if spec.start == "earliest" else spec.start
+
+    async def detach(self, subscription_id: str) -> None:
+        self._settle()
+        self._durable = {name: d for name, d in self._durable.items() if d.id != subscription_id}
+
+    async def read(self, query: Query) -> Page:
+        first = self._first
+        low, high = bounds(query, first, self._seq)
+        if query.seqs is not None:
+            seqs = [seq for seq in sorted(set(query.seqs), reverse=query.newest_first) if low <= seq <= high]
+            return search([self._events[seq - first] for seq in seqs], query, low, high)
+        if query.newest_first:
+            low = max(low, high - MAX_SEARCHED + 1)
+            return search(islice(reversed(self._events), self._seq - high, self._seq - low + 1), query, low, high)
+        high = min(high, low + MAX_SEARCHED - 1)
+        return search(islice(self._events, low - first, high - first + 1), query, low, high)
+
+    async def dead_letters(self, subscription: str | None = None, after: int = 0, limit: int = 500) -> list[DeadLetter]:
+        wanted = (d for d in self._dead if subscription in (None, d.subscription_id, d.subscription))
+        return list(islice(wanted, after, after + limit))
+
+    async def counts(self) -> StoreCounts:
+        return StoreCounts(len(self._events), len(self._dead), self._seq)
+
+
+def _refuse(events: Iterable[Event]) -> None:
+    raise StoreError("the memory store is not open: nothing was stored; start the router first")
