@@ -1,0 +1,225 @@
+"""A scenario file, read and validated whole before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from squall.chaos.scenario_checks import Names, check_expectations, check_load, check_plugins, check_subscribers
+from squall.chaos.scenario_expect import EXPECTATIONS, Expectation, read_expectations
+from squall.chaos.scenario_faults import Kinds, Place, PlannedFault, read_faults
+from squall.chaos.scenario_models import Abort, DrainSection, Load, ScenarioFile, Subscriber
+from squall.chaos.scenario_vars import fill
+from squall.core.config import Config, PluginSection, plugin_sections
+from squall.core.errors import ConfigError, Problem
+from squall.core.options import Options
+from squall.core.units import format_seconds
+from squall.core.yaml_source import Document, Json, limited, load_document
+
+DEFAULT_STALL_S = 10.0
+DEFAULT_LIMIT_S = 60.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is installed, and so what a scenario may name.
+
+    faults: classes by kind of seam and name (`scenario_faults.by_seam`). seams: names by kind, `events` in `storage`;
+    handlers need not be given, they are the scenario's subscribers; a kind that is missing is not checked.
+    expectations: options models by name. plugins None: names are not checked. targets: kinds that need no section.
+    """
+
+    faults: Kinds = field(default_factory=dict)
+    seams: Mapping[str, Collection[str]] = field(default_factory=dict)
+    expectations: Mapping[str, type[Options]] = field(default_factory=lambda: EXPECTATIONS)
+    plugins: Collection[str] | None = None
+    targets: Collection[str] = ("in-process",)
+
+
+@dataclass(frozen=True)
+class Steady:
+    """The phase before any fault: how long, in seconds, and what must hold in it."""
+
+    seconds: float
+    expect: tuple[Expectation, ...]
+
+
+@dataclass(frozen=True)
+class Drain:
+    """How long to wait after the heal, seconds: in all, and without progress."""
+
+    limit_s: float
+    stall_s: float
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A valid scenario. Variables are filled in, random faults are drawn; `expect` None: what the target claims."""
+
+    document: Document
+    name: str
+    about: str
+    seed: int
+    vars: Mapping[str, bool | int | float | str]
+    target: str
+    plugins: tuple[PluginSection, ...]
+    subscribers: Mapping[str, Subscriber]
+    steady: Steady | None
+    load: Load
+    faults: tuple[PlannedFault, ...]
+    abort: Abort | None
+    drain: DrainSection
+    expect: tuple[Expectation, ...] | None
+
+    @property
+    def steady_rate(self) -> float:
+        """Events per second in the steady phase: the first stage's."""
+        return self.load.stages[0].rate or 0.0
+
+
+def load_scenario(
+    path: str | Path,
+    *,
+    sets: Sequence[str] = (),
+    seed: int | None = None,
+    config: Config | None = None,
+    known: Known | None = None,
+) -> Scenario:
+    """Read a scenario file. Raises ConfigError with every problem in it.
+
+    sets: `name=value`, overriding the file's vars. seed: instead of the file's. config: the operator's.
+    """
+    return make_scenario(load_document(path), sets=sets, seed=seed, config=config, known=known)
+
+
+def make_scenario(
+    document: Document,
+    *,
+    sets: Sequence[str] = (),
+    seed: int | None = None,
+    config: Config | None = None,
+    known: Known | None = None,
+) -> Scenario:
+    """The scenario that a document holds; as load_scenario."""
+    config, known = config or Config(), known or Known()
+    document, misnamed = fill(document, sets)
+    problems: list[Problem] = []
+    reading = _Reading(document, problems)
+    file = reading.attempt(lambda: document.validate(ScenarioFile))
+    load = file.load if file else reading.quietly(lambda: document.validate(Load, ("load",)))
+    names = _names(document, config, known)
+
+    plugins = reading.keep(plugin_sections(document, ("plugins",)))
+    place = Place(known.faults, names.seams, config.bench.allow_faults, load.seconds if load else None)
+    faults = reading.keep(read_faults(document, place, _seed(document, seed)))
+    expect = reading.keep(read_expectations(document, ("expect",), known.expectations))
+    steady = reading.keep(read_expectations(document, ("steady", "expect"), known.expectations))
+    problems += check_plugins(plugins, known.plugins)
+    problems += check_expectations(expect, steady, _fault_ids(document, faults), names.subscribers)
+    problems += check_subscribers(document, names, place.load_s)
+    if load:
+        problems += check_load(document, load, config.bench.limits)
+    problems = [*misnamed, *_elsewhere(problems, misnamed)]
+    if problems or file is None:
+        raise ConfigError(limited(problems))
+    return Scenario(
+        document=document,
+        name=file.name,
+        about=file.about,
+        seed=_seed(document, seed),
+        vars=file.vars,
+        target=file.target,
+        plugins=tuple(plugins),
+        subscribers=file.subscribers,
+        steady=Steady(file.steady.duration, steady) if file.steady else None,
+        load=file.load,
+        faults=faults,
+        abort=file.abort,
+        drain=file.drain,
+        expect=None if file.expect is None else expect,
+    )
+
+
+def drain_limits(scenario: Scenario, longest_s: float, why: str = "the longest legal backoff") -> Drain:
+    """How long to drain, given the longest time that may legally pass without progress, seconds.
+
+    What the scenario leaves out is long enough. Raises ConfigError where it says a time that does not exceed longest_s,
+    since the drain would then end while the target does what it may; `why` names where longest_s comes from.
+    """
+    wait = format_seconds(round(longest_s, 3))
+    problems = [
+        scenario.document.problem(
+            ("drain", key), f"{format_seconds(given)} does not exceed {why}, {wait}", f"expected more than {wait}"
+        )
+        for key, given in (("limit", scenario.drain.limit), ("stall", scenario.drain.stall))
+        if given is not None and given <= longest_s
+    ]
+    stall_s = scenario.drain.stall or max(DEFAULT_STALL_S, 1.5 * longest_s)
+    limit_s = scenario.drain.limit or max(DEFAULT_LIMIT_S, 2 * stall_s)
+    if not problems and limit_s < stall_s:
+        key = "limit" if scenario.drain.limit is not None else "stall"
+        message = (
+            f"the limit ({format_seconds(limit_s)}) ends the drain before a stall ({format_seconds(stall_s)}) shows"
+        )
+        problems.append(scenario.document.problem(("drain", key), message))
+    if problems:
+        raise ConfigError(problems)
+    return Drain(limit_s, stall_s)
+
+
+class _Reading:
+    """Collects the problems of sections that are validated one by one."""
+
+    def __init__(self, document: Document, problems: list[Problem]) -> None:
+        self.document = document
+        self.problems = problems
+
+    def attempt(self, validate: Callable[[], T]) -> T | None:
+        try:
+            return validate()
+        except ConfigError as error:
+            self.problems.extend(error.problems)
+            return None
+
+    def quietly(self, validate: Callable[[], T]) -> T | None:
+        """For a section whose problems are told already."""
+        try:
+            return validate()
+        except ConfigError:
+            return None
+
+    def keep(self, result: tuple[T, list[Problem]]) -> T:
+        self.problems.extend(result[1])
+        return result[0]
+
+
+def _names(document: Document, config: Config, known: Known) -> Names:
+    subscribers = _keys(document.at(("subscribers",)))
+    targets = [*known.targets, *config.targets]
+    return Names(subscribers, targets, list(config.handlers), {"handler": subscribers, **known.seams})
+
+
+def _keys(data: Json) -> list[str]:
+    return list(data) if isinstance(data, dict) else []
+
+
+def _seed(document: Document, given: int | None) -> int:
+    written = document.at(("seed",))
+    default: int = ScenarioFile.model_fields["seed"].default
+    return given if given is not None else written if isinstance(written, int) else default
+
+
+def _fault_ids(document: Document, faults: Sequence[PlannedFault]) -> list[str]:
+    """Ids of the faults as written, the wrong ones too, and of those that were drawn."""
+    entries = document.at(("faults",))
+    written = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [*(fault_id for fault_id in written if isinstance(fault_id, str)), *(fault.id for fault in faults)]
+
+
+def _elsewhere(problems: Sequence[Problem], misnamed: Sequence[Problem]) -> list[Problem]:
+    """Each problem once, and none where a misspelt variable stands: what it would be is judged when it has a value."""
+    taken = {(problem.line, problem.column) for problem in misnamed}
+    return [problem for problem in dict.fromkeys(problems) if (problem.line, problem.column) not in taken]

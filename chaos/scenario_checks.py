@@ -1,0 +1,133 @@
+"""What a scenario must be besides well-formed: its parts fit each other, and what the operator allows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from squall.chaos.scenario_expect import MEASURED, Expectation, Latency, Recovery, Throughput
+from squall.chaos.scenario_models import Load
+from squall.core.config import Limits, PluginSection
+from squall.core.errors import Problem
+from squall.core.options import Loc, did_you_mean
+from squall.core.units import format_rate, format_seconds, parse_seconds
+from squall.core.yaml_source import Document, Json
+
+
+@dataclass(frozen=True)
+class Names:
+    """What may be named in a scenario: its own subscribers, targets, handlers of the operator's, seams by kind."""
+
+    subscribers: Sequence[str]
+    targets: Sequence[str]
+    handlers: Sequence[str]
+    seams: Mapping[str, Collection[str]]
+
+
+def check_plugins(sections: Sequence[PluginSection], installed: Collection[str] | None) -> list[Problem]:
+    """Only names that are installed."""
+    if installed is None:
+        return []
+    return [
+        section.problem(f"there is no plugin '{section.name}'", did_you_mean(section.name, installed, "plugins"))
+        for section in sections
+        if section.name not in installed
+    ]
+
+
+def check_subscribers(document: Document, names: Names, load_s: float | None) -> list[Problem]:
+    """The target exists, the code that handlers call exists, and who joins leaves later, within the load."""
+    problems: list[Problem] = []
+    target = document.at(("target",))
+    if isinstance(target, str) and target not in names.targets:
+        hint = did_you_mean(target, names.targets, "targets")
+        problems.append(document.problem(("target",), f"there is no target '{target}'", hint))
+    for name in names.subscribers:
+        loc = ("subscribers", name)
+        call = document.at((*loc, "handler", "call"))
+        if isinstance(call, str) and call not in names.handlers:
+            hint = did_you_mean(call, names.handlers, "handlers") or "squall.yaml names no handlers"
+            problems.append(document.problem((*loc, "handler", "call"), f"there is no handler '{call}'", hint))
+        problems += _check_stay(document, loc, load_s)
+    return problems
+
+
+def _check_stay(document: Document, loc: Loc, load_s: float | None) -> list[Problem]:
+    join_s, leave_s = _seconds(document.at((*loc, "join"))), _seconds(document.at((*loc, "leave")))
+    problems = []
+    for key, at_s in (("join", join_s), ("leave", leave_s)):
+        if at_s is not None and load_s is not None and at_s > load_s:
+            message = f"{format_seconds(at_s)} is after the load's end at {format_seconds(load_s)}"
+            problems.append(document.problem((*loc, key), message))
+    if leave_s is not None and leave_s <= (join_s or 0.0):
+        problems.append(document.problem((*loc, "leave"), f"leaves before it joins at {format_seconds(join_s or 0.0)}"))
+    return problems
+
+
+def _seconds(value: Json) -> float | None:
+    try:
+        return None if value is None else parse_seconds(value)
+    except ValueError:
+        return None  # reported by the subscriber's own model
+
+
+def check_load(document: Document, load: Load, limits: Limits) -> list[Problem]:
+    """Something is published, at a rate and for a time that the operator allows, and the steady phase has a rate."""
+    problems: list[Problem] = []
+    if load.total == 0:
+        problems.append(document.problem(("load", "stages"), "the load publishes nothing"))
+    if not any(event.weight for event in load.events):
+        problems.append(document.problem(("load", "events"), "every weight is 0, no event could be drawn"))
+    for index, stage in enumerate(load.stages):
+        for key, rate in (("rate", stage.rate), ("to", stage.to), ("burst", stage.burst)):
+            if limits.rate is not None and rate is not None and rate > limits.rate:
+                asked = format_rate(rate) if key != "burst" else f"{rate:,} at once"
+                message = f"{asked} is above the operator's limit of {format_rate(limits.rate)} (bench.limits.rate)"
+                problems.append(document.problem(("load", "stages", index, key), message))
+    if limits.duration is not None and load.seconds > limits.duration:
+        message = (
+            f"the load takes {format_seconds(load.seconds)}, above the operator's limit of "
+            f"{format_seconds(limits.duration)} (bench.limits.duration)"
+        )
+        problems.append(document.problem(("load", "stages"), message))
+    if document.at(("steady",)) is not None and not load.stages[0].rate:
+        message = "the steady phase runs at the first stage's rate, but that stage has none"
+        problems.append(document.problem(("steady",), message, "begin the load with 'for' and 'rate'"))
+    return problems
+
+
+def check_expectations(
+    expect: Sequence[Expectation],
+    steady: Sequence[Expectation],
+    fault_ids: Sequence[str],
+    subscribers: Sequence[str],
+) -> list[Problem]:
+    """What is expected refers to faults and subscribers that exist, and can be judged in its phase."""
+    problems: list[Problem] = []
+    for entry in steady:
+        if entry.name in MEASURED and getattr(entry.options, "window", "all") == "inside-faults":
+            problems.append(entry.problem("there are no faults in the steady phase", key="window"))
+        if entry.name not in MEASURED:
+            hint = f"{', '.join(MEASURED)} can"
+            problems.append(entry.problem(f"'{entry.name}' cannot be judged in the steady phase", hint))
+    for entry in (*expect, *steady):
+        options = entry.options
+        if isinstance(options, Recovery):
+            problems += _check_recovery(entry, options, fault_ids)
+        elif isinstance(options, Latency):
+            for name in options.subscribers or ():
+                if name not in subscribers:
+                    hint = did_you_mean(name, subscribers, "subscribers")
+                    problems.append(entry.problem(f"there is no subscriber '{name}'", hint, key="subscribers"))
+        if isinstance(options, Latency | Throughput) and options.window == "inside-faults" and not fault_ids:
+            problems.append(entry.problem("there are no faults in this scenario", key="window"))
+    return problems
+
+
+def _check_recovery(entry: Expectation, options: Recovery, fault_ids: Sequence[str]) -> list[Problem]:
+    if options.fault is None:
+        return [] if fault_ids else [entry.problem("there is no fault to recover from")]
+    if options.fault in fault_ids:
+        return []
+    hint = did_you_mean(options.fault, fault_ids, "faults") or "the scenario has no faults"
+    return [entry.problem(f"there is no fault '{options.fault}'", hint, key="of")]
