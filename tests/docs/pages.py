@@ -1,0 +1,186 @@
+"""Runs a documentation page: every fenced block is run, written or validated, or else says why not.
+
+    ```console, ```bash     each line `$ command` is run by bash in the page's folder; a bash block without `$` is one
+                            script. Other lines are samples of output.
+    ```python               is run as a program
+    ```yaml                 needs one of the two comments below
+    ```text                 is a sample, and not run (with a file note it is written)
+
+Comments directly before a block say more, one note each or several: `<!-- exit: 1; file: shop.yaml -->`. The notes:
+
+    setup                   sets the project up (clone, install, test it): not run
+    exit: 1                 the expected exit code of the block's last command, instead of 0
+    file: shop.yaml         the block is written to this file; a scenario is then validated, a program compiled
+    part of: shop.yaml      the block's sections, put in place of that file's own, make a valid scenario
+
+A page has one folder, so that a later block sees the files of an earlier one. The folder looks like a fresh clone to
+the commands of a reader: scenarios/, a Makefile, and `squall` on the path.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND_TIMEOUT_S = 180
+LINKED = (".venv", "Makefile", "pyproject.toml", "requirements.lock", "src")
+KINDS = ("console", "bash", "python", "yaml", "text")
+NOTES = ("setup", "exit", "file", "part of")
+
+
+class BrokenPage(AssertionError):
+    """A block that cannot be run, or that did not do what its page says."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, where it is, and what the comment before it says."""
+
+    place: str
+    line: int
+    kind: str
+    text: str
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        return int(self.notes.get("exit", "0"))
+
+
+def parse(page: Path) -> list[Block]:
+    """The fenced blocks of a page in order. Raises BrokenPage for a kind or a note that is not known."""
+    blocks = []
+    comments: list[str] = []
+    for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
+        line = token.map[0] + 1 if token.map else 0
+        place = f"{page.name}:{line}"
+        comment = re.fullmatch(r"<!--(.*)-->\s*", token.content, re.DOTALL) if token.type == "html_block" else None
+        if comment is not None:
+            comments.append(comment[1])
+            continue
+        if token.type == "code_block":
+            raise BrokenPage(f"{place}: an indented block has no kind; expected a fence with one of {', '.join(KINDS)}")
+        if token.type == "fence":
+            if token.info not in KINDS:
+                raise BrokenPage(f"{place}: unknown kind of block {token.info!r}; expected one of {', '.join(KINDS)}")
+            blocks.append(Block(place, line, token.info, token.content, _notes(place, comments)))
+        comments = []
+    return blocks
+
+
+def _notes(place: str, comments: list[str]) -> dict[str, str]:
+    notes = {}
+    for note in ";".join(comments).split(";") if comments else ():
+        name, _, value = (part.strip() for part in note.partition(":"))
+        if name not in NOTES:
+            raise BrokenPage(f"{place}: unknown note {name!r} for the runner; known: {', '.join(NOTES)}")
+        notes[name] = value
+    return notes
+
+
+def commands(block: Block) -> list[str]:
+    """The commands of a console or bash block, a line that ends in a backslash joined with the next."""
+    joined = block.text.replace("\\\n", " ")
+    found = [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
+    if not found and block.kind == "bash":
+        found = [f"set -euo pipefail\n{block.text}"]
+    if not found:
+        raise BrokenPage(f"{block.place}: no line begins with '$ ', so nothing would be run; is it a text block?")
+    return found
+
+
+def run_page(page: Path, folder: Path) -> int:
+    """Run all blocks of a page in the folder; returns how many were run, written or validated."""
+    furnish(folder)
+    runners = {"console": _run_commands, "bash": _run_commands, "python": _run_python, "yaml": _run_yaml}
+    count = 0
+    for block in parse(page):
+        if "setup" in block.notes:
+            continue
+        if "file" in block.notes:
+            _write(block, folder)
+        elif block.kind == "text":
+            continue
+        else:
+            runners[block.kind](block, folder)
+        count += 1
+    return count
+
+
+def furnish(folder: Path) -> None:
+    """Make an empty folder look like a clone that is set up. Scenarios are copied: a page may change them."""
+    for name in LINKED:
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "scenarios", folder / "scenarios")
+
+
+def _run_commands(block: Block, folder: Path) -> None:
+    *first, last = commands(block)
+    for command in first:
+        _expect(block, ["bash", "-c", command], folder, 0)
+    _expect(block, ["bash", "-c", last], folder, block.exit_code)
+
+
+def _run_python(block: Block, folder: Path) -> None:
+    program = folder / f"line_{block.line}.py"
+    program.write_text(block.text, encoding="utf-8")
+    _expect(block, [sys.executable, program.name], folder, block.exit_code)
+
+
+def _run_yaml(block: Block, folder: Path) -> None:
+    if "part of" not in block.notes:
+        raise BrokenPage(f"{block.place}: a yaml block needs <!-- file: … --> or <!-- part of: … --> before it")
+    whole = yaml.safe_load((folder / block.notes["part of"]).read_text(encoding="utf-8"))
+    merged = folder / f"line_{block.line}.yaml"
+    merged.write_text(yaml.safe_dump(whole | yaml.safe_load(block.text), sort_keys=False), encoding="utf-8")
+    _validate(block, merged.name, folder)
+
+
+def _write(block: Block, folder: Path) -> None:
+    path = (folder / block.notes["file"]).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise BrokenPage(f"{block.place}: {block.notes['file']} is outside the page's folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(block.text, encoding="utf-8")
+    if block.kind == "python":
+        compile(block.text, block.place, "exec")
+    elif block.kind == "yaml":
+        _validate(block, block.notes["file"], folder)
+
+
+def _validate(block: Block, name: str, folder: Path) -> None:
+    if Path(name).name == "squall.yaml":  # the operator's configuration: read by every command, shown by this one
+        _expect(block, ["squall", "plugins"], folder, block.exit_code)
+    else:
+        _expect(block, ["squall", "validate", name], folder, block.exit_code)
+
+
+def _expect(block: Block, command: list[str], folder: Path, exit_code: int) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=COMMAND_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise BrokenPage(f"{block.place}: {command[-1]}: still running after {COMMAND_TIMEOUT_S} s") from None
+    if process.returncode != exit_code:
+        raise BrokenPage(
+            f"{block.place}: {command[-1]}: expected exit code {exit_code}, got {process.returncode}\n{output}"
+        )
