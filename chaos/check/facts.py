@@ -24,8 +24,9 @@ class Span:
 class RunFacts:
     """Facts of one run. Times are monotonic ns; None: the phase was not reached, or there was none.
 
-    `steady_held` None: no steady state was asked for. `drain` ends when nothing is pending, or at its limit; `stall_s`
-    is how long a target that is up and healed may make no progress. `asked` and `achieved` count publishes of the load.
+    `steady_held` None: no steady state was asked for. `drain` ends when nothing is pending (`drained`), or at its
+    limit; `stall_s` is how long a target that is up and healed may make no progress. `asked` and `achieved` count
+    publishes of the load.
     `clock_error_ns` bounds the difference between the clocks of the processes that recorded. `recorder_failures` and
     `reasons` are what else makes the verdict unknown: the recorder's failures, and reasons of the runner's own.
     """
@@ -37,6 +38,7 @@ class RunFacts:
     load: Span | None = None
     healed_ns: int | None = None
     drain: Span | None = None
+    drained: bool | None = None
     stall_s: float = 10.0
     target_up: bool = True
     asked: int = 0

@@ -16,7 +16,7 @@ EXIT_CODES: Mapping[State, int] = {"valid": 0, "invalid": 1, "unknown": 3}
 @dataclass(frozen=True)
 class Reason:
     """Why a verdict is unknown. `code` is stable: no_publish, no_delivery, not_steady, fault_never_bit, rate_not_kept,
-    heal_failed, recorder_failed, gap, drain_limit, checker_failed, runner."""
+    heal_failed, recorder_failed, gap, drain_limit, undecided (an invariant), checker_failed, runner."""
 
     code: str
     text: str
@@ -57,7 +57,8 @@ class Cause:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one invariant came to.
+    """What one invariant came to. `title` is what people read where it says more than `name`: `latency p99`.
+    `failed`: the checker itself did.
 
     `summary` is one line for people. `figures` are its numbers by name (docs in `invariants.py`). `violations` holds at
     most `CAP` of the `count` violations, earliest first. `why_unknown` says why it could not be decided.
@@ -70,6 +71,8 @@ class Finding:
     count: int = 0
     violations: tuple[Violation, ...] = ()
     why_unknown: str = ""
+    title: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True)

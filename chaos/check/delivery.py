@@ -1,0 +1,240 @@
+"""Was everything delivered that is owed, and nothing else: no_loss, no_phantom, no_ghost, no_stray, intact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from squall.chaos.check.case import FOREVER, SETTLED, Case, Interval
+from squall.chaos.check.counters import fits, pending_counts
+from squall.chaos.check.masks import Totals, owed_for_sure
+from squall.chaos.check.verdict import Finding, FindingState
+from squall.core.units import format_count
+
+RULE_OF_THREE = 3.0
+"""With n trials and no failure, the rate is below 3/n at 95 %."""
+
+
+def find_unfinished(case: Case) -> None:
+    """Table `unfinished`: each owed pair of event and subscription without an end, how far it came, and whether it was
+    cancelled because a subscription that is not durable left."""
+    case.db.execute(
+        f"""CREATE TEMP TABLE unfinished AS
+        WITH pairs AS (SELECT event, subscription FROM suspect WHERE lost),
+        ops AS (
+            SELECT event, any_value(key) AS key, any_value(priority) AS priority,
+                min(seq) FILTER (outcome = 'ok') AS seq, min(invoked) AS invoked, min(ended) FILTER (outcome = 'ok') AS acked
+            FROM publish SEMI JOIN pairs USING (event) GROUP BY event),
+        tries AS (
+            SELECT event, subscription, coalesce(bool_or({SETTLED} AND settlement = 'term'), false) AS termed,
+                coalesce(bool_or({SETTLED} AND settlement = 'ack'), false) AS settled
+            FROM attempt a SEMI JOIN pairs USING (event, subscription) GROUP BY event, subscription)
+        SELECT event, subscription, key, priority, seq, invoked, acked,
+            CASE WHEN tries.event IS NULL THEN 'undelivered' WHEN termed THEN 'dead letter missing'
+                WHEN settled THEN 'settled early' ELSE 'unfinished' END AS form,
+            false AS cancelled
+        FROM pairs JOIN ops USING (event) LEFT JOIN tries USING (event, subscription)"""
+    )
+    leaving = [i for i in case.intervals if not i.durable and i.leave_invoked is not None]
+    if leaving:
+        _cancel(case, {i.subscription for i in leaving})
+
+
+def _cancel(case: Case, subscriptions: set[int]) -> None:
+    owing = " UNION ALL ".join(
+        _owing(case, interval) for interval in case.intervals if interval.subscription in subscriptions
+    )
+    case.db.execute(
+        f"""UPDATE unfinished SET cancelled = true FROM (
+            WITH owing(event, subscription, stays, left_at) AS ({owing}),
+            gone AS (
+                SELECT event, subscription, max(left_at) AS left_at FROM owing
+                GROUP BY event, subscription HAVING NOT bool_or(stays)),
+            waiting AS (SELECT u.*, left_at FROM unfinished u JOIN gone USING (event, subscription)),
+            groups AS (SELECT DISTINCT subscription, key, priority, left_at FROM waiting WHERE key IS NOT NULL),
+            passed AS (
+                SELECT g.*, max(b.seq) AS top FROM groups g JOIN attempt b USING (subscription, key, priority)
+                WHERE b.begun < g.left_at GROUP BY ALL)
+            SELECT w.event, w.subscription FROM waiting w
+            LEFT JOIN passed p USING (subscription, key, priority, left_at)
+            WHERE w.form = 'unfinished' OR (w.form = 'undelivered' AND NOT coalesce(p.top > w.seq, false))
+        ) c WHERE unfinished.event = c.event AND unfinished.subscription = c.subscription"""
+    )
+
+
+def _owing(case: Case, interval: Interval) -> str:
+    """SQL: the unfinished pairs that this interval owes."""
+    stays = "true" if interval.durable or interval.leave_invoked is None else "false"
+    left_at = FOREVER if interval.leave_invoked is None else interval.leave_invoked
+    return (
+        f"SELECT p.event, {interval.subscription}, {stays}, {left_at} FROM publish p "
+        f"SEMI JOIN (FROM unfinished WHERE subscription = {interval.subscription}) u ON u.event = p.event "
+        f"WHERE p.outcome = 'ok' AND {owed_for_sure(interval)} AND {fits(case, interval)}"
+    )
+
+
+def no_loss(case: Case, totals: Totals, *, expected: bool) -> Finding:
+    """At-most-once subscribers are condemned only where the scenario expects no_loss."""
+    lost_sql = _lost(case, pending_counts(case), expected=expected)
+    count, violations = case.violations("no_loss", lost_sql)
+    figures = _loss_figures(case, totals, count)
+    acked = f"{format_count(figures['acked'])} acked · {format_count(figures['dead_lettered'])} dead-lettered"
+    summary = f"{format_count(figures['owed'])} owed · {acked}"
+    unsure = (
+        case.number("SELECT count(*) FROM unfinished WHERE NOT cancelled") - count - int(figures["lost_at_most_once"])
+    )
+    state: FindingState = "invalid" if count else "valid"
+    why = ""
+    if count:
+        names = sorted({v.subscription or "?" for v in violations})
+        summary = f"{format_count(count)} acknowledged events never reached {', '.join(names[:3])}"
+    elif figures["lost_at_most_once"]:
+        summary += f" · {format_count(figures['lost_at_most_once'])} lost at most once, as promised"
+    if case.publish_gap is not None or case.attempt_gap is not None:
+        state, why = "unknown", "records are missing from the history: what seems lost may not be"
+    elif state == "valid" and unsure > 0:
+        state, why = "unknown", f"{format_count(unsure)} owed deliveries were still pending when the run ended"
+    elif state == "valid" and totals.undecidable:
+        state, why = "unknown", f"filters of {', '.join(totals.undecidable)} ask for what the history does not hold"
+    elif state == "valid" and not expected and all(s.at_most_once for s in case.subscribers.values()):
+        state = "not judged"
+    return Finding("no_loss", state, summary, figures, count, violations, why_unknown=why)
+
+
+def _lost(case: Case, pending: Mapping[int, int], *, expected: bool) -> str:
+    """SQL of the lost pairs. A subscriber's pending counter may stand for as many of them as it says, the latest ones:
+    they are not lost yet. What was settled already cannot be pending."""
+    known = ", ".join(f"({number}, {count})" for number, count in pending.items())
+    known = (
+        f"SELECT * FROM (VALUES {known}) AS t(subscription, pending)"
+        if known
+        else ("SELECT NULL::INTEGER AS subscription, NULL::BIGINT AS pending WHERE false")
+    )
+    judged = "true" if expected else "NOT s.at_most_once"
+    return f"""
+        WITH pending AS ({known}),
+        open AS (
+            SELECT u.*, u.form IN ('settled early', 'dead letter missing') AS sure,
+                row_number() OVER (PARTITION BY u.subscription, sure ORDER BY u.acked DESC, u.event DESC) AS place
+            FROM unfinished u JOIN subscriber s ON s.id = u.subscription WHERE NOT u.cancelled AND {judged}),
+        reach AS (
+            SELECT a.subscription, min(p.invoked) AS first, max(p.invoked) AS last
+            FROM attempt a JOIN publish p USING (event)
+            WHERE a.subscription IN (SELECT subscription FROM open) AND a.result = 'ok' GROUP BY a.subscription)
+        SELECT form, event, subscription, key, NULL, acked,
+            CASE WHEN invoked > last THEN 'postfix' WHEN invoked >= first THEN 'middle' ELSE 'prefix' END
+        FROM open LEFT JOIN reach USING (subscription) LEFT JOIN pending USING (subscription)
+        WHERE sure OR place > coalesce(pending, 0)"""
+
+
+def _loss_figures(case: Case, totals: Totals, lost: int) -> dict[str, float]:
+    ends = dict(
+        case.rows(
+            "SELECT state, count(*) FROM (SELECT DISTINCT event, subscription, state FROM terminal) GROUP BY state"
+        )
+    )
+    owed = sum(totals.owed.values())
+    classes = dict(case.rows("SELECT loss, count(*) FROM violation_no_loss GROUP BY loss"))
+    figures: dict[str, float] = {
+        "owed": owed,
+        "acked": sum(totals.acked.values()),
+        "dead_lettered": ends.get("dead_lettered", 0),
+        "expired": ends.get("expired", 0),
+        "cancelled": ends.get("cancelled", 0) + case.number("SELECT count(*) FROM unfinished WHERE cancelled"),
+        "lost": lost,
+        "lost_at_most_once": case.number(
+            "SELECT count(*) FROM unfinished u JOIN subscriber s ON s.id = u.subscription WHERE s.at_most_once "
+            "AND NOT cancelled AND (event, subscription) NOT IN (SELECT (event, subscription) FROM violation_no_loss)"
+        ),
+        **{f"lost_{name}": classes.get(name, 0) for name in ("prefix", "middle", "postfix")},
+    }
+    if owed and not lost:
+        figures["loss_rate_below"] = min(1.0, RULE_OF_THREE / owed)
+    return figures
+
+
+def no_phantom(case: Case, totals: Totals) -> Finding:
+    """Delivered, but never published; or delivered before it was. Foreign events are counted only."""
+    base = f"""
+        SELECT CASE WHEN p.event IS NULL THEN 'never published' ELSE 'before its publish' END, a.event, a.subscription,
+            any_value(a.key), NULL, min(a.begun), NULL
+        FROM attempt a SEMI JOIN (FROM odd WHERE phantom) o ON o.event = a.event
+        LEFT JOIN (SELECT event, min(invoked) AS invoked FROM publish SEMI JOIN (FROM odd WHERE phantom) USING (event)
+            GROUP BY event) p ON p.event = a.event
+        WHERE (p.event IS NULL OR a.begun < p.invoked - {case.facts.clock_error_ns}) AND {_before_gap(case)}
+        GROUP BY a.event, a.subscription, p.event"""
+    count, violations = case.violations("no_phantom", base)
+    figures = {"phantoms": count, "foreign": totals.foreign, "attempts": totals.attempts}
+    summary = "nothing delivered that was not published"
+    if count:
+        summary = f"{format_count(count)} deliveries of events that were not published before them"
+    if totals.foreign:
+        summary += f" · {format_count(totals.foreign)} foreign events seen"
+    return _with_publish_gap(case, Finding("no_phantom", "valid", summary, figures, count, violations))
+
+
+def no_ghost(case: Case) -> Finding:
+    """Delivered, though every publish of it failed."""
+    base = f"""
+        SELECT 'refused, yet delivered', a.event, a.subscription, any_value(a.key), NULL, min(a.begun), NULL
+        FROM attempt a SEMI JOIN (FROM odd WHERE ghost) o ON o.event = a.event
+        WHERE {_before_gap(case)} GROUP BY a.event, a.subscription"""
+    count, violations = case.violations("no_ghost", base)
+    failed, recovered = case.rows(
+        """WITH bad AS (
+            SELECT event, bool_or(outcome = 'info') AS unknown FROM publish WHERE outcome <> 'ok' GROUP BY event),
+        never AS (FROM bad ANTI JOIN (FROM publish WHERE outcome = 'ok') o USING (event)),
+        began AS (SELECT DISTINCT event FROM attempt SEMI JOIN never USING (event))
+        SELECT count(*) FILTER (NOT unknown), count(*) FILTER (unknown AND began.event IS NOT NULL)
+        FROM never LEFT JOIN began USING (event)"""
+    )[0]
+    figures = {"failed": failed, "recovered": recovered, "ghosts": count}
+    summary = f"{format_count(failed)} failed publishes, none delivered"
+    if count:
+        summary = f"{format_count(count)} deliveries of events whose every publish had failed"
+    if recovered:
+        summary += f" · {format_count(recovered)} of unknown outcome recovered"
+    return _with_publish_gap(case, Finding("no_ghost", "valid", summary, figures, count, violations))
+
+
+def no_stray(case: Case) -> Finding:
+    """Delivered to a subscriber whose pattern and filters do not match it."""
+    base = """
+        SELECT 'does not match', a.event, a.subscription, any_value(a.key), NULL, min(a.begun), NULL
+        FROM attempt a SEMI JOIN (FROM suspect WHERE stray) o ON o.event = a.event AND o.subscription = a.subscription
+        GROUP BY a.event, a.subscription"""
+    count, violations = case.violations("no_stray", base)
+    summary = "every delivery matches its subscriber"
+    if count:
+        summary = f"{format_count(count)} events delivered to subscribers that they do not match"
+    return Finding("no_stray", "invalid" if count else "valid", summary, {"strays": count}, count, violations)
+
+
+def intact(case: Case) -> Finding:
+    """Delivered with another payload than was published, and no fault touched it."""
+    base = """
+        SELECT 'payload altered', a.event, a.subscription, any_value(a.key), NULL, min(a.begun), NULL
+        FROM attempt a SEMI JOIN (FROM odd WHERE altered) o ON o.event = a.event
+        SEMI JOIN (FROM publish WHERE hash IS NOT NULL) p ON p.event = a.event
+        ANTI JOIN publish same ON same.event = a.event AND same.hash = a.hash
+        ANTI JOIN fault_hit h ON h.event = a.event
+        WHERE a.hash IS NOT NULL GROUP BY a.event, a.subscription"""
+    count, violations = case.violations("intact", base)
+    summary = "every payload arrived as published"
+    if count:
+        summary = f"{format_count(count)} events arrived with another payload than was published"
+    return Finding("intact", "invalid" if count else "valid", summary, {"altered": count}, count, violations)
+
+
+def _before_gap(case: Case) -> str:
+    """SQL: no publish that is missing from the history can explain the attempt."""
+    return "true" if case.publish_gap is None else f"a.begun < {case.publish_gap}"
+
+
+def _with_publish_gap(case: Case, finding: Finding) -> Finding:
+    state: FindingState = "invalid" if finding.count else "valid"
+    why = ""
+    if state == "valid" and case.publish_gap is not None:
+        state, why = "unknown", "publishes are missing from the history: what seems unpublished may not be"
+    return Finding(
+        finding.name, state, finding.summary, finding.figures, finding.count, finding.violations, why_unknown=why
+    )

@@ -1,0 +1,217 @@
+"""Judges one history: runs the invariants that are claimed or expected, and merges what they find into a verdict."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from squall.chaos.check import counters, delivery, measure, order, progress, redelivery
+from squall.chaos.check.case import Case, open_case
+from squall.chaos.check.expectations import (
+    Duplicates,
+    ErrorBudget,
+    Expectation,
+    Latency,
+    NoLoss,
+    Order,
+    Overlap,
+    Recovery,
+    SeqOrder,
+    Starvation,
+    Throughput,
+    UniqueSeq,
+)
+from squall.chaos.check.facts import RunFacts, Span
+from squall.chaos.check.masks import Totals, sweep
+from squall.chaos.check.verdict import Finding, Reason, State, Verdict, merge
+from squall.chaos.history.reader import open_history, read_manifest
+from squall.core.target import Claims
+from squall.core.units import format_count, format_seconds
+
+KEPT_RATE = 0.95
+"""A generator that achieves less of the asked rate has not tested what was asked."""
+
+Judgement = Callable[[], Finding]
+
+
+def check(folder: Path, claims: Claims, expectations: Sequence[Expectation], facts: RunFacts) -> Verdict:
+    """Judge the history in folder by what the target claims and the scenario expects.
+
+    What goes wrong inside an invariant makes it unknown, never valid. Raises StoreFileError when the history cannot be
+    read at all.
+    """
+    with TemporaryDirectory(prefix="squall-check-") as spill, open_history(folder, Path(spill)) as db:
+        case = open_case(db, claims, facts)
+        totals = prepare(case)
+        findings = tuple(_guarded(name, judge) for name, judge in _judgements(case, totals, expectations))
+        reasons = tuple(_reasons(case, totals, findings, complete=read_manifest(folder).complete))
+    return make_verdict(findings, reasons, totals)
+
+
+def prepare(case: Case) -> Totals:
+    """Make the temporary tables that the invariants share."""
+    totals = sweep(case)
+    if totals.events == totals.publishes:
+        sent = "SELECT event, intended, invoked, CASE WHEN outcome = 'ok' THEN ended END AS acked FROM publish"
+    else:
+        sent = (
+            "SELECT event, min(intended) AS intended, min(invoked) AS invoked, "
+            "min(ended) FILTER (outcome = 'ok') AS acked FROM publish GROUP BY event"
+        )
+    case.db.execute(f"CREATE TEMP VIEW sent AS {sent}")
+    delivery.find_unfinished(case)
+    redelivery.find_again(case)
+    return totals
+
+
+def check_steady(folder: Path, claims: Claims, expectations: Sequence[Expectation], span: Span) -> tuple[Finding, ...]:
+    """Whether the steady state held in span, judged while the run goes on.
+
+    Only thresholds are judged. Events so late that the latency limit has not passed yet are left out.
+    """
+    with TemporaryDirectory(prefix="squall-check-") as spill, open_history(folder, Path(spill)) as db:
+        case = open_case(db, claims, RunFacts(load=span))
+        prepare(case)
+        findings = []
+        for wanted in expectations:
+            if isinstance(wanted, Latency):
+                patience_ns = round(max(wanted.limits.values()) * 1e9)
+                span = Span(span.begun, max(span.begun, span.ended - patience_ns))
+                findings.append(measure.latency(case, wanted, span))
+            elif isinstance(wanted, Throughput):
+                findings.append(measure.throughput(case, wanted))
+            elif isinstance(wanted, ErrorBudget):
+                findings.append(measure.error_budget(case, wanted))
+    return tuple(findings)
+
+
+def _judgements(case: Case, totals: Totals, expected: Sequence[Expectation]) -> Iterator[tuple[str, Judgement]]:
+    """What is judged, in the order in which people read it."""
+    kinds = {type(one) for one in expected}
+    ratios = [one.max_ratio for one in expected if isinstance(one, Duplicates)]
+    keyed = case.claims.order == "key"
+    numbered = case.claims.seq_scope is not None
+    yield "no_loss", lambda: delivery.no_loss(case, totals, expected=NoLoss in kinds)
+    yield "no_phantom", lambda: delivery.no_phantom(case, totals)
+    yield "no_ghost", lambda: delivery.no_ghost(case)
+    yield "no_stray", lambda: delivery.no_stray(case)
+    yield "intact", lambda: delivery.intact(case)
+    yield "duplicates", lambda: redelivery.duplicates(case, totals, min(ratios, default=None))
+    if keyed or Order in kinds:
+        yield "order", lambda: order.order(case)
+    if keyed or Overlap in kinds:
+        yield "overlap", lambda: order.overlap(case)
+    if numbered or UniqueSeq in kinds:
+        yield "unique_seq", lambda: order.unique_seq(case)
+    if numbered or SeqOrder in kinds:
+        yield "seq_order", lambda: order.seq_order(case)
+    yield "one_terminal", lambda: redelivery.one_terminal(case)
+    yield "max_attempts", lambda: redelivery.max_attempts(case)
+    yield "conservation", lambda: counters.conservation(case, totals.owed)
+    yield "recovery", lambda: progress.progress(case)
+    if Latency not in kinds:
+        yield "latency", lambda: measure.latency(case, None)
+    for wanted in expected:
+        yield from _thresholds(case, wanted)
+
+
+def _thresholds(case: Case, wanted: Expectation) -> Iterator[tuple[str, Judgement]]:
+    match wanted:
+        case Recovery():
+            yield "recovery", lambda: progress.recovery(case, wanted)
+        case Starvation():
+            yield "starvation", lambda: progress.starvation(case, wanted)
+        case Latency():
+            yield "latency", lambda: measure.latency(case, wanted)
+        case Throughput():
+            yield "throughput", lambda: measure.throughput(case, wanted)
+        case ErrorBudget():
+            yield "error_budget", lambda: measure.error_budget(case, wanted)
+        case _:
+            return
+
+
+def _guarded(name: str, judge: Judgement) -> Finding:
+    try:
+        return judge()
+    except Exception as error:  # noqa: BLE001  whatever fails in a judgement must make it unknown, and is reported
+        trace = "".join(traceback.format_exception(error)[-2:])
+        text = f"the checker failed: {type(error).__name__}: {error}"
+        return Finding(name, "unknown", text.splitlines()[0], why_unknown=trace, failed=True)
+
+
+def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], *, complete: bool) -> Iterator[Reason]:
+    facts = case.facts
+    if not totals.acknowledged:
+        yield Reason("no_publish", "no publish was acknowledged: there was nothing to lose")
+    if totals.attempts == totals.foreign:
+        yield Reason("no_delivery", "nothing was delivered to any subscriber")
+    if facts.steady_held is False:
+        yield Reason("not_steady", "the steady state never held, before any fault")
+    if facts.asked and facts.achieved < KEPT_RATE * facts.asked:
+        share = f"{format_count(facts.achieved)} of {format_count(facts.asked)}"
+        yield Reason("rate_not_kept", f"the generator sent {share} events that were asked for")
+    yield from _fault_reasons(case)
+    yield from _record_reasons(case, complete=complete)
+    end = progress.standstill(case)
+    if end is not None and end.pending and not end.stalled:
+        text = (
+            f"the drain ended with {format_count(end.pending)} events pending, last progress {end.quiet_s:.1f} s before"
+        )
+        yield Reason("drain_limit", text)
+    for finding in findings:
+        if finding.state == "unknown":
+            code = "checker_failed" if finding.failed else "undecided"
+            yield Reason(code, f"{finding.title or finding.name}: {finding.why_unknown}")
+    for text in facts.reasons:
+        yield Reason("runner", text)
+
+
+def _fault_reasons(case: Case) -> Iterator[Reason]:
+    rows = case.rows(
+        """SELECT f.name, any_value(f.kind || ' on ' || f.seam), max(f.hits) + count(h.fault),
+            bool_or(f.healed = false), any_value(f.error) FILTER (f.healed = false)
+        FROM fault f LEFT JOIN (SELECT DISTINCT fault FROM fault_hit) h USING (fault) GROUP BY f.name ORDER BY f.name"""
+    )
+    for name, what, hits, failed, error in rows:
+        if not hits:
+            yield Reason("fault_never_bit", f"fault {name} ({what}) never bit: nothing passed where it stood")
+        if failed:
+            yield Reason("heal_failed", f"fault {name} ({what}) could not be healed: {error or 'no reason given'}")
+
+
+def _record_reasons(case: Case, *, complete: bool) -> Iterator[Reason]:
+    for failure in case.facts.recorder_failures:
+        yield Reason("recorder_failed", failure)
+    if not complete:
+        yield Reason("recorder_failed", "the recording was never finished: rows may be missing")
+    for source, count, begun, ended, why in case.rows(
+        "SELECT source, count(*), min(begun), max(ended), any_value(why) FROM gap GROUP BY source ORDER BY source"
+    ):
+        what = {"publish": "publishes", "attempt": "deliveries"}.get(source, source)
+        length = format_seconds(round((ended - begun) / 1e9, 3))
+        yield Reason("gap", f"{what} are missing from the history: {count} gaps within {length} ({why})")
+
+
+def make_verdict(findings: Sequence[Finding], reasons: Sequence[Reason], totals: Totals) -> Verdict:
+    """Merge: invalid > unknown > valid."""
+    state: State = merge([finding.state for finding in findings] + (["unknown"] if reasons else []))
+    acknowledged = format_count(totals.acknowledged)
+    by_name = {finding.name: finding for finding in findings if finding.state == "invalid"}
+    if state == "valid":
+        headline = f"{acknowledged} acknowledged events, none lost"
+        lost = next((f.figures.get("lost_at_most_once", 0) for f in findings if f.name == "no_loss"), 0)
+        if lost:
+            headline = f"{acknowledged} acknowledged events, {format_count(lost)} lost as at most once allows"
+    elif "no_loss" in by_name:
+        events = len({v.event for v in by_name["no_loss"].violations})
+        count = events if by_name["no_loss"].count <= len(by_name["no_loss"].violations) else by_name["no_loss"].count
+        headline = f"{format_count(count)} of {acknowledged} acknowledged events were lost"
+    elif by_name:
+        first = next(iter(by_name.values()))
+        headline = f"{first.title or first.name}: {first.summary}"
+    else:
+        headline = reasons[0].text
+    return Verdict(state, headline, tuple(findings), tuple(reasons), records=totals.publishes + totals.attempts)

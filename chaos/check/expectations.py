@@ -1,0 +1,194 @@
+"""What a scenario may expect, each with its options; and what a target's claims make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from squall.core.options import Options
+from squall.core.units import Ratio, Seconds
+
+Window = Literal["all", "outside-faults", "inside-faults"]
+
+
+class Expectation(Options):
+    """One entry of `expect:`; its fields are the options of the invariant that `name` names."""
+
+    noun: ClassVar[str] = "this expectation"
+    name: ClassVar[str]
+
+
+class NoLoss(Expectation):
+    """Every acknowledged event that is owed to a subscriber ends: handled, dead-lettered, expired or cancelled."""
+
+    name = "no_loss"
+
+
+class NoPhantom(Expectation):
+    """Nothing is delivered that was not published, or before it was."""
+
+    name = "no_phantom"
+
+
+class NoGhost(Expectation):
+    """Nothing is delivered whose every publish failed."""
+
+    name = "no_ghost"
+
+
+class NoStray(Expectation):
+    """Nothing is delivered to a subscriber whose pattern and filters do not match it."""
+
+    name = "no_stray"
+
+
+class Intact(Expectation):
+    """Payloads arrive as they were published."""
+
+    name = "intact"
+
+
+class Duplicates(Expectation):
+    """At most `max_ratio` of the first deliveries are followed by one that nothing explains."""
+
+    name = "duplicates"
+    max_ratio: Ratio = 0.0
+
+
+class Order(Expectation):
+    """Events of a key and priority are first delivered in the order in which they were published."""
+
+    name = "order"
+    by: Literal["key"] = "key"
+
+
+class Overlap(Expectation):
+    """No two events of a key are handled at once."""
+
+    name = "overlap"
+
+
+class UniqueSeq(Expectation):
+    """No two events share a seq."""
+
+    name = "unique_seq"
+
+
+class SeqOrder(Expectation):
+    """An event published after another was acknowledged gets a greater seq."""
+
+    name = "seq_order"
+
+
+class OneTerminal(Expectation):
+    """An event ends once for each subscriber."""
+
+    name = "one_terminal"
+
+
+class MaxAttempts(Expectation):
+    """No event is tried more often than its subscriber allows."""
+
+    name = "max_attempts"
+
+
+class Conservation(Expectation):
+    """What is owed is handled, dead-lettered, expired, cancelled, or counted as pending by the target itself."""
+
+    name = "conservation"
+
+
+class Starvation(Expectation):
+    """A waiting priority is passed over at most `bounds` times (CRITICAL, HIGH, NORMAL, LOW).
+
+    `pipeline` bounds the time from an acknowledgement until the event waits in its subscriber's queue.
+    """
+
+    name = "starvation"
+    bounds: tuple[int, int, int, int] = (7, 8, 11, 18)
+    pipeline: Seconds = 0.25
+
+
+class Recovery(Expectation):
+    """Within `within` of a fault's end no event older than `age` waits. `of` names the fault; without it, the last one."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    name = "recovery"
+    fault: str | None = Field(default=None, alias="of")
+    within: Seconds
+    age: Seconds = 2.0
+
+
+class Latency(Expectation):
+    """From when an event was to be sent until a handler has ended well. What is never handled counts as infinite."""
+
+    name = "latency"
+    p50: Seconds | None = None
+    p90: Seconds | None = None
+    p95: Seconds | None = None
+    p99: Seconds | None = None
+    p999: Seconds | None = None
+    max: Seconds | None = None
+    window: Window = "all"
+    subscriber: str | None = None
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> Latency:
+        if not self.limits:
+            raise ValueError("expected at least one of p50, p90, p95, p99, p999, max")
+        return self
+
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """Seconds by quantile name, as far as given."""
+        found = {name: getattr(self, name) for name in QUANTILES}
+        return {name: limit for name, limit in found.items() if limit is not None}
+
+
+QUANTILES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999, "max": 1.0}
+
+
+class Throughput(Expectation):
+    """At least `min` events per second: acknowledged, or handled by `subscriber`, on average over the load."""
+
+    name = "throughput"
+    min: Annotated[float, Field(gt=0)]
+    window: Window = "all"
+    subscriber: str | None = None
+
+
+class ErrorBudget(Expectation):
+    """At most `max_ratio` of the publishes are not acknowledged, or of the attempts of `subscriber` do not end well."""
+
+    name = "error_budget"
+    max_ratio: Ratio
+    window: Window = "all"
+    subscriber: str | None = None
+
+
+EXPECTATIONS: Mapping[str, type[Expectation]] = {
+    kind.name: kind
+    for kind in (
+        NoLoss,
+        NoPhantom,
+        NoGhost,
+        NoStray,
+        Intact,
+        Duplicates,
+        Order,
+        Overlap,
+        UniqueSeq,
+        SeqOrder,
+        OneTerminal,
+        MaxAttempts,
+        Conservation,
+        Starvation,
+        Recovery,
+        Latency,
+        Throughput,
+        ErrorBudget,
+    )
+}
+"""Every invariant that a scenario may expect, by the name that stands under `expect:`."""

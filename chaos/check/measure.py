@@ -1,0 +1,189 @@
+"""Thresholds: latency, throughput, error budget; over the load, inside or outside fault windows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from squall.chaos.check.case import FOREVER, Case
+from squall.chaos.check.expectations import QUANTILES, ErrorBudget, Latency, Throughput, Window
+from squall.chaos.check.facts import Span
+from squall.chaos.check.verdict import Finding, FindingState
+from squall.core.units import format_count, format_rate, format_seconds
+
+Windows = Sequence[Span]
+
+
+def fault_windows(case: Case) -> Windows:
+    """When any fault was active: disjoint, in order."""
+    merged: list[Span] = []
+    for begun, ended in case.rows(f"SELECT begun, coalesce(ended, {FOREVER}) FROM fault ORDER BY begun"):
+        if merged and begun <= merged[-1].ended:
+            merged[-1] = Span(merged[-1].begun, max(merged[-1].ended, ended))
+        else:
+            merged.append(Span(begun, ended))
+    return merged
+
+
+def _during(windows: Windows, begun: str, ended: str) -> str:
+    """SQL: the time from begun to ended touches a window."""
+    touches = [f"({begun} < {w.ended} AND {ended} >= {w.begun})" for w in windows]
+    return f"({' OR '.join(touches)})" if touches else "false"
+
+
+def _chosen(window: Window, inside: str) -> str:
+    return {"all": "true", "inside-faults": inside, "outside-faults": f"NOT {inside}"}[window]
+
+
+def _of(case: Case, subscriber: str | None) -> str:
+    """SQL condition on `subscription`; false where no subscriber has that name."""
+    if subscriber is None:
+        return "true"
+    numbers = [str(number) for number, one in case.subscribers.items() if one.name == subscriber]
+    return f"subscription IN ({', '.join(numbers)})" if numbers else "false"
+
+
+def load_span(case: Case) -> Span:
+    """The load, or all that was published where the run does not say."""
+    if case.facts.load is not None:
+        return case.facts.load
+    low, high = case.rows("SELECT min(intended), max(greatest(intended, invoked, coalesce(ended, 0))) FROM publish")[0]
+    return Span(low or 0, (high or 0) + 1)
+
+
+def latency(case: Case, wanted: Latency | None, span: Span | None = None) -> Finding:
+    """From the intended time until a handler first ended well, over pairs of event and subscriber that were handled or
+    owed. Handled inside a fault window: the time between touches it. What was never handled is infinite, and inside if
+    its intended time is. `wanted` None: only reported."""
+    windows = fault_windows(case)
+    span = span or load_span(case)
+    of = _of(case, wanted.subscriber if wanted else None)
+    inside = _during(windows, "intended", "done")
+    pairs = f"""
+        SELECT ((done - intended) / 1e9)::DOUBLE AS seconds, {inside} AS inside FROM ({_handled(of)})
+        WHERE intended >= {span.begun} AND intended < {span.ended}
+        UNION ALL
+        SELECT 'infinity'::DOUBLE, {_during(windows, "intended", "intended")} FROM ({_unhandled(of)})
+        WHERE intended >= {span.begun} AND intended < {span.ended}"""
+    quantiles = list(QUANTILES.values())
+    window = wanted.window if wanted else ("outside-faults" if windows else "all")
+    group = "false" if window == "all" else "inside"
+    found = {
+        where: (values, total, endless)
+        for where, values, total, endless in case.rows(
+            f"SELECT {group}, quantile_disc(seconds, {quantiles}), count(*), count(*) FILTER (isinf(seconds)) "
+            f"FROM ({pairs}) GROUP BY 1"
+        )
+    }
+    figures: dict[str, float] = {}
+    for where, (values, total, endless) in found.items():
+        mark = (
+            "_inside"
+            if where and window != "inside-faults"
+            else "_outside"
+            if not where and window == "inside-faults"
+            else ""
+        )
+        figures |= {f"{name}{mark}_s": value for name, value in zip(QUANTILES, values, strict=True)}
+        figures |= {f"pairs{mark}": total, f"unhandled{mark}": endless}
+    return _judge_latency(wanted, window, figures)
+
+
+def _judge_latency(wanted: Latency | None, window: Window, figures: dict[str, float]) -> Finding:
+    words = {"all": "", "outside-faults": " outside faults", "inside-faults": " inside faults"}[window]
+    limits = wanted.limits if wanted else {}
+    title = f"latency {' '.join(limits)}".strip() if wanted else "latency"
+    if wanted and wanted.subscriber:
+        title += f" of {wanted.subscriber}"
+    if "pairs" not in figures:
+        state: FindingState = "unknown" if wanted else "not judged"
+        return Finding(
+            "latency", state, f"nothing to measure{words}", figures, why_unknown=f"no event{words}", title=title
+        )
+    parts = [
+        f"{_time(figures[f'{name}_s'])}{words} (limit {format_seconds(limit)})" for name, limit in limits.items()
+    ] or [f"p50 {_time(figures['p50_s'])} · p99 {_time(figures['p99_s'])}{words}"]
+    if "p99_inside_s" in figures:
+        parts.append(f"{_time(figures['p99_inside_s'])} inside")
+    missed = [name for name, limit in limits.items() if figures[f"{name}_s"] > limit]
+    state = "not judged" if wanted is None else "invalid" if missed else "valid"
+    return Finding("latency", state, " · ".join(parts), figures, len(missed), title=title)
+
+
+def _time(seconds: float) -> str:
+    if math.isinf(seconds):
+        return "never"
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def _handled(of: str) -> str:
+    """SQL: pairs that were handled, by their first good end."""
+    return f"""
+        SELECT a.subscription, s.intended, a.ended AS done FROM attempt a JOIN sent s USING (event)
+        ANTI JOIN (FROM (SELECT rid, row_number() OVER (PARTITION BY subscription, event ORDER BY ended, rid) AS place
+            FROM again WHERE result = 'ok') WHERE place > 1) later ON later.rid = a.rid
+        WHERE a.result = 'ok' AND {of}"""
+
+
+def _unhandled(of: str) -> str:
+    """SQL: owed pairs that never were."""
+    return f"""
+        SELECT u.subscription, s.intended FROM suspect u JOIN sent s USING (event)
+        ANTI JOIN (FROM unfinished WHERE cancelled) c ON c.event = u.event AND c.subscription = u.subscription
+        WHERE u.unhandled AND {of}"""
+
+
+def throughput(case: Case, wanted: Throughput) -> Finding:
+    """Acknowledged publishes per second (or attempts of one subscriber that ended well), on average over the load."""
+    span, windows = load_span(case), fault_windows(case)
+    if wanted.subscriber is None:
+        source = "SELECT ended FROM publish WHERE outcome = 'ok'"
+    else:
+        source = f"SELECT ended FROM attempt WHERE result = 'ok' AND {_of(case, wanted.subscriber)}"
+    count = case.number(
+        f"SELECT count(*) FROM ({source}) WHERE ended >= {span.begun} AND ended < {span.ended} "
+        f"AND {_chosen(wanted.window, _during(windows, 'ended', 'ended'))}"
+    )
+    seconds = _duration_s(span, windows, wanted.window)
+    title = f"throughput of {wanted.subscriber}" if wanted.subscriber else "throughput"
+    if seconds <= 0:
+        return Finding("throughput", "unknown", "no time to measure", why_unknown="the window is empty", title=title)
+    rate = count / seconds
+    state: FindingState = "valid" if rate >= wanted.min else "invalid"
+    summary = f"{format_rate(round(rate))} (at least {format_rate(wanted.min)})"
+    figures = {"per_s": rate, "events": count, "seconds": seconds}
+    return Finding("throughput", state, summary, figures, int(state == "invalid"), title=title)
+
+
+def _duration_s(span: Span, windows: Windows, window: Window) -> float:
+    whole = span.ended - span.begun
+    inside = sum(max(0, min(w.ended, span.ended) - max(w.begun, span.begun)) for w in windows)
+    return {"all": whole, "inside-faults": inside, "outside-faults": whole - inside}[window] / 1e9
+
+
+def error_budget(case: Case, wanted: ErrorBudget) -> Finding:
+    """Publishes of the load that were not acknowledged, or attempts of one subscriber that ended badly, as a share."""
+    span, windows = load_span(case), fault_windows(case)
+    if wanted.subscriber is None:
+        source = "SELECT invoked AS begun, coalesce(ended, invoked) AS ended, outcome = 'ok' AS good FROM publish"
+    else:
+        source = (
+            "SELECT begun, coalesce(ended, begun) AS ended, coalesce(result = 'ok', false) AS good "
+            f"FROM attempt WHERE {_of(case, wanted.subscriber)}"
+        )
+    total, bad = case.rows(
+        f"SELECT count(*), count(*) FILTER (NOT good) FROM ({source}) WHERE begun >= {span.begun} "
+        f"AND begun < {span.ended} AND {_chosen(wanted.window, _during(windows, 'begun', 'ended'))}"
+    )[0]
+    title = f"error budget of {wanted.subscriber}" if wanted.subscriber else "error budget"
+    if not total:
+        return Finding("error_budget", "unknown", "nothing to measure", why_unknown="the window is empty", title=title)
+    ratio = bad / total
+    state: FindingState = "invalid" if ratio > wanted.max_ratio else "valid"
+    summary = (
+        f"{format_count(bad)} of {format_count(total)} failed ({100 * ratio:.2g} %, limit {100 * wanted.max_ratio:g} %)"
+    )
+    return Finding("error_budget", state, summary, {"ratio": ratio, "failed": bad, "total": total}, bad, title=title)

@@ -1,0 +1,190 @@
+"""Did each key keep its order: order, overlap, unique_seq, seq_order.
+
+Whole histories are screened with `lag` first: where no neighbours are out of order, nothing is. The exact definition is
+applied to the keys (for seq: to the history) that the screen flags.
+"""
+
+from __future__ import annotations
+
+from squall.chaos.check.case import FOREVER, Case
+from squall.chaos.check.redelivery import REDRIVES, RESTARTED
+from squall.chaos.check.verdict import Finding
+from squall.core.units import format_count
+
+
+def order(case: Case) -> Finding:
+    """Among first begins of a subscription, key and priority: none after a greater seq. Where seqs are not known: none
+    after an event that was published when this one was acknowledged already. With `block_key`, also: a retry directly
+    follows its own event. One violation for each event that others were overtaken by."""
+    _find_firsts(case)
+    late = f"""
+        SELECT * FROM ({_late_by_seq(case)}) UNION ALL SELECT * FROM ({_late_by_time(case)})"""
+    case.db.execute(f"CREATE OR REPLACE TEMP TABLE late AS {late}")
+    base = f"""
+        SELECT form, arg_min(event, (begun, event)), subscription, key, witness, min(begun), NULL FROM late
+        GROUP BY form, subscription, key, priority, witness
+        UNION ALL {_not_directly_after(case)}"""
+    count, violations = case.violations("order", base)
+    late_events = case.number("SELECT count(DISTINCT (event, subscription)) FROM late")
+    case.db.execute("DROP VIEW firsts; DROP TABLE late; DROP TABLE flagged")
+    total = case.number("SELECT count(DISTINCT key) FROM publish")
+    figures = {"keys": total, "violations": count, "late": late_events}
+    summary = f"{format_count(total)} keys"
+    if count:
+        summary = f"{format_count(count)} times out of order, in {len({v.key for v in violations})} of {total} keys"
+    return Finding("order", "invalid" if count else "valid", summary, figures, count, violations, title="order (key)")
+
+
+def _find_firsts(case: Case) -> None:
+    """View `firsts`: the first begin of each pair, where order counts; table `flagged`: groups that may be disordered."""
+    scope = case.claims.seq_scope
+    seq = {None: "NULL::BIGINT", "store": "a.seq"}.get(scope, "CASE WHEN a.key IS NOT NULL THEN a.seq END")
+    keyless = "s.concurrency = 1" if scope in (None, "store") else "false"
+    first = "true" if case.attempt_gap is None else "a.attempt <= 1"
+    case.db.execute(
+        f"""CREATE OR REPLACE TEMP VIEW firsts AS
+        SELECT a.event, a.subscription, a.key, a.priority, a.begun, a.rid, {seq} AS seq
+        FROM attempt a JOIN subscriber s ON s.id = a.subscription
+        ANTI JOIN (FROM again WHERE n > 1) later ON later.rid = a.rid
+        WHERE a.event IS NOT NULL AND {first} AND (a.key IS NOT NULL OR {keyless})"""
+    )
+    case.db.execute(
+        """CREATE OR REPLACE TEMP TABLE flagged AS
+        SELECT subscription, key, priority, bool_or(seq IS NULL) AS untold FROM (
+            SELECT subscription, key, priority, seq,
+                lag(seq) OVER (PARTITION BY subscription, key, priority ORDER BY begun, rid) > seq AS down
+            FROM firsts)
+        WHERE seq IS NULL OR down GROUP BY ALL"""
+    )
+
+
+def _same_group(left: str, right: str) -> str:
+    return (
+        f"{left}.subscription = {right}.subscription AND {left}.priority = {right}.priority "
+        f"AND {left}.key IS NOT DISTINCT FROM {right}.key"
+    )
+
+
+def _late_by_seq(case: Case) -> str:
+    strictly = 1 + case.facts.clock_error_ns
+    return f"""
+        WITH chosen AS (FROM firsts f SEMI JOIN flagged g ON {_same_group("f", "g")} WHERE seq IS NOT NULL),
+        compared AS (
+            SELECT *, max(seq) OVER (PARTITION BY subscription, key, priority ORDER BY begun
+                RANGE BETWEEN UNBOUNDED PRECEDING AND {strictly} PRECEDING) AS top
+            FROM chosen),
+        late AS (FROM compared WHERE top > seq)
+        SELECT 'after a later one' AS form, l.event, l.subscription, l.key, l.priority, l.begun, min(w.event) AS witness
+        FROM late l JOIN chosen w ON {_same_group("l", "w")} AND w.seq = l.top
+            AND w.begun < l.begun - {case.facts.clock_error_ns}
+        GROUP BY ALL"""
+
+
+def _late_by_time(case: Case) -> str:
+    """Pairs of which one seq at least is not known: acknowledged before the other was published, yet begun after it."""
+    strictly = 1 + case.facts.clock_error_ns
+    frame = f"ORDER BY begun RANGE BETWEEN UNBOUNDED PRECEDING AND {strictly} PRECEDING"
+    return f"""
+        WITH untold AS (FROM flagged WHERE untold),
+        chosen AS (
+            SELECT f.*, p.acked, p.invoked, CASE WHEN f.seq IS NULL THEN p.invoked END AS untold_invoked
+            FROM firsts f SEMI JOIN untold g ON {_same_group("f", "g")}
+            JOIN (SELECT event, min(ended) FILTER (outcome = 'ok') AS acked,
+                    min(invoked) FILTER (outcome <> 'fail') AS invoked
+                FROM publish GROUP BY event) p ON p.event = f.event),
+        compared AS (
+            SELECT *, CASE WHEN seq IS NULL THEN max(invoked) OVER (PARTITION BY subscription, key, priority {frame})
+                ELSE max(untold_invoked) OVER (PARTITION BY subscription, key, priority {frame}) END AS top
+            FROM chosen),
+        late AS (FROM compared WHERE acked < top - {case.facts.clock_error_ns})
+        SELECT 'after one published later' AS form, l.event, l.subscription, l.key, l.priority, l.begun,
+            min(w.event) AS witness
+        FROM late l JOIN chosen w ON {_same_group("l", "w")} AND w.invoked = l.top
+            AND (l.seq IS NULL OR w.seq IS NULL) AND w.begun < l.begun - {case.facts.clock_error_ns}
+        GROUP BY ALL"""
+
+
+def _not_directly_after(case: Case) -> str:
+    """Re-begins under `block_key` with another event of the key between. Further copies, restarts, redrives and lost
+    settlements of well-handled events excuse it."""
+    redriven = REDRIVES.format(x="x", when="c.begun > x.before AND c.begun <= x.begun")
+    return f"""
+        SELECT 'passed while it was retried', x.event, x.subscription, x.key, before_event, x.begun, NULL FROM (
+            SELECT a.rid, lag(a.event) OVER (
+                PARTITION BY a.subscription, a.key, a.priority ORDER BY a.begun, a.rid) AS before_event
+            FROM attempt a JOIN subscriber s ON s.id = a.subscription AND s.block_key
+            SEMI JOIN (FROM again WHERE n > 1) r ON r.subscription = a.subscription AND r.key = a.key
+                AND r.priority = a.priority
+            WHERE a.event IS NOT NULL) b
+        JOIN again x ON x.rid = b.rid LEFT JOIN copies USING (event)
+        WHERE x.n > greatest(1, coalesce(copies, 0)) AND before_event <> x.event AND NOT {RESTARTED} AND {redriven} = 0
+            AND NOT (coalesce(x.result_before, '') = 'ok' AND x.settle_ok_before IS NULL)"""
+
+
+def overlap(case: Case) -> Finding:
+    """In a subscription and key, one begins while an earlier one still runs: until it ended, its process exited, or its
+    timeout passed. One violation for each event that others overlapped with."""
+    error = case.facts.clock_error_ns
+    case.db.execute(
+        f"""CREATE OR REPLACE TEMP VIEW running AS
+        SELECT a.event, a.subscription, a.key, a.begun, a.rid, least(
+            CASE WHEN a.ended IS NOT NULL THEN a.ended WHEN a.result = 'died' THEN a.begun
+                ELSE coalesce(p.exited, {FOREVER}) END,
+            coalesce(a.begun + s.timeout, {FOREVER})) AS until
+        FROM attempt a JOIN subscriber s ON s.id = a.subscription
+        LEFT JOIN (SELECT process, max(exited) AS exited FROM process GROUP BY process) p ON p.process = a.process
+        WHERE a.event IS NOT NULL AND a.key IS NOT NULL"""
+    )
+    case.db.execute(
+        f"""CREATE OR REPLACE TEMP TABLE crowded AS
+        SELECT DISTINCT subscription, key FROM (
+            SELECT subscription, key, begun,
+                lag(until) OVER (PARTITION BY subscription, key ORDER BY begun, rid) AS before FROM running)
+        WHERE before > begun + {error}"""
+    )
+    base = f"""
+        WITH chosen AS (FROM running SEMI JOIN crowded USING (subscription, key)),
+        compared AS (
+            SELECT *, max(until) OVER before AS latest,
+                arg_max(event, (until, -rid)) OVER before AS witness
+            FROM chosen WINDOW before AS (PARTITION BY subscription, key ORDER BY begun, rid
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))
+        SELECT 'while another ran', arg_min(event, (begun, rid)), subscription, key, witness, min(begun), NULL
+        FROM compared WHERE latest > begun + {error} GROUP BY subscription, key, witness"""
+    count, violations = case.violations("overlap", base)
+    case.db.execute("DROP VIEW running; DROP TABLE crowded")
+    summary = f"{format_count(count)} times at once" if count else "one at a time in each key"
+    return Finding("overlap", "invalid" if count else "valid", summary, {"violations": count}, count, violations)
+
+
+def unique_seq(case: Case) -> Finding:
+    """Distinct events that share a seq in one scope; acknowledgements marked as duplicates are left out."""
+    base = """
+        SELECT 'one seq, two events', min(event), NULL, NULL, max(event), min(ended), NULL
+        FROM publish WHERE outcome = 'ok' AND seq IS NOT NULL AND NOT duplicate
+        GROUP BY seq_scope, seq HAVING min(event) <> max(event)"""
+    count, violations = case.violations("unique_seq", base)
+    summary = f"{format_count(count)} seqs given twice" if count else "every seq given once"
+    return Finding("unique_seq", "invalid" if count else "valid", summary, {"violations": count}, count, violations)
+
+
+def seq_order(case: Case) -> Finding:
+    """Published after another was acknowledged, yet given a lower seq. One violation for each overtaken event."""
+    error = case.facts.clock_error_ns
+    # Among acknowledgements that came before this publish the greatest seq; peers in seq are left out by GROUPS.
+    base = f"""
+        WITH ops AS (FROM publish WHERE outcome = 'ok' AND seq IS NOT NULL AND NOT duplicate),
+        compared AS (
+            SELECT event, seq, seq_scope, invoked, ended, min(ended) OVER higher AS earliest
+            FROM ops WINDOW higher AS (PARTITION BY seq_scope ORDER BY seq DESC
+                GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)),
+        late AS (FROM compared WHERE earliest < invoked - {error}),
+        witnessed AS (
+            SELECT l.event, l.seq_scope, l.invoked, min(o.event) AS witness
+            FROM late l JOIN ops o ON o.seq_scope = l.seq_scope AND o.ended = l.earliest AND o.seq > l.seq GROUP BY ALL)
+        SELECT 'a lower seq than an earlier one', arg_min(event, (invoked, event)), NULL, NULL, witness,
+            min(invoked), NULL
+        FROM witnessed GROUP BY seq_scope, witness"""
+    count, violations = case.violations("seq_order", base)
+    summary = f"{format_count(count)} seqs out of order" if count else "seqs rise with time"
+    return Finding("seq_order", "invalid" if count else "valid", summary, {"violations": count}, count, violations)
