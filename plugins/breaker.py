@@ -26,25 +26,28 @@ class BreakerOptions(BaseOptions):
 
     noun: ClassVar[str] = "breaker"
 
-    failure_rate: Annotated[Ratio, Field(gt=0)] = Field(0.5, description="share of failed calls from which it opens")
-    slow_call_rate: Annotated[Ratio, Field(gt=0)] = Field(1.0, description="share of slow calls from which it opens")
-    slow_call_duration: Annotated[Seconds, Field(gt=0)] = Field(
-        60.0, description="a call that takes this long or longer is slow, however it ends"
-    )
-    window: Annotated[int, Field(ge=1, le=100_000)] = Field(100, description="the last calls that count")
-    time_window: Annotated[Seconds, Field(gt=0)] | None = Field(
-        None, description="if given, the calls of this time count instead of the last `window`"
-    )
-    min_calls: Annotated[int, Field(ge=1)] = Field(20, description="with fewer calls it stays closed")
-    open_for: Annotated[Seconds, Field(gt=0)] = Field(5.0, description="how long it stays open before a trial")
-    open_factor: Annotated[float, Field(ge=1)] = Field(
-        1.0, description="what `open_for` grows by with each failed trial"
-    )
-    open_cap: Annotated[Seconds, Field(gt=0)] = Field(60.0, description="`open_for` grows no further than this")
-    half_open_permits: Annotated[int, Field(ge=1)] = Field(10, description="calls of a trial, and never more at once")
-    half_open_for: Annotated[Seconds, Field(gt=0)] = Field(
-        60.0, description="a trial that is not complete by then is judged by the calls that ended, none meaning failure"
-    )
+    failure_rate: Annotated[Ratio, Field(gt=0, description="share of failed calls from which it opens")] = 0.5
+    slow_call_rate: Annotated[Ratio, Field(gt=0, description="share of slow calls from which it opens")] = 1.0
+    slow_call_duration: Annotated[
+        Seconds, Field(gt=0, description="a call that takes this long or longer is slow, however it ends")
+    ] = 60.0
+    window: Annotated[int, Field(ge=1, le=100_000, description="the last calls that count")] = 100
+    time_window: Annotated[
+        Annotated[Seconds, Field(gt=0)] | None,
+        Field(description="if given, the calls of this time count instead of the last `window`"),
+    ] = None
+    min_calls: Annotated[int, Field(ge=1, description="with fewer calls it stays closed")] = 20
+    open_for: Annotated[Seconds, Field(gt=0, description="how long it stays open before a trial")] = 5.0
+    open_factor: Annotated[float, Field(ge=1, description="what `open_for` grows by with each failed trial")] = 1.0
+    open_cap: Annotated[Seconds, Field(gt=0, description="`open_for` grows no further than this")] = 60.0
+    half_open_permits: Annotated[int, Field(ge=1, description="calls of a trial, and never more at once")] = 10
+    half_open_for: Annotated[
+        Seconds,
+        Field(
+            gt=0,
+            description="a trial that takes longer is judged by the calls that have ended; without any it has failed",
+        ),
+    ] = 60.0
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -155,6 +158,12 @@ class Breaker:
     def state(self) -> State:
         """closed, open or half_open, as of the last call."""
         return self._state
+
+    @property
+    def longest_wait_s(self) -> float:
+        """The longest open time that trials which fail in a row can lead to, seconds."""
+        options = self._options
+        return max(options.open_for, options.open_cap) if options.open_factor > 1 else options.open_for
 
     def try_acquire(self, n: int) -> Permits | WaitUntil:
         """Up to n permits; else when to ask again: the end of the open time, or of the trial."""

@@ -104,8 +104,8 @@ class HandlerException(CallFault):
     kind = Handler
     name = "exception"
 
-    message: str = Field("raised on purpose", description="the exception's text")
-    type: str = Field("RuntimeError", description="the name of a built-in exception")
+    message: Annotated[str, Field(description="the exception's text")] = "raised on purpose"
+    type: Annotated[str, Field(description="the name of a built-in exception")] = "RuntimeError"
 
     @field_validator("type")
     @classmethod
@@ -143,8 +143,8 @@ class HandlerCrash(CallFault):
 
 
 class _Slow(CallFault):
-    by: Annotated[Seconds, Field(gt=0)] = Field(description="how long each call is kept")
-    jitter: Seconds = Field(0.0, description="up to this much longer, uniformly")
+    by: Annotated[Seconds, Field(gt=0, description="how long each call is kept")]
+    jitter: Annotated[Seconds, Field(description="up to this much longer, uniformly")] = 0.0
 
     async def harm(self, ctx: FaultContext, hold: Hold) -> None:
         await hold.wait(self.by + ctx.random.uniform(0.0, self.jitter))
@@ -170,8 +170,10 @@ class StorageWriteError(CallFault):
     kind = Storage
     name = "write-error"
 
-    every: Annotated[int, Field(ge=1)] = Field(1, description="only every so many-th write, counted from its begin")
-    nth: Annotated[int, Field(ge=1)] | None = Field(None, description="only this one write, counted from its begin")
+    every: Annotated[int, Field(ge=1, description="only every so many-th write, counted from the fault's begin")] = 1
+    nth: Annotated[
+        Annotated[int, Field(ge=1)] | None, Field(description="only this one write, counted from the fault's begin")
+    ] = None
 
     @model_validator(mode="after")
     def _one_choice(self) -> Self:
@@ -199,8 +201,8 @@ class StorageRefuse(CallFault):
 class _Injected(BaseOptions):
     noun: ClassVar[str] = "an injected fault"
 
-    on: Annotated[str, Field(min_length=1)] = Field(description="the subscriber's id, or the subscription's name")
-    probability: Ratio = Field(1.0, description="share of calls that are harmed")
+    on: Annotated[str, Field(min_length=1, description="the subscriber's id, or the subscription's name")]
+    probability: Annotated[Ratio, Field(description="share of calls that are harmed")] = 1.0
 
 
 class InjectedException(_Injected, HandlerException):
@@ -227,9 +229,10 @@ class FaultsOptions(BaseOptions):
 
     noun: ClassVar[str] = "faults"
 
-    inject: tuple[Injected, ...] = Field(
-        (), description="faults in handlers: `on`, `do`, `probability`, and its own options"
-    )
+    inject: Annotated[
+        tuple[Injected, ...],
+        Field(description="faults in handlers: `on`, `do`, `probability`, and the options of each kind"),
+    ] = ()
 
 
 class FaultsPlugin(Plugin):

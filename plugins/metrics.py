@@ -29,10 +29,11 @@ class MetricsOptions(BaseOptions):
 
     noun: ClassVar[str] = "metrics"
 
-    rate_window: Annotated[Seconds, Field(ge=1)] = Field(10.0, description="rates are means over this time")
-    max_subscriptions: Annotated[int, Field(ge=1)] = Field(
-        10_000, description="subscriptions that are remembered, those that ended included; the oldest is forgotten"
-    )
+    rate_window: Annotated[Seconds, Field(ge=1, description="rates are means over this time")] = 10.0
+    max_subscriptions: Annotated[
+        int,
+        Field(ge=1, description="subscriptions that are remembered, ended ones included; then the oldest is forgotten"),
+    ] = 10_000
 
 
 @dataclass(frozen=True)

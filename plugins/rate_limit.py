@@ -30,18 +30,22 @@ class RateLimitOptions(BaseOptions):
 
     noun: ClassVar[str] = "rate_limit"
 
-    rate: Annotated[float, Field(gt=0, le=1_000_000)] = Field(description="events per second")
-    burst: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
-        None, description="events that may come at once after a pause; none: those of one second"
+    rate: Annotated[float, Field(gt=0, le=1_000_000, description="events per second")]
+    burst: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000_000)] | None,
+        Field(description="events that may come at once after a pause; none: those of one second"),
+    ] = None
+    per: Annotated[Literal["all", "source", "type"], Field(description="what has a limit of its own")] = "all"
+    mode: Annotated[Literal["reject", "queue"], Field(description="what happens to a publish beyond the limit")] = (
+        "reject"
     )
-    per: Literal["all", "source", "type"] = Field("all", description="what has a limit of its own")
-    mode: Literal["reject", "queue"] = Field("reject", description="what happens to a publish beyond the limit")
-    timeout: Annotated[Seconds, Field(gt=0)] = Field(
-        5.0, description="with `queue`: the longest wait; a publish that would wait longer is refused at once"
-    )
-    max_scopes: Annotated[int, Field(ge=1)] = Field(
-        10_000, description="sources or types tracked at once; while all of them are busy, others are refused"
-    )
+    timeout: Annotated[
+        Seconds,
+        Field(gt=0, description="with `queue`: the longest wait; a publish that would wait longer is refused at once"),
+    ] = 5.0
+    max_scopes: Annotated[
+        int, Field(ge=1, description="sources or types tracked at once; while all of them are busy, others are refused")
+    ] = 10_000
 
 
 class Gcra:

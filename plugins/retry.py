@@ -25,16 +25,18 @@ class RetryOptions(BaseOptions):
 
     noun: ClassVar[str] = "retry"
 
-    attempts: Annotated[int, Field(ge=1, le=1000)] = Field(5, description="attempts in all, the first one included")
-    base: Annotated[Seconds, Field(gt=0)] = Field(1.0, description="the first delay's upper end")
-    factor: Annotated[float, Field(ge=1)] = Field(2.0, description="what the upper end grows by, each time")
-    cap: Annotated[Seconds, Field(gt=0)] = Field(100.0, description="the upper end grows no further than this")
-    deadline: Annotated[Seconds, Field(gt=0)] | None = Field(
-        None, description="no attempt begins later than this after the first one; none: only `attempts` counts"
-    )
-    non_retryable: tuple[TypeName, ...] = Field(
-        (), description="exception types, by name or by full name, that are dead-lettered at once; subclasses too"
-    )
+    attempts: Annotated[int, Field(ge=1, le=1000, description="attempts in all, the first one included")] = 5
+    base: Annotated[Seconds, Field(gt=0, description="the first delay's upper end")] = 1.0
+    factor: Annotated[float, Field(ge=1, description="what the upper end grows by, each time")] = 2.0
+    cap: Annotated[Seconds, Field(gt=0, description="the upper end grows no further than this")] = 100.0
+    deadline: Annotated[
+        Annotated[Seconds, Field(gt=0)] | None,
+        Field(description="no attempt begins later than this after the first one; none: only `attempts` counts"),
+    ] = None
+    non_retryable: Annotated[
+        tuple[TypeName, ...],
+        Field(description="exception types, by name or by full name, that are dead-lettered at once; subclasses too"),
+    ] = ()
 
 
 class Backoff:
