@@ -152,10 +152,13 @@ def _kind(
     if not isinstance(on, str) or not isinstance(do, str):
         return None  # reported by the section's own model
     kind, colon, name = on.partition(":")
-    if not colon or kind not in place.kinds:
-        hint = did_you_mean(kind, place.kinds, "seams")
-        message = f"there are no faults for '{kind}'" if colon else f"expected kind:name, got '{on}'"
-        problems.append(document.problem((*loc, "on"), message, hint))
+    if not colon:
+        example = next((f"{kind}:{name}" for kind, names in place.seams.items() for name in names), "handler:billing")
+        problems.append(document.problem((*loc, "on"), f"expected kind:name such as {example}, got '{on}'"))
+        return None
+    if kind not in place.kinds:
+        hint = did_you_mean(kind, place.kinds, "kinds")
+        problems.append(document.problem((*loc, "on"), f"there are no faults for '{kind}'", hint))
         return None
     if place.allowed is not None and kind not in place.allowed:
         allowed = ", ".join(place.allowed) or "none"

@@ -117,7 +117,7 @@ class PluginSection:
 
     def options(self, model: type[M]) -> M:
         """The options as the plugin's own model. Raises ConfigError with every problem, placed in the file."""
-        return validate_section(self.document, self.loc, model, noun=self.name)
+        return self.document.fit(dict(self.data), model, self.loc, self.name)
 
     def problem(self, message: str, hint: str = "") -> Problem:
         """A Problem at this entry, such as a name that is not installed."""

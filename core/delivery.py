@@ -90,6 +90,10 @@ class WaitUntil(NamedTuple):
 class Gate(Protocol):
     """Holds a subscription without burning attempts: a breaker, a bulkhead."""
 
+    @property
+    def longest_wait_s(self) -> float:
+        """How long it may hold the subscription at a time, legally: a bench calls no stall before that."""
+
     def try_acquire(self, n: int) -> Permits | WaitUntil:
         """Leave for up to n deliveries, or when to ask again."""
 

@@ -179,6 +179,17 @@ class Dispatcher:
         return self._head() if self.window is None else self.window.position(priority)
 
     @property
+    def longest_wait_s(self) -> float:
+        """How long it may legally take, without any progress, until an event is delivered again."""
+        policy, gate = self.wiring.policy, self.wiring.gate
+        delay_s = policy.longest_delay_s if policy is not None else 0.0
+        return delay_s + (gate.longest_wait_s if gate is not None else 0.0) + self.subscription.timeout_s
+
+    async def backlog(self) -> int:
+        """Events that are owed and are only in the store, counted there."""
+        return 0 if self.window is None else await self.window.backlog()
+
+    @property
     def busy(self) -> bool:
         """Is anything waiting or running that a stop should wait for? Delayed retries are not."""
         return not self.subscription.paused and self.pending > len(self.delayed) + self.abandoned

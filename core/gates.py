@@ -13,6 +13,10 @@ class AllGates:
     def __init__(self, gates: Sequence[Gate]) -> None:
         self._gates = tuple(gates)
 
+    @property
+    def longest_wait_s(self) -> float:
+        return sum(gate.longest_wait_s for gate in self._gates)
+
     def try_acquire(self, n: int) -> Permits | WaitUntil:
         parts: list[Permits] = []
         for gate in self._gates:

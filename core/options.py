@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
@@ -47,8 +47,8 @@ _EXPECTED = {
     "string_too_short": "at least {min_length} characters",
     "string_too_long": "at most {max_length} characters",
     "string_pattern_mismatch": "text that matches {pattern}",
-    "too_short": "at least {min_length} entries",
-    "too_long": "at most {max_length} entries",
+    "too_short": "a length of at least {min_length}",
+    "too_long": "a length of at most {max_length}",
 }
 """pydantic's error types, each as the end of `expected …`."""
 
@@ -139,17 +139,25 @@ def explain(error: ValidationError, model: type[BaseModel], data: object, noun: 
         loc, key = _place(details["loc"], data), None
         if details["loc"][-1:] == ("[key]",):
             loc, key = loc[:-1], str(loc[-1])
-        what = _EXPECTED.get(details["type"])
+        what, got = _EXPECTED.get(details["type"]), details["input"]
+        if details["type"] in ("too_short", "too_long") and isinstance(got, Sized):
+            got = len(got)
+            if got >= details["ctx"].get("min_length", got + 1):
+                continue  # pydantic counts only entries that are right; the wrong ones are told themselves
         if what is None:
             findings.append(_finding(details, loc, model, noun))
             continue
         if (loc, key) not in wanted:
-            wanted[loc, key] = ([], details["input"])
+            wanted[loc, key] = ([], got)
             findings.append((loc, key))
-        words = what.format_map(details.get("ctx", {}))
+        words = what.format_map({name: _plain(value) for name, value in details.get("ctx", {}).items()})
         if words not in wanted[loc, key][0]:
             wanted[loc, key][0].append(words)
     return [found if isinstance(found, Finding) else _unexpected(*found, *wanted[found]) for found in findings]
+
+
+def _plain(value: object) -> object:
+    return f"{value:.12g}" if isinstance(value, float) else value
 
 
 def _unexpected(loc: Loc, key: str | None, wanted: Sequence[str], got: object) -> Finding:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Literal, NamedTuple, Protocol
 
 from squall.core.clock import Clock
-from squall.core.config import PluginSection
+from squall.core.config import Config, PluginSection
 from squall.core.event import Durability, Priority
 from squall.core.fault import Seam
 from squall.core.filters import Filter
@@ -68,25 +68,17 @@ class SubscriberSpec:
 
 
 class Received(NamedTuple):
-    """One delivery, as the target hands it over. `attempt` counts from 1; `seq`, `key` and `priority` as far as known."""
+    """One delivery, as the target hands it over; None where it does not say. `attempt` counts from 1."""
 
     payload: bytes
-    attempt: int
     seq: int | None = None
     key: str | None = None
     priority: int = int(Priority.NORMAL)
+    attempt: int | None = None
     worker: int = 0
 
 
-class Settled(NamedTuple):
-    """The target's word on one delivery. Times are the recorder's clock, ns; ok_ns None: no answer."""
-
-    payload: bytes
-    attempt: int
-    settlement: Literal["ack", "nak", "term"]
-    invoked_ns: int
-    ok_ns: int | None
-    answer: Literal["ok", "refused"] = "ok"
+Settlement = Literal["ack", "nak", "term"]
 
 
 class Terminal(NamedTuple):
@@ -105,8 +97,11 @@ class Sink(Protocol):
     async def deliver(self, received: Received) -> None:
         """The handler. Returning is success; what it raises is the handler's failure and must be treated as such."""
 
-    def settled(self, batch: Sequence[Settled]) -> None:
-        """Settlements that were asked for, or answered."""
+    def settling(self, payloads: Sequence[bytes], settlement: Settlement, invoked_ns: int) -> None:
+        """The target asks for these deliveries to be settled; invoked_ns by the recorder's clock."""
+
+    def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused"] = "ok") -> None:
+        """The settlements that were asked for last for these were answered."""
 
 
 class Handle(NamedTuple):
@@ -136,13 +131,13 @@ class Counters(NamedTuple):
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a target gets to start with. `folder` is the run's own; `options` the operator's for this target."""
+    """What a target gets to start with. `folder` is the run's own, `config` the operator's, `plugins` the scenario's."""
 
     clock: Clock
     random: Random
     folder: Path
+    config: Config
     plugins: Sequence[PluginSection] = ()
-    options: Mapping[str, object] = field(default_factory=dict)
 
 
 class Target(Protocol):

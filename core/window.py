@@ -68,6 +68,18 @@ class Window:
             self._reading = asyncio.get_running_loop().create_task(self._read())
             self._reading.add_done_callback(self._read_ended)
 
+    async def backlog(self) -> int:
+        """How many wanted events the store holds that were not taken yet."""
+        count = 0
+        for level in Priority:
+            after = self._positions[level]
+            while not self._live[level] and after < self._feed.head():
+                query = Query(pattern=self._feed.pattern, priority=level, after_seq=after)
+                page = await self._feed.store.read(query)
+                count += sum(map(self._feed.wanted, page.events))
+                after = page.events[-1].seq if len(page.events) >= query.limit else max(after + 1, page.searched_to)
+        return count
+
     def close(self) -> None:
         """Read no more."""
         self._live = [True, True, True, True]

@@ -233,6 +233,8 @@ def _refuse_syntax(document: Document, error: yaml.MarkedYAMLError) -> NoReturn:
         hint = "a value that begins with * must be quoted: '*.created'"
     elif "\t" in document.line(span.line)[: span.column]:
         hint = "indent with spaces, not tabs"
+    elif "flow mapping" in context and "{" in document.line(span.line)[: span.column][-2:]:
+        hint = "a value that holds { or } must be quoted here"
     elif "cannot start any token" in (error.problem or ""):
         hint = "quote the value"
     _refuse(document, span, f"not valid YAML: {error.problem or error}{context}", hint)

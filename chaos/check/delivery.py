@@ -22,7 +22,8 @@ def find_unfinished(case: Case) -> None:
         WITH pairs AS (SELECT event, subscription FROM suspect WHERE lost),
         ops AS (
             SELECT event, any_value(key) AS key, any_value(priority) AS priority,
-                min(seq) FILTER (outcome = 'ok') AS seq, min(invoked) AS invoked, min(ended) FILTER (outcome = 'ok') AS acked
+                min(seq) FILTER (outcome = 'ok') AS seq, min(invoked) AS invoked,
+                min(ended) FILTER (outcome = 'ok') AS acked
             FROM publish SEMI JOIN pairs USING (event) GROUP BY event),
         tries AS (
             SELECT event, subscription, coalesce(bool_or({SETTLED} AND settlement = 'term'), false) AS termed,

@@ -112,7 +112,7 @@ class Starvation(Expectation):
 
 
 class Recovery(Expectation):
-    """Within `within` of a fault's end no event older than `age` waits. `of` names the fault; without it, the last one."""
+    """Within `within` of a fault's end no event older than `age` waits. `of` names it; without, the last fault's."""
 
     model_config = ConfigDict(populate_by_name=True)
     name = "recovery"

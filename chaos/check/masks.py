@@ -21,8 +21,8 @@ RANGE_EVENTS = 1_500_000
 class Totals:
     """Sums over all pairs of event and subscriber. `owed` and `acked` are by subscription id; acked: owed and handled.
 
-    `first_begins` counts pairs that began at all, `attempts` calls of handlers, `foreign` those with events that are not
-    of this run, `publishes` calls of publish, `events` what they were of. `undecidable` names subscribers with filters
+    `first_begins` counts pairs that began at all, `attempts` calls of handlers, `foreign` those with events not of this
+    run, `publishes` calls of publish, `events` what they were of. `undecidable` names subscribers with filters
     that the tables cannot answer.
     """
 

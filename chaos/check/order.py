@@ -36,7 +36,7 @@ def order(case: Case) -> Finding:
 
 
 def _find_firsts(case: Case) -> None:
-    """View `firsts`: the first begin of each pair, where order counts; table `flagged`: groups that may be disordered."""
+    """View `firsts`: the first begin of each pair, where order counts; table `flagged`: groups to look at."""
     scope = case.claims.seq_scope
     seq = {None: "NULL::BIGINT", "store": "a.seq"}.get(scope, "CASE WHEN a.key IS NOT NULL THEN a.seq END")
     keyless = "s.concurrency = 1" if scope in (None, "store") else "false"

@@ -141,7 +141,7 @@ def _last_stale(case: Case, healed: int, horizon: int, age_ns: int) -> str:
 
 def starvation(case: Case, wanted: Starvation) -> Finding:
     """While an event of a priority waits at the head of its level, at most bound + concurrency - 1 first attempts of
-    other levels begin. It waits from when it was acknowledged and in the queue, its key free, its subscription not paused."""
+    other levels begin. It waits from when it was acknowledged and queued, its key free, nothing paused."""
     if case.number("SELECT count(DISTINCT process) FROM attempt") > 1:
         why = "several processes dispatch: their common order is not in the history"
         return Finding("starvation", "unknown", why, why_unknown=why)

@@ -22,8 +22,8 @@ def find_again(case: Case) -> None:
     case.db.execute(
         f"""CREATE TEMP TABLE again AS
         SELECT rid, event, subscription, key, priority, begun, ended, result, n, settled_at,
-            lag(begun) OVER pair AS before, lag(clean) OVER pair AS clean_before, lag(result) OVER pair AS result_before,
-            lag(settle_ok) OVER pair AS settle_ok_before
+            lag(begun) OVER pair AS before, lag(clean) OVER pair AS clean_before,
+            lag(result) OVER pair AS result_before, lag(settle_ok) OVER pair AS settle_ok_before
         FROM (
             SELECT *, row_number() OVER pair AS n,
                 CASE WHEN {SETTLED} THEN coalesce(settle_ok, settle_invoked) END AS settled_at,

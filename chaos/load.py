@@ -1,0 +1,151 @@
+"""Open-loop load: events are due by the clock, whatever became of those before."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from bisect import bisect
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import accumulate
+from random import Random
+
+from squall.chaos.message import HEADER_BYTES, Header, pack
+from squall.chaos.recorder import Recorder
+from squall.chaos.scenario_models import EventSection, Stage
+from squall.core.target import Message, Outcome
+
+TICK_S = 0.001
+MAX_PUBLISHERS = 10_000
+ON_TIME_NS = 1_000_000_000
+
+Send = Callable[[Message], Awaitable[Outcome]]
+
+
+def due_times(stages: Sequence[Stage]) -> Iterator[float]:
+    """When each event of the load is due, seconds from its start, never falling.
+
+    A stage whose rate goes evenly from r to s over T has sent n events when r·t + (s - r)·t²/2T = n.
+    """
+    start_s = 0.0
+    for stage in stages:
+        if stage.burst is not None:
+            yield from (start_s for _ in range(stage.burst))
+            continue
+        rate, slope = stage.rate or 0.0, 0.0
+        if stage.to is not None:
+            slope = (stage.to - rate) / stage.seconds
+        for n in range(stage.events):
+            if slope:
+                yield start_s + min(stage.seconds, 2 * n / (rate + math.sqrt(max(0.0, rate * rate + 2 * slope * n))) if n else 0.0)
+            else:
+                yield start_s + n / rate
+        start_s += stage.seconds
+
+
+class Messages:
+    """The events of a load: kinds drawn by weight, keys evenly, payloads that name their run and event."""
+
+    def __init__(self, kinds: Sequence[EventSection], nonce: bytes, random: Random) -> None:
+        self._kinds = kinds
+        self._shares = list(accumulate(kind.weight for kind in kinds))
+        self._keys = [[f"k-{n}" for n in range(kind.key.count)] if kind.key is not None else [None] for kind in kinds]
+        self._fillers = [random.randbytes(max(0, kind.size - HEADER_BYTES)) for kind in kinds]
+        self._nonce, self._random = nonce, random
+        self.made = 0
+
+    def next(self, intended_ns: int) -> tuple[Message, int]:
+        """The next message, and its run-wide number."""
+        random = self._random.random
+        index = bisect(self._shares, random() * self._shares[-1]) if len(self._shares) > 1 else 0
+        kind, keys = self._kinds[index], self._keys[index]
+        self.made += 1
+        key = keys[int(random() * len(keys))] if len(keys) > 1 else keys[0]
+        payload = pack(Header(self._nonce, self.made, intended_ns), self._fillers[index])
+        return Message(kind.type, payload, kind.priority, key), self.made
+
+
+class Generator:
+    """Publishes a load. `asked` counts what was due, `sent` what was begun, `achieved` what was begun within a second.
+
+    Publishers are tasks that live as long as the load; another is woken or started whenever all of them wait for the
+    target, up to MAX_PUBLISHERS: from there on the target holds the generator back, and latencies show it.
+    """
+
+    def __init__(self, recorder: Recorder, messages: Messages, send: Send) -> None:
+        self._recorder, self._messages, self._send = recorder, messages, send
+        self._due: deque[int] = deque()
+        self._idle: list[asyncio.Future[None]] = []
+        self._publishers: list[asyncio.Task[None]] = []
+        self.asked = self.sent = self.achieved = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Publishes that are due or begun and have not ended."""
+        return len(self._due) + len(self._publishers) - len(self._idle)
+
+    async def run(self, stages: Sequence[Stage], stop: asyncio.Event) -> None:
+        """Publish what is due until the stages are over or stop is set; then wait for what was begun."""
+        clock = self._recorder.clock
+        start_ns = clock.monotonic_ns()
+        for due_s in due_times(stages):
+            due_ns = start_ns + round(due_s * 1e9)
+            while (now_ns := clock.monotonic_ns()) < due_ns and not stop.is_set():
+                self._more_publishers()
+                await clock.sleep(max(TICK_S, (due_ns - now_ns) / 1e9 if due_ns - now_ns < 1e8 else 0.1))
+            if stop.is_set():
+                break
+            self._due.append(due_ns)
+            self.asked += 1
+            if len(self._due) % 1000 == 0:
+                self._more_publishers()
+                await asyncio.sleep(0)
+        ends_ns = start_ns + round(sum(stage.seconds for stage in stages) * 1e9)
+        while clock.monotonic_ns() < ends_ns and not stop.is_set():
+            self._more_publishers()
+            await clock.sleep(min(0.1, max(TICK_S, (ends_ns - clock.monotonic_ns()) / 1e9)))
+        self._more_publishers()
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait until everything due was sent and answered, at most timeout_s; then cancel the rest: unknown."""
+        clock = self._recorder.clock
+        deadline_ns = clock.monotonic_ns() + round(timeout_s * 1e9)
+        while self.in_flight and clock.monotonic_ns() < deadline_ns:
+            self._more_publishers()
+            await clock.sleep(0.01)
+        self._due.clear()
+        for task in self._publishers:
+            task.cancel()
+        await asyncio.gather(*self._publishers, return_exceptions=True)
+        self._publishers.clear()
+
+    def _more_publishers(self) -> None:
+        wanted = len(self._due)
+        while wanted and self._idle:
+            waiter = self._idle.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+            wanted -= 1
+        if wanted and len(self._publishers) < MAX_PUBLISHERS:
+            loop = asyncio.get_running_loop()
+            self._publishers += [
+                loop.create_task(self._publish()) for _ in range(min(wanted, MAX_PUBLISHERS - len(self._publishers)))
+            ]
+
+    async def _publish(self) -> None:
+        recorder, due, loop = self._recorder, self._due, asyncio.get_running_loop()
+        turns = 0
+        while True:
+            if not due:
+                waiter = loop.create_future()
+                self._idle.append(waiter)
+                await waiter
+                continue
+            intended_ns = due.popleft()
+            message, event = self._messages.next(intended_ns)
+            self.sent += 1
+            self.achieved += recorder.now() - intended_ns <= ON_TIME_NS
+            await recorder.publish(self._send, message, event, intended_ns)
+            turns += 1
+            if turns % 64 == 0:
+                await asyncio.sleep(0)

@@ -1,0 +1,257 @@
+"""Records what was published and delivered, from outside the target, and hands it to the history by chunks.
+
+A row is a run of integers in one `array('q')` per table; columns are cut out of it, and written, in a thread.
+What was begun stands in `_open_ops` or a sink's open attempts before it takes effect, so that what never ended is
+recorded as such.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+from array import array
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal
+
+from squall.chaos.history import NULL, HistoryWriter
+from squall.chaos.message import HEADER_BYTES, fingerprint, unpack_header
+from squall.core.clock import Clock
+from squall.core.errors import SquallError
+from squall.core.fault import Handler
+from squall.core.target import Message, Outcome, Received, Settlement, SubscriberSpec
+
+CHUNK_ROWS = 4096
+MAX_WAITING_CHUNKS = 256
+PUBLISH = ("op", "event", "type", "key", "priority", "intended", "invoked", "ended", "outcome", "seq", "duplicate", "hash")
+ATTEMPT = (
+    "event", "subscription", "attempt", "worker", "key", "priority", "seq", "begun", "ended", "result", "settlement",
+    "settle_invoked", "settle_ok", "settle_answer", "by_handler", "hash",
+)  # fmt: skip
+OUTCOMES = {"ok": 0, "fail": 1, "info": 2}
+SETTLEMENTS = {"ack": 0, "nak": 1, "term": 2}
+OK, ERROR, TIMEOUT, DIED = 0, 1, 2, 3
+_ENDED, _RESULT, _SETTLEMENT, _INVOKED, _SETTLED, _ANSWER = 8, 9, 10, 11, 12, 13
+
+current_event: contextvars.ContextVar[tuple[int, int] | None] = contextvars.ContextVar("current_event", default=None)
+"""The event and subscription whose handler runs, while a fault stands before it: what a hit is recorded with."""
+
+
+class Table:
+    """Rows of one table that are not written yet."""
+
+    def __init__(self, name: str, columns: Sequence[str], recorder: Recorder) -> None:
+        self.name, self.columns, self.width = name, columns, len(columns)
+        self._recorder = recorder
+        self._rows: array[int] = array("q")
+        self._full = CHUNK_ROWS * self.width
+
+    def add(self, row: Sequence[int]) -> None:
+        self._rows.extend(row)
+        if len(self._rows) >= self._full:
+            self.flush()
+
+    def flush(self) -> None:
+        rows, self._rows = self._rows, array("q")
+        if rows:
+            self._recorder.write(self.name, rows, self.columns)
+
+
+class Names:
+    """Small integers for names, given in the order in which they come."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, int] = {}
+
+    def id(self, name: str) -> int:
+        return self.ids.setdefault(name, len(self.ids))
+
+
+class Recorder:
+    """The recorder of one run. `now` is its own source of time, untouched by any fault.
+
+    `acknowledged`, `refused` and `unknown` count publishes by outcome, `handled` handlers that ended well.
+    """
+
+    def __init__(self, writer: HistoryWriter, clock: Clock, nonce: bytes) -> None:
+        self.clock, self.now, self.nonce = clock, clock.monotonic_ns, nonce
+        self.types, self.keys = Names(), Names()
+        self.acknowledged = self.refused = self.unknown = self.handled = 0
+        self.latencies_ns: list[int] | None = None
+        self.failures: list[str] = []
+        self.attempts = Table("attempt", ATTEMPT, self)
+        self._publishes = Table("publish", PUBLISH, self)
+        self._ops = itertools.count(1)
+        self._open_ops: dict[int, tuple[int, ...]] = {}
+        self._sinks: list[RecordingSink] = []
+        self._writer = writer
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="squall-recorder")
+        self._waiting: set[Future[None]] = set()
+
+    # Publishes
+
+    async def publish(self, send: Callable[[Message], Awaitable[Outcome]], message: Message, event: int,
+                      intended_ns: int) -> Outcome:
+        """Send the message and record the call: invoked before, its end and outcome after."""
+        op = next(self._ops)
+        key = NULL if message.key is None else self.keys.id(message.key)
+        invoked = self.now()
+        begin = (op, event, self.types.id(message.type), key, message.priority, intended_ns, invoked)
+        self._open_ops[op] = begin
+        outcome = Outcome("info", why="cancelled")
+        try:
+            outcome = await send(message)
+        except Exception as error:
+            outcome = Outcome("info", why=f"{type(error).__name__}: {error}")
+        finally:
+            ended = self.now()
+            del self._open_ops[op]
+            seq = NULL if outcome.seq is None else outcome.seq
+            self._publishes.add((*begin, ended, OUTCOMES[outcome.state], seq, outcome.duplicate,
+                                 fingerprint(message.payload)))
+        if outcome.state == "ok":
+            self.acknowledged += 1
+        elif outcome.state == "fail":
+            self.refused += 1
+        else:
+            self.unknown += 1
+        return outcome
+
+    # Deliveries
+
+    def sink(self, number: int, spec: SubscriberSpec, seam: Handler, handle: Callable[[Received], Awaitable[None]],
+             ) -> RecordingSink:
+        """Where a target delivers for one subscriber; number is its id in the history."""
+        sink = RecordingSink(self, number, spec, seam, handle)
+        self._sinks.append(sink)
+        return sink
+
+    # Writing
+
+    def write(self, table: str, rows: array[int], columns: Sequence[str]) -> None:
+        """Hand interleaved rows to the writing thread."""
+        if len(self._waiting) >= MAX_WAITING_CHUNKS:
+            self.failures.append(f"{len(rows) // len(columns)} rows of {table} were dropped: the disk does not keep up")
+            return
+        future = self._thread.submit(self._write, table, rows, columns)
+        self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
+
+    def _write(self, table: str, rows: array[int], columns: Sequence[str]) -> None:
+        width = len(columns)
+        cut = {name: rows[index::width] for index, name in enumerate(columns)}
+        count = len(rows) // width
+        cut["process"] = array("q", bytes(8 * count))
+        if table == "publish":
+            cut["seq_scope"] = cut["process"]
+        try:
+            self._writer.append(table, cut)
+        except (SquallError, ValueError) as error:
+            self.failures.append(str(error))
+
+    async def close(self) -> None:
+        """Record what never ended as such, and write everything out."""
+        for begin in self._open_ops.values():
+            self._publishes.add((*begin, NULL, OUTCOMES["info"], NULL, 0, NULL))
+        for sink in self._sinks:
+            sink.close()
+        self._publishes.flush()
+        self.attempts.flush()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._finish)
+        self._thread.shutdown()
+
+    def _finish(self) -> None:
+        try:
+            for table, names in (("topic", self.types), ("key", self.keys)):
+                self._writer.append(table, {table: array("q", names.ids.values()), "name": list(names.ids)})
+            self._writer.compact()
+        except (SquallError, ValueError) as error:
+            self.failures.append(str(error))
+
+
+class RecordingSink:
+    """The bench's end of one subscription: runs the handler, and records when and how that went."""
+
+    def __init__(self, recorder: Recorder, number: int, spec: SubscriberSpec, seam: Handler,
+                 handle: Callable[[Received], Awaitable[None]]) -> None:
+        self._recorder, self._number, self._seam, self._handle = recorder, number, seam, handle
+        self._timeout_ns = round(spec.timeout_s * 1e9)
+        self._open: dict[bytes, list[list[int]]] = {}
+        self._failed: dict[int, int] = {}
+        self.handled = 0
+
+    async def deliver(self, received: Received) -> None:
+        """Record the begin, pass the seam, run the handler, record the end; what the handler raises is raised."""
+        recorder, payload, seam = self._recorder, received.payload, self._seam
+        event, intended = NULL, 0
+        if len(payload) >= HEADER_BYTES:
+            nonce, found, intended = unpack_header(payload)
+            event = found if nonce == recorder.nonce else NULL
+        attempt = received.attempt
+        if attempt is None:
+            attempt = self._failed.get(event, 0) + 1
+        begun = recorder.now()
+        row = [
+            event, self._number, attempt, received.worker,
+            NULL if received.key is None else recorder.keys.id(received.key), received.priority,
+            NULL if received.seq is None else received.seq, begun, NULL, NULL, NULL, NULL, NULL, NULL, 0,
+            fingerprint(payload),
+        ]  # fmt: skip
+        rows = self._open.get(payload)
+        if rows is None:
+            self._open[payload] = [row]
+        else:
+            rows.append(row)
+        seam.passes += 1
+        try:
+            if seam.acts:
+                current_event.set((event, self._number))
+                await seam.run()
+            await self._handle(received)
+        except BaseException as error:
+            row[_ENDED], row[_RESULT] = (ended := recorder.now()), ERROR
+            self._failed[event] = attempt
+            if isinstance(error, asyncio.CancelledError):
+                row[_RESULT] = TIMEOUT if ended - begun >= self._timeout_ns else DIED
+            elif not isinstance(error, Exception):
+                row[_RESULT] = DIED
+            raise
+        row[_ENDED] = ended = recorder.now()
+        row[_RESULT] = OK
+        self.handled += 1
+        recorder.handled += 1
+        if recorder.latencies_ns is not None:
+            recorder.latencies_ns.append(ended - intended)
+
+    def settling(self, payloads: Sequence[bytes], settlement: Settlement, invoked_ns: int) -> None:
+        code = SETTLEMENTS[settlement]
+        for payload in payloads:
+            for row in self._open.get(payload, ()):
+                if row[_INVOKED] == NULL:
+                    row[_SETTLEMENT], row[_INVOKED] = code, invoked_ns
+
+    def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused"] = "ok") -> None:
+        add, code = self._recorder.attempts.add, int(answer == "refused")
+        for payload in payloads:
+            rows = self._open.pop(payload, None)
+            if rows is None:
+                continue
+            kept = []
+            for row in rows:
+                if row[_INVOKED] == NULL or row[_ENDED] == NULL:
+                    # Another attempt, begun since; or settled first and still running.
+                    if row[_INVOKED] != NULL:
+                        row[_SETTLED], row[_ANSWER] = ok_ns, code
+                    kept.append(row)
+                    continue
+                row[_SETTLED], row[_ANSWER] = ok_ns, code
+                add(row)
+            if kept:
+                self._open[payload] = kept
+
+    def close(self) -> None:
+        for rows in self._open.values():
+            for row in rows:
+                self._recorder.attempts.add(row)
+        self._open.clear()

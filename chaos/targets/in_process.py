@@ -1,0 +1,246 @@
+"""squall itself as the system under test: a router in the bench's own process, its store in the run folder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from squall.core import wiring
+from squall.core.config import PluginSection
+from squall.core.delivery import Ack, Attempt, Nak, Observer
+from squall.core.dispatch import Dispatcher
+from squall.core.errors import ConfigError, NotRunning, PublishError
+from squall.core.event import Event
+from squall.core.fault import Seam, Storage
+from squall.core.plugin import Context, Plugin, hookimpl
+from squall.core.router import EventRouter
+from squall.core.store import EventStore, Progress
+from squall.core.subscription import Subscription
+from squall.core.target import (
+    Claims,
+    Counters,
+    Handle,
+    Message,
+    Outcome,
+    Received,
+    RunContext,
+    Settlement,
+    Sink,
+    SubscriberCounts,
+    SubscriberSpec,
+    Terminal,
+)
+
+STORAGE = "storage:events"
+PAGE = 500
+
+
+class InProcessTarget:
+    """A router made of the operator's plugins, the scenario's over them, and a probe that reports settlements."""
+
+    claims = Claims()
+
+    def __init__(self) -> None:
+        self._seam = Storage(STORAGE)
+        self._sinks: dict[str, Sink] = {}
+        self._names: dict[str, str] = {}
+        self._dispatchers: dict[str, Dispatcher] = {}
+        self._router: EventRouter | None = None
+        self._described = ""
+
+    async def start(self, ctx: RunContext) -> None:
+        """Raises ConfigError, WiringError or StoreFileError."""
+        plugins = compose(ctx.config.plugins, ctx.plugins, ctx.folder)
+        self._router = EventRouter(
+            [*plugins, _Probe(self._reported, self._seam)], clock=ctx.clock, seed=ctx.random.getrandbits(63),
+            backlog=ctx.config.backlog,
+        )
+        await self._router.start()
+        self._publisher = self._router.publisher("bench")
+        self.claims = Claims(durability=self._router.durability)
+        store = type(self._router.store).__name__
+        names = [type(plugin).__name__.removesuffix("Plugin").lower() for plugin in plugins]
+        self._described = f"in-process · {self._router.durability} · {' · '.join(names) or store}"
+
+    async def publish(self, message: Message) -> Outcome:
+        try:
+            receipt = await self._publisher.publish_with_receipt(
+                message.type, message.payload, message.priority, key=message.key
+            )
+        except PublishError as error:
+            return Outcome(error.outcome, why=str(error))
+        except NotRunning as error:
+            return Outcome("fail", why=str(error))
+        return Outcome("ok", receipt.seq, duplicate=receipt.duplicate)
+
+    async def subscribe(self, spec: SubscriberSpec, sink: Sink) -> Handle:
+        async def handle(event: Event) -> None:
+            await sink.deliver(Received(event.payload, event.seq, event.key, event.priority))
+
+        self._sinks[spec.name] = sink
+        subscription_id = await self._running.subscriber(spec.name).subscribe(
+            spec.pattern, handle, list(spec.filters), spec.priority_min, name=spec.name if spec.durable else None,
+            delivery=spec.delivery, start=spec.start, concurrency=spec.concurrency, timeout_s=spec.timeout_s,
+            in_flight=spec.in_flight, on_retry=spec.on_retry,
+        )
+        dispatcher = self._running.subscriptions.get(subscription_id)
+        self._names[subscription_id] = spec.name
+        self._dispatchers[spec.name] = dispatcher
+        self.claims = replace(self.claims, longest_delay_s=max(self.claims.longest_delay_s, dispatcher.longest_wait_s))
+        return Handle(subscription_id, dispatcher.subscription.from_seq)
+
+    def _reported(self, subscription: Subscription) -> Sink | None:
+        return self._sinks.get(subscription.subscriber_id)
+
+    async def unsubscribe(self, handle: Handle) -> int | None:
+        to_seq = self._running.store.next_seq
+        await self._running.subscriber("bench").unsubscribe(handle.id)
+        return to_seq
+
+    async def counters(self) -> Counters:
+        router = self._running
+        counts = {}
+        for name, dispatcher in self._dispatchers.items():
+            counts[name] = SubscriberCounts(
+                owed=None, acked=dispatcher.progress.acked, dead_lettered=dispatcher.progress.dead_lettered, expired=0,
+                cancelled=dispatcher.cancelled + dispatcher.dropped,
+                pending=0 if dispatcher.closed else dispatcher.pending + await dispatcher.backlog(),
+            )
+        return Counters((await router.store.counts()).events, counts)
+
+    async def terminals(self) -> Sequence[Terminal]:
+        found: list[Terminal] = []
+        while page := await self._running.store.dead_letters(after=len(found), limit=PAGE):
+            found += [
+                Terminal(letter.event.payload, self._names.get(letter.subscription_id, letter.subscription),
+                         "dead_lettered", letter.last_ns, "dead letters")
+                for letter in page
+            ]
+        return found
+
+    def seams(self) -> Mapping[str, Seam]:
+        return {STORAGE: self._seam}
+
+    async def describe(self) -> str:
+        return self._described
+
+    async def stop(self) -> None:
+        if self._router is not None:
+            await self._router.stop()
+
+    @property
+    def _running(self) -> EventRouter:
+        if self._router is None:
+            raise NotRunning("the in-process target is not started")
+        return self._router
+
+
+def compose(operator: Sequence[PluginSection] | None, scenario: Sequence[PluginSection], folder: Path) -> list[Plugin]:
+    """The operator's plugins (or the default ones) with the scenario's over them, each in the place of its like.
+
+    A store that keeps a file keeps it in folder: no scenario touches the operator's data. Raises ConfigError.
+    """
+    base = wiring.default_plugins() if operator is None else wiring.from_sections(operator)
+    over = {type(plugin): plugin for plugin in wiring.from_sections(scenario)}
+    if any(_is_store(plugin) for plugin in over.values()):
+        base = [plugin for plugin in base if type(plugin) in over or not _is_store(plugin)]
+    plugins = [over.pop(type(plugin), plugin) for plugin in base]
+    plugins += over.values()
+    return [_moved(plugin, folder) if _is_store(plugin) else plugin for plugin in plugins]
+
+
+def _is_store(plugin: Plugin) -> bool:
+    return hasattr(plugin, "squall_event_store")
+
+
+def _moved(plugin: Plugin, folder: Path) -> Plugin:
+    if "path" not in type(plugin.options).model_fields:
+        return plugin
+    path = folder / "store" / "events.db"
+    kind = type(plugin.options).model_fields["path"].annotation
+    return type(plugin)(plugin.options.model_copy(update={"path": str(path) if kind is str else path}))
+
+
+class _Probe(Plugin):
+    """Reports settlements to the bench, and lets faults stand before the store: by hooks that every plugin has."""
+
+    def __init__(self, sink_of: Callable[[Subscription], Sink | None], seam: Storage) -> None:
+        super().__init__()
+        self._sink_of, self._seam = sink_of, seam
+
+    @hookimpl
+    def squall_observer(self, ctx: Context) -> Observer:
+        return _Reports(self._sink_of)
+
+    @hookimpl
+    def squall_store_wrapper(self, ctx: Context, store: EventStore) -> EventStore:
+        return SeamStore(store, self._seam)
+
+
+class _Reports(Observer):
+    def __init__(self, sink_of: Callable[[Subscription], Sink | None]) -> None:
+        self._sink_of = sink_of
+
+    def attempted(self, subscription: Subscription, attempts: Sequence[Attempt], settle_invoked_ns: int) -> None:
+        sink = self._sink_of(subscription)
+        if sink is None:
+            return
+        groups: dict[Settlement, list[bytes]] = {}
+        for attempt in attempts:
+            decision = attempt.decision
+            settlement: Settlement = (
+                "ack" if isinstance(decision, Ack) else "nak" if isinstance(decision, Nak) else "term"
+            )
+            groups.setdefault(settlement, []).append(attempt.event.payload)
+        for settlement, payloads in groups.items():
+            sink.settling(payloads, settlement, settle_invoked_ns)
+
+    def settled(self, subscription: Subscription, attempts: Sequence[Attempt], ok_ns: int, answer: str) -> None:
+        sink = self._sink_of(subscription)
+        if sink is not None:
+            sink.settled([attempt.event.payload for attempt in attempts], ok_ns, "ok" if answer == "ok" else "refused")
+
+
+class SeamStore:
+    """A store behind a seam: appends and settlements pass the faults that stand there, and fail as they say."""
+
+    def __init__(self, store: EventStore, seam: Storage) -> None:
+        self._store, self._seam = store, seam
+        self._passing: set[asyncio.Task[None]] = set()
+        self.capabilities = store.capabilities
+        self.open, self.close = store.open, store.close
+        self.attach, self.detach, self.read = store.attach, store.detach, store.read
+        self.dead_letters, self.counts = store.dead_letters, store.counts
+
+    @property
+    def next_seq(self) -> int:
+        return self._store.next_seq
+
+    def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
+        self._seam.passes += 1
+        return self._append(events) if self._seam.acts else self._store.append(events)
+
+    async def _append(self, events: Sequence[Event]) -> None:
+        await self._seam.run()
+        pending = self._store.append(events)
+        if pending is not None:
+            await pending
+
+    def settle(self, progress: Progress) -> None:
+        if not self._seam.acts:
+            self._store.settle(progress)
+            return
+        task = asyncio.get_running_loop().create_task(self._settle(progress))
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+
+    async def _settle(self, progress: Progress) -> None:
+        self._seam.passes += 1
+        try:
+            await self._seam.run()
+        except Exception as error:
+            progress.committed(progress.take(), error)
+        else:
+            self._store.settle(progress)
