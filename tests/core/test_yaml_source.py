@@ -126,6 +126,11 @@ def test_an_unquoted_pattern_is_answered_with_the_quotes_it_needs() -> None:
     assert "quote it" in the_problem("pattern: *\n").hint or "quoted" in the_problem("pattern: *\n").hint
 
 
+def test_a_variable_in_braces_is_answered_with_quotes() -> None:
+    """`{rate: ${x}}` opens a mapping inside the mapping."""
+    assert the_problem("{rate: ${x}}\n").hint == "a value that holds { or } must be quoted here"
+
+
 def test_tabs_are_answered_with_spaces() -> None:
     """Wherever the parser stumbles over them."""
     for text in ("a:\n\tb: 2\n", "a: 1\n\tb: 2\n", "\ta: 1\n"):
@@ -222,7 +227,7 @@ class Subscriber(Options):
 class Shop(Options):
     noun: ClassVar[str] = "a shop"
     subscribers: dict[str, Subscriber]
-    stages: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    stages: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=3)] = (1,)
     size: int | str = 0
     ratio: float = 0.5
     duration: Seconds = Field(default=1.0, alias="for")
@@ -283,6 +288,17 @@ def test_nothing_converts_silently() -> None:
     """Text is not a number, a number is not text, a bool is neither."""
     for text in ("ratio: '1'", "ratio: true", "size: 1.5", "stages: 5", "stages: {a: 1}"):
         assert len(complaints(f"subscribers: {{}}\n{text}\n")) == 1
+
+
+def test_a_list_is_too_short_only_when_it_is() -> None:
+    """Wrong entries are told themselves, and do not make their list shorter."""
+    assert [told.splitlines()[0] for told in complaints("{subscribers: {}, stages: []}")] == [
+        "shop.yaml:1:19: stages: expected a length of at least 1, got 0"
+    ]
+    assert [told.splitlines()[0] for told in complaints("{subscribers: {}, stages: [x]}")] == [
+        "shop.yaml:1:28: stages[0]: expected a whole number, got the text 'x'"
+    ]
+    assert "stages: expected a length of at most 3, got 4" in complaints("{subscribers: {}, stages: [1, 1, 1, 1]}")[0]
 
 
 def test_the_whole_file_may_be_the_wrong_kind_of_thing() -> None:
