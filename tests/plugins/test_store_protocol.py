@@ -1,0 +1,20 @@
+"""Every store is held to the same promises; and stores with a planted bug show that each promise can be broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.plugins.store_promises import PROMISES, Promise, StoreKind, hold
+
+from squall.core.identity import system_id
+from squall.plugins.memory import MemoryOptions, MemoryStore
+
+MEMORY = StoreKind("memory", lambda folder: MemoryStore(MemoryOptions(), system_id))
+KINDS = [MEMORY]
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+async def test_store_keeps_its_promise(kind: StoreKind, promise: Promise, tmp_path: Path) -> None:
+    await hold(promise, kind, tmp_path)
