@@ -37,7 +37,9 @@ def due_times(stages: Sequence[Stage]) -> Iterator[float]:
             slope = (stage.to - rate) / stage.seconds
         for n in range(stage.events):
             if slope:
-                yield start_s + min(stage.seconds, 2 * n / (rate + math.sqrt(max(0.0, rate * rate + 2 * slope * n))) if n else 0.0)
+                yield start_s + min(
+                    stage.seconds, 2 * n / (rate + math.sqrt(max(0.0, rate * rate + 2 * slope * n))) if n else 0.0
+                )
             else:
                 yield start_s + n / rate
         start_s += stage.seconds

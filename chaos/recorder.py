@@ -24,7 +24,20 @@ from squall.core.target import Message, Outcome, Received, Settlement, Subscribe
 
 CHUNK_ROWS = 4096
 MAX_WAITING_CHUNKS = 256
-PUBLISH = ("op", "event", "type", "key", "priority", "intended", "invoked", "ended", "outcome", "seq", "duplicate", "hash")
+PUBLISH = (
+    "op",
+    "event",
+    "type",
+    "key",
+    "priority",
+    "intended",
+    "invoked",
+    "ended",
+    "outcome",
+    "seq",
+    "duplicate",
+    "hash",
+)
 ATTEMPT = (
     "event", "subscription", "attempt", "worker", "key", "priority", "seq", "begun", "ended", "result", "settlement",
     "settle_invoked", "settle_ok", "settle_answer", "by_handler", "hash",
@@ -63,6 +76,7 @@ class Names:
 
     def __init__(self) -> None:
         self.ids: dict[str, int] = {}
+        self.written = 0
 
     def id(self, name: str) -> int:
         return self.ids.setdefault(name, len(self.ids))
@@ -91,8 +105,9 @@ class Recorder:
 
     # Publishes
 
-    async def publish(self, send: Callable[[Message], Awaitable[Outcome]], message: Message, event: int,
-                      intended_ns: int) -> Outcome:
+    async def publish(
+        self, send: Callable[[Message], Awaitable[Outcome]], message: Message, event: int, intended_ns: int
+    ) -> Outcome:
         """Send the message and record the call: invoked before, its end and outcome after."""
         op = next(self._ops)
         key = NULL if message.key is None else self.keys.id(message.key)
@@ -102,14 +117,15 @@ class Recorder:
         outcome = Outcome("info", why="cancelled")
         try:
             outcome = await send(message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever a target raises, its outcome is unknown
             outcome = Outcome("info", why=f"{type(error).__name__}: {error}")
         finally:
             ended = self.now()
             del self._open_ops[op]
             seq = NULL if outcome.seq is None else outcome.seq
-            self._publishes.add((*begin, ended, OUTCOMES[outcome.state], seq, outcome.duplicate,
-                                 fingerprint(message.payload)))
+            self._publishes.add(
+                (*begin, ended, OUTCOMES[outcome.state], seq, outcome.duplicate, fingerprint(message.payload))
+            )
         if outcome.state == "ok":
             self.acknowledged += 1
         elif outcome.state == "fail":
@@ -120,8 +136,13 @@ class Recorder:
 
     # Deliveries
 
-    def sink(self, number: int, spec: SubscriberSpec, seam: Handler, handle: Callable[[Received], Awaitable[None]],
-             ) -> RecordingSink:
+    def sink(
+        self,
+        number: int,
+        spec: SubscriberSpec,
+        seam: Handler,
+        handle: Callable[[Received], Awaitable[None]],
+    ) -> RecordingSink:
         """Where a target delivers for one subscriber; number is its id in the history."""
         sink = RecordingSink(self, number, spec, seam, handle)
         self._sinks.append(sink)
@@ -150,6 +171,12 @@ class Recorder:
         except (SquallError, ValueError) as error:
             self.failures.append(str(error))
 
+    async def flush(self) -> None:
+        """Write out what ended so far, with the names that it needs."""
+        self._publishes.flush()
+        self.attempts.flush()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._write_names)
+
     async def close(self) -> None:
         """Record what never ended as such, and write everything out."""
         for begin in self._open_ops.values():
@@ -161,10 +188,20 @@ class Recorder:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._finish)
         self._thread.shutdown()
 
-    def _finish(self) -> None:
+    def _write_names(self) -> None:
+        """Names that are new since the last time."""
         try:
             for table, names in (("topic", self.types), ("key", self.keys)):
-                self._writer.append(table, {table: array("q", names.ids.values()), "name": list(names.ids)})
+                new = list(names.ids)[names.written :]
+                if new:
+                    self._writer.append(table, {table: [names.ids[name] for name in new], "name": new})
+                    names.written += len(new)
+        except (SquallError, ValueError) as error:
+            self.failures.append(str(error))
+
+    def _finish(self) -> None:
+        self._write_names()
+        try:
             self._writer.compact()
         except (SquallError, ValueError) as error:
             self.failures.append(str(error))
@@ -173,8 +210,14 @@ class Recorder:
 class RecordingSink:
     """The bench's end of one subscription: runs the handler, and records when and how that went."""
 
-    def __init__(self, recorder: Recorder, number: int, spec: SubscriberSpec, seam: Handler,
-                 handle: Callable[[Received], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        number: int,
+        spec: SubscriberSpec,
+        seam: Handler,
+        handle: Callable[[Received], Awaitable[None]],
+    ) -> None:
         self._recorder, self._number, self._seam, self._handle = recorder, number, seam, handle
         self._timeout_ns = round(spec.timeout_s * 1e9)
         self._open: dict[bytes, list[list[int]]] = {}

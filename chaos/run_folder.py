@@ -16,11 +16,12 @@ from squall.core.errors import ConfigError, StoreFileError
 LATEST = "latest"
 SCENARIO = "scenario.yaml"
 ENVIRONMENT = "environment.json"
+VERDICT = "verdict.json"
 _PACKAGES = ("squall", "apsw", "duckdb", "msgspec", "pluggy", "pyarrow", "pydantic")
 
 
 def make_run_folder(runs: Path, scenario: str, source: str, seed: int, clock: Clock, run_id: str) -> Path:
-    """A new folder with the scenario's text and the environment in it. Raises StoreFileError where it cannot be made."""
+    """A new folder with the scenario's text and the environment in it. Raises StoreFileError."""
     stamp = datetime.fromtimestamp(clock.time_ns() / 1e9, UTC).strftime("%Y%m%d-%H%M%S")
     folder = runs / scenario / f"{stamp}-{run_id}"
     environment = {
@@ -40,8 +41,10 @@ def make_run_folder(runs: Path, scenario: str, source: str, seed: int, clock: Cl
         latest.unlink(missing_ok=True)
         latest.symlink_to(folder.name)
     except OSError as error:
-        raise StoreFileError(f"{folder}: the run folder cannot be written ({error.strerror or error}); "
-                             "use --runs with a folder that can be") from error
+        raise StoreFileError(
+            f"{folder}: the run folder cannot be written ({error.strerror or error}); "
+            "use --runs with a folder that can be"
+        ) from error
     return folder
 
 

@@ -27,8 +27,14 @@ class EventPublisher:
         self.source = source
 
     async def publish(
-        self, event_type: str, payload: Any, priority: Priority = Priority.NORMAL, correlation_id: str | None = None, *,
-        key: str | None = None, metadata: Mapping[str, Any] | None = None,
+        self,
+        event_type: str,
+        payload: Any,
+        priority: Priority = Priority.NORMAL,
+        correlation_id: str | None = None,
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> str:
         """Publish a single event; returns its id once it is as durable as the store promises."""
         intake = self.router.intake
@@ -39,8 +45,14 @@ class EventPublisher:
         return event.id
 
     async def publish_with_receipt(
-        self, event_type: str, payload: Any, priority: Priority = Priority.NORMAL, correlation_id: str | None = None, *,
-        key: str | None = None, metadata: Mapping[str, Any] | None = None,
+        self,
+        event_type: str,
+        payload: Any,
+        priority: Priority = Priority.NORMAL,
+        correlation_id: str | None = None,
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> Receipt:
         """Like publish; returns id, seq and the durability reached."""
         intake = self.router.intake
@@ -56,8 +68,17 @@ class EventPublisher:
         made = []
         for number, data in enumerate(events):
             try:
-                made.append(intake.make(self.source, data.event_type, data.payload, data.priority, data.correlation_id,
-                                        data.key, data.metadata))
+                made.append(
+                    intake.make(
+                        self.source,
+                        data.event_type,
+                        data.payload,
+                        data.priority,
+                        data.correlation_id,
+                        data.key,
+                        data.metadata,
+                    )
+                )
                 intake.route(data.event_type)
             except InvalidEvent as error:
                 raise InvalidEvent(f"events[{number}].{error}; nothing of the batch was stored") from error
@@ -76,7 +97,9 @@ class EventPublisher:
             return future.result(timeout_s)
         except (TimeoutError, concurrent.futures.CancelledError) as error:
             future.cancel()
-            raise PublishError(f"publish_sync: no answer within {timeout_s} s; it may have been stored", "info") from error
+            raise PublishError(
+                f"publish_sync: no answer within {timeout_s} s; it may have been stored", "info"
+            ) from error
 
 
 class EventSubscriber:
@@ -113,10 +136,21 @@ class EventSubscriber:
         """
         router = self.router
         subscription = Subscription(
-            system_id(), self.subscriber_id, pattern, handler, list(filters or ()), priority_filter,
-            datetime.fromtimestamp(router.clock.time_ns() / 1e9, UTC), priority_min=priority_min, name=name,
-            delivery=delivery, concurrency=concurrency, timeout_s=timeout_s, in_flight=in_flight,
-            overflow=overflow or router.subscriptions.default_overflow(name is not None), on_retry=on_retry,
+            system_id(),
+            self.subscriber_id,
+            pattern,
+            handler,
+            list(filters or ()),
+            priority_filter,
+            datetime.fromtimestamp(router.clock.time_ns() / 1e9, UTC),
+            priority_min=priority_min,
+            name=name,
+            delivery=delivery,
+            concurrency=concurrency,
+            timeout_s=timeout_s,
+            in_flight=in_flight,
+            overflow=overflow or router.subscriptions.default_overflow(name is not None),
+            on_retry=on_retry,
         )
         return await router.subscriptions.attach(subscription, start, update)
 

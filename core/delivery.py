@@ -39,7 +39,7 @@ ACK = Ack()
 
 
 class Attempt(msgspec.Struct):
-    """One call of a handler, over. Times are monotonic ns; `attempt` counts from 1; `permits` are the gate's, if any."""
+    """One call of a handler, over. Times are monotonic ns; `attempt` counts from 1; `permits` are the gate's."""
 
     event: Event
     begun_ns: int
@@ -67,7 +67,7 @@ class SettlePolicy(Protocol):
 
     @property
     def longest_delay_s(self) -> float:
-        """The greatest delay a Nak of this policy can have: a bench waits at least that long before it calls a stall."""
+        """The greatest delay that a Nak of this policy can have: a bench calls no stall before that."""
 
     def decide(self, delivery: FailedDelivery, error: BaseException) -> Decision: ...
 

@@ -199,7 +199,9 @@ class Dispatcher:
         """Events that are owed and neither settled nor only in the store."""
         waiting = len(self._keys.waiting()) if self._keys else 0
         busy = sum(worker.event is not None for worker in self.workers)
-        return len(self.queue) + len(self.delayed) + waiting + busy + len(self._ready) + len(self._done) + self.abandoned
+        return (
+            len(self.queue) + len(self.delayed) + waiting + busy + len(self._ready) + len(self._done) + self.abandoned
+        )
 
     # Workers
 
@@ -208,7 +210,9 @@ class Dispatcher:
         worker = Worker(self._started)
         self.workers.append(worker)
         work = self._work(worker) if self.subscription.delivery == "at-least-once" else self._work_settled(worker)
-        worker.task = asyncio.get_running_loop().create_task(work, name=f"squall:{self.subscription.label}:{worker.number}")
+        worker.task = asyncio.get_running_loop().create_task(
+            work, name=f"squall:{self.subscription.label}:{worker.number}"
+        )
         worker.task.add_done_callback(lambda task: self._ended(worker, task))
 
     def _ended(self, worker: Worker, task: asyncio.Task[None]) -> None:
@@ -251,7 +255,7 @@ class Dispatcher:
             if worker in self._idle:
                 self._idle.remove(worker)
 
-    async def _work(self, worker: Worker) -> None:
+    async def _work(self, worker: Worker) -> None:  # noqa: C901  the hot path: a call per step would cost more than the step
         call, now, done, failures = self.wiring.bind(worker), self._now, self._done, self.failures
         critical, high, normal, low = self.queue.levels
         served, keys, by_hand = self.queue.served, self._keys, self.wiring.by_hand
@@ -355,7 +359,12 @@ class Dispatcher:
     def _more_credits(self) -> bool:
         """May more be delivered now? Asks the gate for as many as a batch takes."""
         held = self.closed or self.halted or self.subscription.paused
-        if held or len(self.delayed) >= self.subscription.in_flight or self.queue.empty() or self.progress.unsaved > MAX_UNSAVED:
+        if (
+            held
+            or len(self.delayed) >= self.subscription.in_flight
+            or self.queue.empty()
+            or self.progress.unsaved > MAX_UNSAVED
+        ):
             return False
         gate = self.wiring.gate
         if gate is None:
@@ -383,7 +392,7 @@ class Dispatcher:
     # How deliveries end
 
     async def _succeeded(self, worker: Worker, attempt: Attempt) -> None:
-        """The handler returned, but not as simply as that: it settled by hand, failed before, or was being cancelled."""
+        """The handler returned, but it settled by hand, failed before, or was being cancelled."""
         late = worker.cancelled_ns
         if late and worker.task is not None:
             # The cancellation may still be on its way; it belongs to this delivery and must not hit the next.
@@ -400,7 +409,9 @@ class Dispatcher:
         failure = self.failures.get(attempt.event.seq)
         attempt.attempt = failure.attempts + 1 if failure is not None else 1
         if late and decided is None:
-            self._conclude(attempt, "timeout", TimeoutError(f"handler took longer than {self.subscription.timeout_s} s"))
+            self._conclude(
+                attempt, "timeout", TimeoutError(f"handler took longer than {self.subscription.timeout_s} s")
+            )
         elif decided is None or isinstance(decided, Ack):
             self._failed_now += attempt.attempt > 1
             self._done.append(attempt)
@@ -483,7 +494,8 @@ class Dispatcher:
         event = worker.event
         assert event is not None
         self.wiring.observers.logger.error(
-            "subscription %s: the handler of event %s ignores its cancellation; it is abandoned", self.subscription.label,
+            "subscription %s: the handler of event %s ignores its cancellation; it is abandoned",
+            self.subscription.label,
             event.id,
         )
         worker.abandoned = True

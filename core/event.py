@@ -127,7 +127,7 @@ def encode(payload: Any) -> tuple[bytes, str | None]:
 
 
 def _decode_protobuf(name: str, payload: bytes) -> Any:
-    from google.protobuf import descriptor_pool, message_factory  # noqa: PLC0415  only where protobuf is used
+    from google.protobuf import descriptor_pool, message_factory
 
     descriptor = descriptor_pool.Default().FindMessageTypeByName(name)
     return message_factory.GetMessageClass(descriptor).FromString(payload)

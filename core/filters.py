@@ -48,7 +48,7 @@ class Filter(Options):
     all: tuple[Filter, ...] | None = None
     not_: Filter | None = Field(default=None, alias="not")
 
-    def compile(self) -> Predicate:
+    def compile(self) -> Predicate:  # noqa: C901  one plain `if` for each condition
         """The filter as one function of an event."""
         tests: list[Predicate] = []
         for name in ("source", "correlation_id", "priority"):

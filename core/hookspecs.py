@@ -24,7 +24,7 @@ def squall_event_store(ctx: Context) -> EventStore | None:
 
 @hookspec
 def squall_store_wrapper(ctx: Context, store: EventStore) -> EventStore | None:
-    """Called at router start, with the store so far. Returns a store that stands before it: fault injection, auditing."""
+    """Called at router start with the store so far. Returns a store that stands before it, for faults or audits."""
 
 
 @hookspec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from random import Random
 from uuid import UUID
@@ -14,6 +15,11 @@ NewId = Callable[[], str]
 def system_id() -> str:
     """A fresh UUID v4; processes that share a seed must not make the same ones."""
     return str(uuid4())
+
+
+def fresh_seed() -> int:
+    """A seed where none was given."""
+    return int.from_bytes(os.urandom(8), "big")
 
 
 def seeded_ids(random: Random) -> NewId:

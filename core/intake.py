@@ -25,7 +25,12 @@ class Intake:
     """Takes events in. `routes` remembers, by type, who gets it: what is found there is a valid type."""
 
     def __init__(
-        self, clock: Clock, new_id: NewId, store: EventStore, observers: Observers, layers: Sequence[Middleware],
+        self,
+        clock: Clock,
+        new_id: NewId,
+        store: EventStore,
+        observers: Observers,
+        layers: Sequence[Middleware],
         block_s: float,
     ) -> None:
         self.accepting = True
@@ -58,8 +63,14 @@ class Intake:
         return found
 
     def make(
-        self, source: str, event_type: str, payload: Any, priority: Priority, correlation_id: str | None,
-        key: str | None, metadata: Mapping[str, Any] | None,
+        self,
+        source: str,
+        event_type: str,
+        payload: Any,
+        priority: Priority,
+        correlation_id: str | None,
+        key: str | None,
+        metadata: Mapping[str, Any] | None,
     ) -> Event:
         """The event, checked but for its type. Raises InvalidEvent."""
         own = dict(metadata) if metadata else {}
@@ -77,8 +88,17 @@ class Intake:
             check_text("correlation_id", correlation_id)
         new_id = self._new_id()
         return Event(
-            new_id, event_type, source, self._time_ns(),  # type: ignore[arg-type]  # a datetime only when asked for
-            priority, correlation_id or new_id, own, payload, "1", key=key, published_ns=self._monotonic_ns(),
+            new_id,
+            event_type,
+            source,
+            self._time_ns(),  # type: ignore[arg-type]  # a datetime only when asked for
+            priority,
+            correlation_id or new_id,
+            own,
+            payload,
+            "1",
+            key=key,
+            published_ns=self._monotonic_ns(),
         )
 
     def submit(self, event: Event) -> Awaitable[None] | None:
@@ -166,16 +186,7 @@ class Intake:
                 self._observers.dropped(event, None, "routing rule")
         if not events:
             return
-        deadline_ns = self._monotonic_ns() + round(self._block_s * 1e9)
-        while True:
-            needs: dict[Dispatcher, list[Event]] = {}
-            for event in events:
-                for target in self.route(event.type):
-                    if target.wants is None or target.wants(event):
-                        needs.setdefault(target, []).append(event)
-            short = [target for target, wanted in needs.items() if target.room < len(wanted)]
-            if not await self._make_room(short, needs, deadline_ns):
-                break
+        needs = await self._needs(events)
         for target, wanted in needs.items():
             target.room -= len(wanted)
         try:
@@ -189,6 +200,19 @@ class Intake:
             except StoreError:
                 self._give_back(needs)
                 raise
+
+    async def _needs(self, events: Sequence[Event]) -> dict[Dispatcher, list[Event]]:
+        """Who gets which of the events, once all of them have room for that. Raises Overflow."""
+        deadline_ns = self._monotonic_ns() + round(self._block_s * 1e9)
+        while True:
+            needs: dict[Dispatcher, list[Event]] = {}
+            for event in events:
+                for target in self.route(event.type):
+                    if target.wants is None or target.wants(event):
+                        needs.setdefault(target, []).append(event)
+            short = [target for target, wanted in needs.items() if target.room < len(wanted)]
+            if not await self._make_room(short, needs, deadline_ns):
+                return needs
 
     async def _make_room(
         self, short: Sequence[Dispatcher], needs: dict[Dispatcher, list[Event]], deadline_ns: int

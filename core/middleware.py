@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ DELIVER_STAGES = ("observe", "dedupe", "fault", "handler")
 Stage = Literal["observe", "validate", "limit", "fault", "dedupe", "handler"]
 Guard = Callable[[Event], None]
 Next = Callable[[Event], Awaitable[None]]
-Around = Callable[[Event, Next], Awaitable[None]]
+Around = Callable[[Event, Next], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ def ordered(layers: Sequence[Any], stages: Sequence[str], what: str) -> list[Mid
     """Layers in the order they run: by stage, within a stage as configured. Raises WiringError on a foreign stage."""
     for layer in layers:
         if not isinstance(layer, Middleware) or layer.stage not in stages:
-            raise WiringError(f"{what}: expected squall.guard(…) or squall.around(…) with stage {', '.join(stages)}, "
-                              f"got {layer!r:.120}")
+            raise WiringError(
+                f"{what}: expected squall.guard(…) or squall.around(…) with stage {', '.join(stages)}, "
+                f"got {layer!r:.120}"
+            )
     return sorted(layers, key=lambda layer: stages.index(layer.stage))
 
 
-def guards_only(layers: Sequence[Middleware]) -> Guard | None | Literal[False]:
+def guards_only(layers: Sequence[Middleware]) -> Guard | Literal[False] | None:
     """The layers as one plain function: None when there are none, False when one of them is async."""
     if not layers:
         return None

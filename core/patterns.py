@@ -42,8 +42,10 @@ def _problem(text: object, wildcards: bool) -> str | None:
         if wildcards and (token == "*" or (token == ">" and index == len(tokens) - 1)):
             continue
         if not _TOKEN.fullmatch(token):
-            return f"token {index + 1} must be text without spaces, '*' alone or a final '>'" if wildcards else (
-                f"token {index + 1} must be text without spaces, dots, '*' and '>'"
+            return (
+                f"token {index + 1} must be text without spaces, '*' alone or a final '>'"
+                if wildcards
+                else (f"token {index + 1} must be text without spaces, dots, '*' and '>'")
             )
     return None
 

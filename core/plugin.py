@@ -41,6 +41,7 @@ class Plugin:
 
     Options: ClassVar[type[BaseOptions]] = NoOptions
     options: BaseOptions
+    summary: ClassVar[str] = ""
 
     def __init__(self, options: BaseOptions | None = None, **values: object) -> None:
         self.options = options if options is not None else type(self).Options.of(type(self).__name__, values)

@@ -65,8 +65,7 @@ class SubscriptionProgress:
             return
         for attempt in batch:
             event = attempt.event
-            if event.seq > high[event.priority]:
-                high[event.priority] = event.seq
+            high[event.priority] = max(high[event.priority], event.seq)
         for attempt in batch if self.returned else ():
             self.returned.pop(attempt.event.seq, None)
         self._unconfirmed.extend(batch)
@@ -92,8 +91,16 @@ class SubscriptionProgress:
     def _dead_letter(self, attempt: Attempt, term: Term, first_ns: int, last_ns: int) -> DeadLetter:
         subscription, error = self._dispatcher.subscription, attempt.error
         return DeadLetter(
-            attempt.event, subscription.id, subscription.label, subscription.pattern, term.reason, attempt.attempt,
-            first_ns, last_ns, type(error).__name__, (term.text or str(error))[:MAX_ERROR_CHARACTERS],
+            attempt.event,
+            subscription.id,
+            subscription.label,
+            subscription.pattern,
+            term.reason,
+            attempt.attempt,
+            first_ns,
+            last_ns,
+            type(error).__name__,
+            (term.text or str(error))[:MAX_ERROR_CHARACTERS],
             "".join(traceback.format_exception(error))[-MAX_ERROR_CHARACTERS:],
         )
 
@@ -112,8 +119,12 @@ class SubscriptionProgress:
     def take(self) -> Settlement:
         durable = self._dispatcher.subscription.durable
         settlement = Settlement(
-            self._dispatcher.subscription.id, durable, self._cursors() if durable else (),
-            self._naks if durable else [], self._dead, self._cleared if durable else [],
+            self._dispatcher.subscription.id,
+            durable,
+            self._cursors() if durable else (),
+            self._naks if durable else [],
+            self._dead,
+            self._cleared if durable else [],
         )
         self._naks, self._dead, self._cleared = [], [], []
         self._taken.append((self._unconfirmed, self._waiters))
@@ -131,8 +142,11 @@ class SubscriptionProgress:
             if not open_seqs[priority] and not self._dispatcher.queue.levels[priority]:
                 self.high[priority] = max(self.high[priority], self._dispatcher.position(priority))
         return [
-            Cursor(priority, self.high[priority],
-                   tuple(sorted(seq for seq in open_seqs[priority] if seq <= self.high[priority])))
+            Cursor(
+                priority,
+                self.high[priority],
+                tuple(sorted(seq for seq in open_seqs[priority] if seq <= self.high[priority])),
+            )
             for priority in Priority
         ]
 
@@ -150,7 +164,9 @@ class SubscriptionProgress:
         self._cleared = settlement.cleared + self._cleared
         self._unconfirmed, self._waiters = batch + self._unconfirmed, waiters + self._waiters
         dispatcher.wiring.observers.logger.warning(
-            "subscription %s: its settlements are not stored yet (%s); tried again", dispatcher.subscription.label, error
+            "subscription %s: its settlements are not stored yet (%s); tried again",
+            dispatcher.subscription.label,
+            error,
         )
         dispatcher.wiring.clock.call_later(RETRY_SETTLE_S, lambda: dispatcher.wiring.store.settle(self))
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random, SystemRandom
+from random import Random
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -21,7 +21,7 @@ from squall.core.clock import Clock, SystemClock, Timer
 from squall.core.config import Backlog, load_config
 from squall.core.errors import NotRunning
 from squall.core.event import Durability, Event, Priority, check_text
-from squall.core.identity import seeded_ids, system_id
+from squall.core.identity import fresh_seed, seeded_ids, system_id
 from squall.core.intake import Intake
 from squall.core.observers import Observers
 from squall.core.plugin import Context, Plugin
@@ -71,8 +71,13 @@ class EventRouter:
     """
 
     def __init__(
-        self, plugins: Sequence[Plugin] | None = None, *, clock: Clock | None = None, seed: int | None = None,
-        backlog: Backlog | None = None, logger: logging.Logger | None = None,
+        self,
+        plugins: Sequence[Plugin] | None = None,
+        *,
+        clock: Clock | None = None,
+        seed: int | None = None,
+        backlog: Backlog | None = None,
+        logger: logging.Logger | None = None,
     ) -> None:
         self._registry = wiring.Registry(wiring.default_plugins() if plugins is None else plugins)
         self.clock = clock or SystemClock()
@@ -111,10 +116,10 @@ class EventRouter:
     # Start and stop
 
     async def start(self) -> None:
-        """Start the event routing engine. Raises WiringError, ConfigError or StoreFileError; then nothing is started."""
+        """Start the event routing engine. Raises WiringError, ConfigError or StoreFileError; nothing runs then."""
         if self._running is not None:
             raise NotRunning("the router runs already")
-        base = self._seed if self._seed is not None else SystemRandom().getrandbits(64)
+        base = self._seed if self._seed is not None else fresh_seed()
         new_id = seeded_ids(Random(f"{base}:ids")) if self.clock.virtual else system_id
         ctx = Context(self.clock, lambda name: Random(f"{base}:{name}"), self._logger, new_id, self._gate_changed)
         layers = self._registry.publish_layers(ctx)
@@ -149,7 +154,8 @@ class EventRouter:
             elif dispatcher.pending:
                 self._logger.warning(
                     "subscription %s: stopped with %d events undelivered; it is not durable, so they are cancelled",
-                    subscription.label, dispatcher.pending,
+                    subscription.label,
+                    dispatcher.pending,
                 )
         running.intake.flush()
         if running.sweeper is not None:
@@ -197,8 +203,9 @@ class EventRouter:
         intake = self.intake
         for name in ("id", "source", "correlation_id", "version"):
             check_text(name, getattr(event, name))
-        made = intake.make(event.source, event.type, event.payload, event.priority, event.correlation_id, event.key,
-                           event.metadata)
+        made = intake.make(
+            event.source, event.type, event.payload, event.priority, event.correlation_id, event.key, event.metadata
+        )
         own = msgspec.structs.replace(event, metadata=made.metadata, seq=0, published_ns=made.published_ns)
         pending = intake.submit(own)
         if pending is not None:

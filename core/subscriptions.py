@@ -10,7 +10,7 @@ import msgspec
 
 from squall.core.clock import Clock
 from squall.core.config import Backlog
-from squall.core.dispatch import Dispatcher, Worker, Wiring
+from squall.core.dispatch import Dispatcher, Wiring, Worker
 from squall.core.errors import SubscriptionError
 from squall.core.event import Event, Priority
 from squall.core.filters import Filter, Predicate, combine
@@ -33,8 +33,15 @@ LOAD_AT_ONCE = 500
 class Subscriptions:
     """All subscriptions of a running router, by id."""
 
-    def __init__(self, ctx: Context, registry: Registry, store: EventStore, observers: Observers, intake: Intake,
-                 backlog: Backlog) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        registry: Registry,
+        store: EventStore,
+        observers: Observers,
+        intake: Intake,
+        backlog: Backlog,
+    ) -> None:
         self._ctx, self._registry, self._store = ctx, registry, store
         self._observers, self._intake, self._backlog = observers, intake, backlog
         self.dispatchers: dict[str, Dispatcher] = {}
@@ -118,8 +125,15 @@ class Subscriptions:
             return compose(layers, last)
 
         return Wiring(
-            self._ctx.clock, self._store, self._observers, bind, self._registry.gate(self._ctx, subscription),
-            self._registry.settle_policy(self._ctx, subscription), self._backlog.max_events, by_hand, self._wanted(subscription),
+            self._ctx.clock,
+            self._store,
+            self._observers,
+            bind,
+            self._registry.gate(self._ctx, subscription),
+            self._registry.settle_policy(self._ctx, subscription),
+            self._backlog.max_events,
+            by_hand,
+            self._wanted(subscription),
         )
 
     def _wanted(self, subscription: Subscription) -> Predicate | None:
@@ -133,13 +147,15 @@ class Subscriptions:
         return combine(tests) if tests else None
 
     def _safe(self, test: Callable[[Event], bool], subscription: Subscription) -> Predicate:
-        """A user's function that raises must not be the publisher's problem: the event is delivered, and it is logged."""
+        """A user's function that raises is not the publisher's problem: the event is delivered, and it is logged."""
 
         def wanted(event: Event) -> bool:
             try:
                 return test(event)
             except Exception:
-                self._ctx.logger.exception("subscription %s: a filter raised; the event is delivered", subscription.label)
+                self._ctx.logger.exception(
+                    "subscription %s: a filter raised; the event is delivered", subscription.label
+                )
                 return True
 
         return wanted
@@ -147,7 +163,8 @@ class Subscriptions:
     async def _open_window(self, dispatcher: Dispatcher, attached: Attached | None) -> None:
         subscription = dispatcher.subscription
         levels = frozenset(
-            priority for priority in Priority
+            priority
+            for priority in Priority
             if subscription.priority_filter in (None, priority)
             and (subscription.priority_min is None or priority <= subscription.priority_min)
         )
@@ -155,8 +172,14 @@ class Subscriptions:
         for cursor in attached.cursors if attached else ():
             positions[cursor.priority] = max(positions[cursor.priority], cursor.high)
         feed = Feed(
-            self._store, subscription.pattern, dispatcher.wants or (lambda event: True), levels,
-            lambda: self._intake.head, dispatcher.offer, lambda: dispatcher.pending, subscription.in_flight,
+            self._store,
+            subscription.pattern,
+            dispatcher.wants or (lambda event: True),
+            levels,
+            lambda: self._intake.head,
+            dispatcher.offer,
+            lambda: dispatcher.pending,
+            subscription.in_flight,
             self._observers,
         )
         dispatcher.progress.high = list(positions)
@@ -193,13 +216,16 @@ def _spec(subscription: Subscription, start: Start, update: bool) -> DurableSpec
                 f"stored with it: expected squall.Filter(…), got {one!r:.80}"
             )
     conditions = {
-        "filters": [one.model_dump(mode="json", exclude_none=True) for one in subscription.filters
-                    if isinstance(one, Filter)],
+        "filters": [
+            one.model_dump(mode="json", exclude_none=True) for one in subscription.filters if isinstance(one, Filter)
+        ],
         "priority_min": subscription.priority_min,
         "priority_filter": subscription.priority_filter,
     }
     filters = msgspec.json.encode(conditions, order="deterministic").decode()
-    return DurableSpec(subscription.name or "", subscription.subscriber_id, subscription.pattern, filters, start, update)
+    return DurableSpec(
+        subscription.name or "", subscription.subscriber_id, subscription.pattern, filters, start, update
+    )
 
 
 def _by_hand(handler: EventHandler, subscription: Subscription, worker: Worker, clock: Clock) -> Next:
@@ -215,14 +241,18 @@ def _by_hand(handler: EventHandler, subscription: Subscription, worker: Worker, 
 
 def takes_delivery(handler: object) -> bool:
     """Does the handler take (event, delivery)? Raises SubscriptionError when it is no async function of one or two."""
-    if not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))):
-        raise SubscriptionError(f"handler: expected an async function of (event) or (event, delivery), got {handler!r:.80}")
+    if not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)):
+        raise SubscriptionError(
+            f"handler: expected an async function of (event) or (event, delivery), got {handler!r:.80}"
+        )
     assert callable(handler)
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     positional = [one for one in inspect.signature(handler).parameters.values() if one.kind in kinds]
     needed = sum(one.default is inspect.Parameter.empty for one in positional)
     if not positional or needed > 2:
-        raise SubscriptionError(f"handler: expected to be called with (event) or (event, delivery), got {handler!r:.80}")
+        raise SubscriptionError(
+            f"handler: expected to be called with (event) or (event, delivery), got {handler!r:.80}"
+        )
     return needed == 2 or (len(positional) > 1 and positional[1].name == "delivery")
 
 
@@ -236,11 +266,16 @@ def check_subscription(subscription: Subscription) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise SubscriptionError(f"{name}: expected {low} to {high}, got {value!r:.80}")
     choices = {
-        "delivery": ("at-least-once", "at-most-once"), "overflow": ("block", "reject", "drop_new"),
+        "delivery": ("at-least-once", "at-most-once"),
+        "overflow": ("block", "reject", "drop_new"),
         "on_retry": ("skip", "block_key"),
     }
     for name, allowed in choices.items():
         if getattr(subscription, name) not in allowed:
-            raise SubscriptionError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(subscription, name)!r:.80}")
+            raise SubscriptionError(
+                f"{name}: expected one of {', '.join(allowed)}, got {getattr(subscription, name)!r:.80}"
+            )
     if subscription.durable and subscription.overflow == "drop_new":
-        raise SubscriptionError("overflow: drop_new is for subscriptions without a name: what a durable one is owed is kept")
+        raise SubscriptionError(
+            "overflow: drop_new is for subscriptions without a name: what a durable one is owed is kept"
+        )

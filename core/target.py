@@ -131,7 +131,7 @@ class Counters(NamedTuple):
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a target gets to start with. `folder` is the run's own, `config` the operator's, `plugins` the scenario's."""
+    """What a target starts with. `folder` is the run's own, `config` the operator's, `plugins` the scenario's."""
 
     clock: Clock
     random: Random

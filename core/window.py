@@ -30,7 +30,7 @@ class Feed:
 
 
 class Window:
-    """For each priority: up to which seq it was read, and whether it is live, that is, fed by the store's announcements.
+    """For each priority: up to which seq it was read, and whether it is live, fed by the store's announcements.
 
     A level that finds the window full falls behind and is read from the store once half of the window is free. It
     goes live again, on the loop and in one step, when a page reached the head: no gap, no overlap.
@@ -89,7 +89,9 @@ class Window:
     def _read_ended(self, task: asyncio.Task[None]) -> None:
         self._reading = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._feed.observers.logger.error("reading the backlog of %s failed: %s; tried again", self._feed.pattern, error)
+            self._feed.observers.logger.error(
+                "reading the backlog of %s failed: %s; tried again", self._feed.pattern, error
+            )
             asyncio.get_running_loop().call_later(RETRY_READ_S, self.refill)
 
     async def _read(self) -> None:

@@ -38,7 +38,9 @@ def load_class(point: EntryPoint) -> type[Plugin]:
         extra = f"; install squall[{point.extras[0]}]" if point.extras else ""
         raise ConfigError(f"plugin {point.name}: cannot be imported: {error}{extra}") from error
     if not (isinstance(found, type) and issubclass(found, Plugin)):
-        raise ConfigError(f"plugin {point.name}: expected a subclass of squall.Plugin at {point.value}, got {found!r:.80}")
+        raise ConfigError(
+            f"plugin {point.name}: expected a subclass of squall.Plugin at {point.value}, got {found!r:.80}"
+        )
     return found
 
 
@@ -56,9 +58,7 @@ def from_sections(sections: Sequence[PluginSection]) -> list[Plugin]:
             kind = load_class(point)
             plugins.append(kind(section.options(kind.Options)))
         except ConfigError as error:
-            problems.extend(
-                problem if problem.line else section.problem(problem.message) for problem in error.problems
-            )
+            problems.extend(problem if problem.line else section.problem(problem.message) for problem in error.problems)
     if problems:
         raise ConfigError(problems)
     return plugins
@@ -101,7 +101,9 @@ class Registry:
         except (ConfigError, WiringError):
             raise
         except Exception as error:
-            raise WiringError(f"plugin {_culprit(caller, error)} raised in {hook}: {type(error).__name__}: {error}") from error
+            raise WiringError(
+                f"plugin {_culprit(caller, error)} raised in {hook}: {type(error).__name__}: {error}"
+            ) from error
         # pluggy calls the last registered first.
         return [answer for answer in reversed(answers) if answer is not None]
 

@@ -231,7 +231,10 @@ class FaultsOptions(BaseOptions):
 
     inject: Annotated[
         tuple[Injected, ...],
-        Field(description="faults in handlers: `on`, `do`, `probability`, and the options of each kind"),
+        Field(
+            strict=False,  # a list too, where options are given in Python
+            description="faults in handlers: `on`, `do`, `probability`, and the options of each kind",
+        ),
     ] = ()
 
 

@@ -35,7 +35,10 @@ class RetryOptions(BaseOptions):
     ] = None
     non_retryable: Annotated[
         tuple[TypeName, ...],
-        Field(description="exception types, by name or by full name, that are dead-lettered at once; subclasses too"),
+        Field(
+            strict=False,  # a list too, where options are given in Python
+            description="exception types, by name or by full name, that are dead-lettered at once; subclasses too",
+        ),
     ] = ()
 
 

@@ -55,14 +55,14 @@ class HistoryWriter:
 
         Raises StoreFileError when the chunk cannot be written, ValueError when columns do not fit the table.
         """
+        if table in TABLES and not any(len(column) for column in columns.values()):
+            return
         try:
             rows = _batch(TABLES[table], columns)
         except (KeyError, ValueError, TypeError, pa.ArrowException) as error:
             message = f"history table {table}: {error}"
             self.failures.append(message)
             raise ValueError(message) from error
-        if not rows.num_rows:
-            return
         with self._lock:
             number = self._chunks[table]
             self._chunks[table] += 1

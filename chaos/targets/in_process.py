@@ -11,7 +11,7 @@ from squall.core import wiring
 from squall.core.config import PluginSection
 from squall.core.delivery import Ack, Attempt, Nak, Observer
 from squall.core.dispatch import Dispatcher
-from squall.core.errors import ConfigError, NotRunning, PublishError
+from squall.core.errors import NotRunning, PublishError
 from squall.core.event import Event
 from squall.core.fault import Seam, Storage
 from squall.core.plugin import Context, Plugin, hookimpl
@@ -54,7 +54,9 @@ class InProcessTarget:
         """Raises ConfigError, WiringError or StoreFileError."""
         plugins = compose(ctx.config.plugins, ctx.plugins, ctx.folder)
         self._router = EventRouter(
-            [*plugins, _Probe(self._reported, self._seam)], clock=ctx.clock, seed=ctx.random.getrandbits(63),
+            [*plugins, _Probe(self._reported, self._seam)],
+            clock=ctx.clock,
+            seed=ctx.random.getrandbits(63),
             backlog=ctx.config.backlog,
         )
         await self._router.start()
@@ -81,9 +83,17 @@ class InProcessTarget:
 
         self._sinks[spec.name] = sink
         subscription_id = await self._running.subscriber(spec.name).subscribe(
-            spec.pattern, handle, list(spec.filters), spec.priority_min, name=spec.name if spec.durable else None,
-            delivery=spec.delivery, start=spec.start, concurrency=spec.concurrency, timeout_s=spec.timeout_s,
-            in_flight=spec.in_flight, on_retry=spec.on_retry,
+            spec.pattern,
+            handle,
+            list(spec.filters),
+            spec.priority_min,
+            name=spec.name if spec.durable else None,
+            delivery=spec.delivery,
+            start=spec.start,
+            concurrency=spec.concurrency,
+            timeout_s=spec.timeout_s,
+            in_flight=spec.in_flight,
+            on_retry=spec.on_retry,
         )
         dispatcher = self._running.subscriptions.get(subscription_id)
         self._names[subscription_id] = spec.name
@@ -104,7 +114,10 @@ class InProcessTarget:
         counts = {}
         for name, dispatcher in self._dispatchers.items():
             counts[name] = SubscriberCounts(
-                owed=None, acked=dispatcher.progress.acked, dead_lettered=dispatcher.progress.dead_lettered, expired=0,
+                owed=None,
+                acked=dispatcher.progress.acked,
+                dead_lettered=dispatcher.progress.dead_lettered,
+                expired=0,
                 cancelled=dispatcher.cancelled + dispatcher.dropped,
                 pending=0 if dispatcher.closed else dispatcher.pending + await dispatcher.backlog(),
             )
@@ -114,8 +127,13 @@ class InProcessTarget:
         found: list[Terminal] = []
         while page := await self._running.store.dead_letters(after=len(found), limit=PAGE):
             found += [
-                Terminal(letter.event.payload, self._names.get(letter.subscription_id, letter.subscription),
-                         "dead_lettered", letter.last_ns, "dead letters")
+                Terminal(
+                    letter.event.payload,
+                    self._names.get(letter.subscription_id, letter.subscription),
+                    "dead_lettered",
+                    letter.last_ns,
+                    "dead letters",
+                )
                 for letter in page
             ]
         return found
@@ -240,7 +258,7 @@ class SeamStore:
         self._seam.passes += 1
         try:
             await self._seam.run()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever a fault raises is the store's refusal
             progress.committed(progress.take(), error)
         else:
             self._store.settle(progress)
