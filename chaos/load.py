@@ -120,6 +120,7 @@ class Generator:
             task.cancel()
         await asyncio.gather(*self._publishers, return_exceptions=True)
         self._publishers.clear()
+        self._idle.clear()
 
     def _more_publishers(self) -> None:
         wanted = len(self._due)

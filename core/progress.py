@@ -74,12 +74,15 @@ class SubscriptionProgress:
     def _settle_failed(self, attempt: Attempt) -> None:
         event, decision, error = attempt.event, attempt.decision, attempt.error
         clock, failures = self._dispatcher.wiring.clock, self._dispatcher.failures
+        durable = self._dispatcher.subscription.durable
         if isinstance(decision, Nak):
+            if not durable:
+                return  # what is not stored keeps its retries in memory alone
             due_ns = clock.time_ns() + round(decision.delay_s * 1e9)
             self._naks.append(AttemptRow(event.seq, attempt.attempt, due_ns, _text(error)))
             return
         failure = failures.pop(event.seq, None)
-        if failure is not None:
+        if failure is not None and durable:
             self._cleared.append(event.seq)
         if isinstance(decision, Term):
             first_ns = failure.first_wall_ns if failure is not None else clock.time_ns()

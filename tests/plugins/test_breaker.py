@@ -182,7 +182,8 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @initialize(
         time_window=st.sampled_from(TIME_WINDOWS), min_calls=st.integers(1, 6),
-        failure_rate=st.sampled_from(FAILURE_RATES), slow_call_rate=st.sampled_from(SLOW_CALL_RATES), open_factor=st.sampled_from(OPEN_FACTORS),
+        failure_rate=st.sampled_from(FAILURE_RATES), slow_call_rate=st.sampled_from(SLOW_CALL_RATES),
+        open_factor=st.sampled_from(OPEN_FACTORS),
     )  # fmt: skip
     def make(self, **chosen: float | None) -> None:
         self.pair = Comparison(Breaker, chosen)
@@ -430,6 +431,13 @@ def test_the_open_time_grows_with_each_failed_trial_and_starts_anew() -> None:
     before_s = around.clock.monotonic_ns() / 1e9
     waits.append(opened_for_s())
     assert waits == pytest.approx([5, 15, 20, 20, 5])
+
+
+def test_it_announces_how_long_it_may_hold() -> None:
+    """The open time, or its cap where it grows: a bench calls no stall before that."""
+    assert make()[0].longest_wait_s == 5
+    assert make(open_factor=2)[0].longest_wait_s == 60
+    assert make(open_factor=2, open_for=90)[0].longest_wait_s == 90
 
 
 def test_each_subscription_has_a_breaker_of_its_own() -> None:

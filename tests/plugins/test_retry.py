@@ -203,3 +203,9 @@ def test_wrong_options_are_named(options: dict[str, object], said: str) -> None:
     """An option out of range is one clear error."""
     with pytest.raises(ConfigError, match=said):
         RetryPlugin(RetryOptions.of("retry", options))
+
+
+def test_options_are_given_by_keyword_in_python() -> None:
+    """Lists and durations as in a file."""
+    options = RetryPlugin(base="250ms", non_retryable=["ValueError"]).options
+    assert (options.base, options.non_retryable) == (0.25, ("ValueError",))
