@@ -52,7 +52,7 @@ class InProcessTarget:
 
     async def start(self, ctx: RunContext) -> None:
         """Raises ConfigError, WiringError or StoreFileError."""
-        plugins = compose(ctx.config.plugins, ctx.plugins, ctx.folder)
+        plugins = self.plugins(ctx)
         self._router = EventRouter(
             [*plugins, _Probe(self._reported, self._seam)],
             clock=ctx.clock,
@@ -65,6 +65,10 @@ class InProcessTarget:
         store = type(self._router.store).__name__
         names = [type(plugin).__name__.removesuffix("Plugin").lower() for plugin in plugins]
         self._described = f"in-process · {self._router.durability} · {' · '.join(names) or store}"
+
+    def plugins(self, ctx: RunContext) -> list[Plugin]:
+        """What the router is made of, but for the probe."""
+        return compose(ctx.config.plugins, ctx.plugins, ctx.folder)
 
     async def publish(self, message: Message) -> Outcome:
         try:
