@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from os import cpu_count
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def make_run_folder(runs: Path, scenario: str, source: str, seed: int, clock: Cl
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": cpu_count(),
         "optimized": bool(sys.flags.optimize),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": _versions(),
     }
     try:
         folder.mkdir(parents=True)
@@ -46,6 +47,15 @@ def make_run_folder(runs: Path, scenario: str, source: str, seed: int, clock: Cl
             "use --runs with a folder that can be"
         ) from error
     return folder
+
+
+def _versions() -> dict[str, str]:
+    """What of the packages that matter is installed."""
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def list_runs(runs: Path) -> list[Path]:

