@@ -163,7 +163,7 @@ class Breaker:
     def longest_wait_s(self) -> float:
         """The longest open time, in seconds. A trial lets calls through; it lasts no longer than they do."""
         options = self._options
-        return options.open_for if options.open_factor == 1 else max(options.open_for, options.open_cap)
+        return max(options.open_for, options.open_cap) if options.open_factor > 1 else options.open_for
 
     def try_acquire(self, n: int) -> Permits | WaitUntil:
         """Up to n permits; else when to ask again: the end of the open time, or of the trial."""
