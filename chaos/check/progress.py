@@ -46,7 +46,7 @@ def _waiting(case: Case) -> dict[int, int]:
     counted = {number: sums["pending"] for number, sums in last_counters(case).items() if "pending" in sums}
     if case.facts.drained is False:
         open_pairs = case.rows(
-            "SELECT subscription, count(*) FROM unfinished WHERE NOT cancelled AND form <> 'settled early' GROUP BY 1"
+            "SELECT subscription, count(*) FROM unfinished WHERE NOT cancelled AND form IN ('undelivered', 'unfinished') GROUP BY 1"
         )
         counted = dict(open_pairs) | counted
     return {number: count for number, count in counted.items() if count > 0 and number not in paused}
@@ -134,7 +134,7 @@ def _last_stale(case: Case, healed: int, horizon: int, age_ns: int) -> str:
             WHERE {SETTLED}
             UNION ALL
             SELECT s.acked, {FOREVER} FROM unfinished u JOIN sent s USING (event)
-            WHERE NOT u.cancelled AND u.form <> 'settled early' AND {still})
+            WHERE NOT u.cancelled AND u.form IN ('undelivered', 'unfinished') AND {still})
         SELECT max(least(done, {horizon})) FROM done
         WHERE done > {healed} AND acked + {age_ns} < least(done, {horizon})"""
 

@@ -1,0 +1,217 @@
+"""A history as plain lists, written into files for the checker and read directly by the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from squall.chaos.history import HistoryWriter
+
+Outcome = Literal["ok", "fail", "info"]
+Result = Literal["ok", "error", "timeout", "died"]
+Settlement = Literal["ack", "nak", "term"]
+
+
+@dataclass
+class Publish:
+    """A row of `publish`, with a topic by name. The event's key is its number, None for no key."""
+
+    event: int
+    invoked: int
+    ended: int | None
+    outcome: Outcome = "ok"
+    seq: int | None = None
+    key: int | None = None
+    priority: int = 2
+    topic: str = "order.created"
+    duplicate: bool = False
+    hash: int | None = 7
+    intended: int | None = None
+    seq_scope: int = 0
+
+
+@dataclass
+class Attempt:
+    """A row of `attempt`."""
+
+    event: int | None
+    begun: int
+    ended: int | None
+    result: Result | None = "ok"
+    settlement: Settlement | None = "ack"
+    settle_invoked: int | None = None
+    settle_ok: int | None = None
+    settle_answer: Literal["ok", "refused"] | None = None
+    subscription: int = 0
+    attempt: int = 1
+    process: int = 0
+    key: int | None = None
+    priority: int = 2
+    seq: int | None = None
+    by_handler: bool = False
+    hash: int | None = 7
+
+
+@dataclass
+class Interval:
+    """A row of `subscription`."""
+
+    subscription: int = 0
+    name: str = "billing"
+    pattern: str = "order.>"
+    filters: str | None = None
+    priority_min: int | None = None
+    durable: bool = True
+    delivery: Literal["at-least-once", "at-most-once"] = "at-least-once"
+    start: str = "new"
+    on_retry: Literal["skip", "block_key"] = "skip"
+    concurrency: int = 1
+    timeout: int | None = None
+    lease: int | None = None
+    max_attempts: int | None = None
+    join_invoked: int = 1
+    join_ok: int | None = 2
+    leave_invoked: int | None = None
+    leave_ok: int | None = None
+    from_seq: int | None = None
+    to_seq: int | None = None
+
+
+@dataclass
+class Terminal:
+    """A row of `terminal`."""
+
+    event: int
+    subscription: int = 0
+    state: Literal["acked", "dead_lettered", "expired", "cancelled"] = "dead_lettered"
+    time: int = 0
+    source: str = "dead letters"
+
+
+@dataclass
+class FaultWindow:
+    """A row of `fault`."""
+
+    fault: int
+    name: str
+    begun: int
+    ended: int | None
+    kind: str = "exception"
+    seam: str = "handler:billing"
+    passes: int = 10
+    hits: int = 1
+    healed: bool | None = True
+    error: str | None = None
+
+
+@dataclass
+class FaultHit:
+    """A row of `fault_hit`."""
+
+    fault: int
+    time: int
+    event: int | None = None
+    subscription: int | None = None
+    process: int | None = None
+
+
+@dataclass
+class Process:
+    """A row of `process`."""
+
+    process: int
+    started: int
+    exited: int | None = None
+    name: str = "target"
+    role: Literal["target", "worker", "bench"] = "target"
+    pid: int = 1
+    exit_code: int | None = None
+
+
+@dataclass
+class Control:
+    """A row of `control`."""
+
+    kind: Literal["pause", "redrive", "replay"]
+    begun: int
+    ended: int | None = None
+    subscription: int | None = 0
+    event: int | None = None
+
+
+@dataclass
+class Gap:
+    """A row of `gap`."""
+
+    source: Literal["publish", "attempt"]
+    begun: int
+    ended: int
+    lost: int | None = None
+    why: str = "ring overrun"
+
+
+@dataclass
+class Counter:
+    """A row of `counter`."""
+
+    time: int
+    name: str
+    subscription: int | None
+    value: int
+
+
+@dataclass
+class History:
+    """All that was recorded, in the order in which it was written."""
+
+    publishes: list[Publish] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    intervals: list[Interval] = field(default_factory=lambda: [Interval()])
+    terminals: list[Terminal] = field(default_factory=list)
+    faults: list[FaultWindow] = field(default_factory=list)
+    hits: list[FaultHit] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
+    controls: list[Control] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    counters: list[Counter] = field(default_factory=list)
+
+
+Row = TypeVar("Row")
+
+
+def write(history: History, folder: Path) -> Path:
+    """Write the history into folder, compacted; returns folder."""
+    writer = HistoryWriter(folder)
+    topics = {topic: number for number, topic in enumerate(sorted({p.topic for p in history.publishes}))}
+    keys = {k for k in [*(p.key for p in history.publishes), *(a.key for a in history.attempts)] if k is not None}
+    writer.append("topic", {"topic": list(topics.values()), "name": list(topics)})
+    writer.append("key", {"key": sorted(keys), "name": [f"k-{key}" for key in sorted(keys)]})
+    rows = len(history.publishes)
+    columns = _columns(history.publishes, skip={"topic"}) | {
+        "op": list(range(rows)),
+        "process": [0] * rows,
+        "ttl": [None] * rows,
+        "type": [topics[p.topic] for p in history.publishes],
+        "intended": [p.invoked if p.intended is None else p.intended for p in history.publishes],
+    }
+    writer.append("publish", columns)
+    writer.append("attempt", _columns(history.attempts) | {"worker": [0] * len(history.attempts)})
+    writer.append("subscription", _columns(history.intervals))
+    writer.append("terminal", _columns(history.terminals))
+    writer.append("fault", _columns(history.faults))
+    writer.append("fault_hit", _columns(history.hits))
+    writer.append("process", _columns(history.processes))
+    writer.append("control", _columns(history.controls))
+    writer.append("gap", _columns(history.gaps))
+    writer.append("counter", _columns(history.counters))
+    writer.compact()
+    return folder
+
+
+def _columns(rows: Sequence[Row], skip: frozenset[str] | set[str] = frozenset()) -> Mapping[str, list[object]]:
+    if not rows:
+        return {}
+    names = [f.name for f in fields(rows[0]) if f.name not in skip]  # type: ignore[arg-type]
+    return {name: [getattr(row, name) for row in rows] for name in names}

@@ -1,0 +1,494 @@
+"""What each invariant means, as plain loops over lists: slow, and obviously right. The checker must agree with it.
+
+A violation is (form, event, subscription, witness); None where there is no such thing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from tests.chaos.check.model import Attempt, FaultWindow, History, Interval, Publish
+
+from squall.chaos.check.facts import RunFacts
+from squall.core.target import Claims
+
+Pair = tuple[int, int]
+Found = set[tuple[str, int | None, int | None, int | None]]
+INFINITY = math.inf
+
+
+def token_match(pattern: list[str], topic: list[str]) -> bool:
+    """`*` one token, a final `>` one or more; a wildcard in the first place leaves `$` topics alone."""
+    if topic[0].startswith("$") and pattern[0] in ("*", ">"):
+        return False
+    for place, token in enumerate(pattern):
+        if token == ">":
+            return len(topic) > place
+        if place >= len(topic) or token not in ("*", topic[place]):
+            return False
+    return len(pattern) == len(topic)
+
+
+class Oracle:
+    """Judges one history."""
+
+    def __init__(self, history: History, claims: Claims, facts: RunFacts) -> None:
+        self.h, self.claims, self.facts = history, claims, facts
+        self.error = facts.clock_error_ns
+        self.intervals = [self.effective(i) for i in history.intervals]
+        self.subscriptions = sorted({i.subscription for i in self.intervals})
+        ordered = sorted(enumerate(history.attempts), key=lambda pair: (pair[1].begun, pair[0]))
+        self.attempts = [a for _, a in ordered]
+        self.ops: dict[int, list[Publish]] = {}
+        for op in history.publishes:
+            self.ops.setdefault(op.event, []).append(op)
+        self.tries: dict[Pair, list[Attempt]] = {}
+        for a in self.attempts:
+            if a.event is not None:
+                self.tries.setdefault((a.event, a.subscription), []).append(a)
+        self.publish_gap = min((g.begun for g in history.gaps if g.source == "publish"), default=INFINITY)
+        self.attempt_gap = any(g.source == "attempt" for g in history.gaps)
+
+    def effective(self, interval: Interval) -> Interval:
+        """Without a leave that is only the end of the run, and widened by what the clocks may be wrong."""
+        drain, error = self.facts.drain, self.error
+        left, leave_ok = interval.leave_invoked, interval.leave_ok
+        if drain and left is not None and left >= drain.ended:
+            left = leave_ok = None
+        return replace(
+            interval,
+            join_invoked=interval.join_invoked - error,
+            join_ok=None if interval.join_ok is None else interval.join_ok + error,
+            leave_invoked=None if left is None else left - error,
+            leave_ok=None if leave_ok is None else leave_ok + error,
+        )
+
+    # Who is owed what
+
+    def fits(self, interval: Interval, op: Publish) -> bool:
+        below = interval.priority_min is None or op.priority <= interval.priority_min
+        return below and token_match(interval.pattern.split("."), op.topic.split("."))
+
+    def owes(self, interval: Interval, op: Publish) -> bool:
+        """This acknowledged publish is owed under this interval, for sure."""
+        if op.outcome != "ok" or not self.fits(interval, op):
+            return False
+        if interval.durable and interval.from_seq is not None and op.seq is not None:
+            return interval.from_seq <= op.seq and (interval.to_seq is None or op.seq < interval.to_seq)
+        if interval.join_ok is None or op.invoked <= interval.join_ok:
+            return False
+        return interval.leave_invoked is None or (op.ended is not None and op.ended < interval.leave_invoked)
+
+    def may_owe(self, interval: Interval, op: Publish) -> bool:
+        if op.outcome == "fail" or not self.fits(interval, op):
+            return False
+        if interval.durable and interval.from_seq is not None and op.seq is not None:
+            return self.owes(interval, op)
+        begun = interval.start != "new" or op.ended is None or op.ended >= interval.join_invoked
+        left = interval.leave_ok is not None and op.invoked > interval.leave_ok
+        return begun and not left
+
+    def owing(self, pair: Pair) -> list[Interval]:
+        event, subscription = pair
+        return [
+            i
+            for i in self.intervals
+            if i.subscription == subscription and any(self.owes(i, op) for op in self.ops.get(event, []))
+        ]
+
+    def owed(self) -> set[Pair]:
+        pairs = {(event, subscription) for event in self.ops for subscription in self.subscriptions}
+        return {pair for pair in pairs if self.owing(pair)}
+
+    # What became of it
+
+    @staticmethod
+    def settled(a: Attempt) -> bool:
+        return a.settlement in ("ack", "term") and a.settle_invoked is not None and a.settle_answer != "refused"
+
+    def handled(self, a: Attempt) -> bool:
+        return self.settled(a) and (a.by_handler or a.result == "ok")
+
+    @staticmethod
+    def confirmed(a: Attempt) -> bool:
+        return a.settlement in ("ack", "term") and a.settle_ok is not None and a.settle_answer != "refused"
+
+    def terminals(self, pair: Pair) -> list[str]:
+        return [t.state for t in self.h.terminals if (t.event, t.subscription) == pair]
+
+    def unfinished(self) -> dict[Pair, str]:
+        """Owed pairs without an end: how far each came."""
+        found = {}
+        for pair in self.owed():
+            tries = self.tries.get(pair, [])
+            if self.terminals(pair) or any(self.handled(a) for a in tries):
+                continue
+            if not tries:
+                found[pair] = "undelivered"
+            elif any(self.settled(a) and a.settlement == "term" for a in tries):
+                found[pair] = "dead letter missing"
+            elif any(self.settled(a) for a in tries):
+                found[pair] = "settled early"
+            else:
+                found[pair] = "unfinished"
+        return found
+
+    def cancelled(self, pair: Pair, form: str) -> bool:
+        """A subscription that is not durable left: unless a later seq of the key had begun by then."""
+        owing = self.owing(pair)
+        if any(i.durable or i.leave_invoked is None for i in owing):
+            return False
+        if form != "undelivered":
+            return form == "unfinished"
+        left = max(i.leave_invoked or 0 for i in owing)
+        ops = self.ops[pair[0]]
+        seqs = [op.seq for op in ops if op.outcome == "ok" and op.seq is not None]
+        if not seqs or ops[0].key is None:
+            return True
+        return not any(
+            a.subscription == pair[1] and a.key == ops[0].key and a.priority == ops[0].priority
+            and a.seq is not None and a.seq > min(seqs) and a.begun < left
+            for a in self.attempts
+        )  # fmt: skip
+
+    def open_pairs(self) -> dict[Pair, str]:
+        return {pair: form for pair, form in self.unfinished().items() if not self.cancelled(pair, form)}
+
+    def at_most_once(self, subscription: int) -> bool:
+        own = [i for i in self.intervals if i.subscription == subscription]
+        return self.claims.delivery == "at-most-once" or any(i.delivery == "at-most-once" for i in own)
+
+    def pending(self, subscription: int) -> float:
+        counters = [c for c in self.h.counters if c.subscription == subscription and c.name == "pending"]
+        if counters:
+            return max(counters, key=lambda c: c.time).value
+        return INFINITY if self.facts.drained is False else 0
+
+    def acked_at(self, event: int) -> int | None:
+        return min((op.ended for op in self.ops[event] if op.outcome == "ok" and op.ended is not None), default=None)
+
+    # Invariants
+
+    def no_loss(self, *, expected: bool) -> Found:
+        lost: Found = set()
+        for subscription in self.subscriptions:
+            if self.at_most_once(subscription) and not expected:
+                continue
+            own = [(pair, form) for pair, form in self.open_pairs().items() if pair[1] == subscription]
+            sure = [x for x in own if x[1] in ("settled early", "dead letter missing")]
+            unsure = [x for x in own if x not in sure]
+            unsure.sort(key=lambda x: (self.acked_at(x[0][0]) or 0, x[0][0]))
+            pending = self.pending(subscription)
+            kept = unsure[: max(0, len(unsure) - int(pending))] if pending < INFINITY else []
+            lost |= {(form, pair[0], pair[1], None) for pair, form in sure + kept}
+        return lost
+
+    def no_phantom(self) -> Found:
+        found: Found = set()
+        for a in self.attempts:
+            if a.event is None or a.begun >= self.publish_gap:
+                continue
+            if a.event not in self.ops:
+                found.add(("never published", a.event, a.subscription, None))
+            elif a.begun < min(op.invoked for op in self.ops[a.event]) - self.error:
+                found.add(("before its publish", a.event, a.subscription, None))
+        return found
+
+    def no_ghost(self) -> Found:
+        return {
+            ("refused, yet delivered", a.event, a.subscription, None)
+            for a in self.attempts
+            if a.event is not None
+            and a.event in self.ops
+            and a.begun < self.publish_gap
+            and all(op.outcome == "fail" for op in self.ops[a.event])
+        }
+
+    def no_stray(self) -> Found:
+        return {
+            ("does not match", a.event, a.subscription, None)
+            for a in self.attempts
+            if a.event is not None
+            and a.event in self.ops
+            and not any(
+                self.fits(i, op) for i in self.intervals if i.subscription == a.subscription for op in self.ops[a.event]
+            )
+        }
+
+    def intact(self) -> Found:
+        found: Found = set()
+        for a in self.attempts:
+            if a.event is None or a.hash is None:
+                continue
+            published = {op.hash for op in self.ops.get(a.event, []) if op.hash is not None}
+            touched = any(hit.event == a.event for hit in self.h.hits)
+            if published and a.hash not in published and not touched:
+                found.add(("payload altered", a.event, a.subscription, None))
+        return found
+
+    def copies(self, event: int) -> int:
+        ops = self.ops.get(event, [])
+        return max(1, sum((op.outcome == "ok" and not op.duplicate) or op.outcome == "info" for op in ops))
+
+    def redriven(self, a: Attempt, after: float, until: float) -> bool:
+        return any(
+            c.kind in ("redrive", "replay")
+            and c.subscription in (None, a.subscription)
+            and c.event in (None, a.event)
+            and after < c.begun <= until
+            for c in self.h.controls
+        )
+
+    def restarted(self, after: int, until: int) -> bool:
+        times = [t for p in self.h.processes for t in (p.started, p.exited) if t is not None]
+        return any(after < t <= until for t in times)
+
+    def lease(self, subscription: int) -> float:
+        leases = [i.lease for i in self.intervals if i.subscription == subscription and i.lease is not None]
+        claimed = INFINITY if self.claims.lease_s is None else self.claims.lease_s * 1e9
+        return min(leases, default=claimed)
+
+    def duplicates(self) -> list[Attempt]:
+        """Unexplained begins."""
+        found = []
+        for (event, subscription), tries in self.tries.items():
+            for number, (before, a) in enumerate(zip(tries, tries[1:], strict=False), start=2):
+                if number <= self.copies(event) or self.redriven(a, before.begun, a.begun):
+                    continue
+                if self.at_most_once(subscription):
+                    found.append(a)
+                    continue
+                unsettled = before.settle_ok is None or before.settle_answer == "refused"
+                failed = before.settlement == "nak" or before.result in ("error", "timeout", "died")
+                expired = a.begun - before.begun >= self.lease(subscription)
+                if not (unsettled or failed or expired or self.restarted(before.begun, a.begun)):
+                    found.append(a)
+        return found
+
+    def firsts(self) -> list[Attempt]:
+        """First begins where order counts, in order."""
+        scope = self.claims.seq_scope
+        found = []
+        for a in (tries[0] for tries in self.tries.values()):
+            serial = all(i.concurrency == 1 for i in self.intervals if i.subscription == a.subscription)
+            known = any(i.subscription == a.subscription for i in self.intervals)
+            counted = a.key is not None or (serial and scope in (None, "store"))
+            if known and counted and not (self.attempt_gap and a.attempt > 1):
+                usable = scope == "store" or (scope is not None and a.key is not None)
+                found.append(a if usable else replace(a, seq=None))
+        return found
+
+    def order(self) -> Found:
+        late: set[tuple[str, int, int, int, int, int]] = set()
+        firsts = self.firsts()
+        for a in firsts:
+            group = (a.subscription, a.key, a.priority)
+            earlier = [
+                b for b in firsts if (b.subscription, b.key, b.priority) == group and b.begun < a.begun - self.error
+            ]
+            by_seq = [b for b in earlier if a.seq is not None and b.seq is not None]
+            if by_seq and (top := max(b.seq or 0 for b in by_seq)) > (a.seq or 0):
+                witness = min(b.event or 0 for b in by_seq if b.seq == top)
+                late.add(("after a later one", a.subscription, a.priority, witness, a.begun, a.event or 0))
+            by_time = [b for b in earlier if (a.seq is None or b.seq is None) and b.event in self.ops]
+            acked = self.acked_at(a.event or 0) if a.event in self.ops else None
+            invoked = {b.event or 0: self.first_invoked(b.event or 0) for b in by_time}
+            known = {event: time for event, time in invoked.items() if time is not None}
+            if acked is not None and known and acked < (latest := max(known.values())) - self.error:
+                witness = min(event for event, time in known.items() if time == latest)
+                late.add(("after one published later", a.subscription, a.priority, witness, a.begun, a.event or 0))
+        found: Found = set()
+        for form, subscription, priority, witness in {x[:4] for x in late}:
+            group_late = [x for x in late if x[:4] == (form, subscription, priority, witness)]
+            first = min(group_late, key=lambda x: (x[4], x[5]))
+            found.add((form, first[5], subscription, witness))
+        return found | self.passed()
+
+    def first_invoked(self, event: int) -> int | None:
+        return min((op.invoked for op in self.ops[event] if op.outcome != "fail"), default=None)
+
+    def passed(self) -> Found:
+        """Re-begins under block_key that do not directly follow their own event."""
+        found: Found = set()
+        for (event, subscription), tries in self.tries.items():
+            own = [i for i in self.intervals if i.subscription == subscription]
+            if tries[0].key is None or not own or any(i.on_retry != "block_key" for i in own):
+                continue
+            group = [
+                a for a in self.attempts
+                if a.event is not None and (a.subscription, a.key, a.priority)
+                == (subscription, tries[0].key, tries[0].priority)
+            ]  # fmt: skip
+            for number, (before, a) in enumerate(zip(tries, tries[1:], strict=False), start=2):
+                place = next(index for index, other in enumerate(group) if other is a)
+                direct = group[place - 1]
+                excused = (
+                    number <= self.copies(event)
+                    or self.restarted(before.begun, a.begun)
+                    or self.redriven(a, before.begun, a.begun)
+                    or (before.result == "ok" and before.settle_ok is None)
+                )
+                if direct.event != event and not excused:
+                    found.add(("passed while it was retried", event, subscription, direct.event))
+        return found
+
+    def until(self, a: Attempt) -> float:
+        """Until when an attempt runs for sure."""
+        if a.ended is not None:
+            end: float = a.ended
+        elif a.result == "died":
+            end = a.begun
+        else:
+            end = max((p.exited for p in self.h.processes if p.process == a.process and p.exited), default=INFINITY)
+        timeouts = [i.timeout for i in self.intervals if i.subscription == a.subscription and i.timeout is not None]
+        return min(end, a.begun + min(timeouts)) if timeouts else end
+
+    def overlap(self) -> Found:
+        over: dict[tuple[int, int | None, int | None], list[Attempt]] = {}
+        keyed = [a for a in self.attempts if a.event is not None and a.key is not None]
+        for place, a in enumerate(keyed):
+            earlier = [b for b in keyed[:place] if (b.subscription, b.key) == (a.subscription, a.key)]
+            if earlier and (latest := max(self.until(b) for b in earlier)) > a.begun + self.error:
+                witness = next(b for b in earlier if self.until(b) == latest)
+                over.setdefault((a.subscription, a.key, witness.event), []).append(a)
+        return {("while another ran", tries[0].event, key[0], key[2]) for key, tries in over.items()}
+
+    def numbered(self) -> list[Publish]:
+        return [op for op in self.h.publishes if op.outcome == "ok" and op.seq is not None and not op.duplicate]
+
+    def unique_seq(self) -> Found:
+        events: dict[tuple[int, int | None], set[int]] = {}
+        for op in self.numbered():
+            events.setdefault((op.seq_scope, op.seq), set()).add(op.event)
+        return {("one seq, two events", min(e), None, max(e)) for e in events.values() if len(e) > 1}
+
+    def seq_order(self) -> Found:
+        late: dict[tuple[int, int], list[Publish]] = {}
+        for op in self.numbered():
+            before = [
+                b for b in self.numbered()
+                if b.seq_scope == op.seq_scope and (b.seq or 0) > (op.seq or 0)
+                and (b.ended or 0) < op.invoked - self.error
+            ]  # fmt: skip
+            if before:
+                earliest = min(b.ended or 0 for b in before)
+                witness = min(b.event for b in before if b.ended == earliest)
+                late.setdefault((op.seq_scope, witness), []).append(op)
+        return {
+            ("a lower seq than an earlier one", min(ops, key=lambda op: (op.invoked, op.event)).event, None, witness)
+            for (_, witness), ops in late.items()
+        }
+
+    def generation(self, event: int, subscription: int, time: int) -> int:
+        return sum(
+            c.kind in ("redrive", "replay")
+            and c.subscription in (None, subscription)
+            and c.event in (None, event)
+            and c.begun <= time
+            for c in self.h.controls
+        )
+
+    def one_terminal(self) -> Found:
+        ends: dict[tuple[int, int, int], list[str]] = {}
+        for (event, subscription), tries in self.tries.items():
+            for a in tries:
+                if self.confirmed(a) and a.settle_ok is not None and a.settlement is not None:
+                    generation = self.generation(event, subscription, a.settle_ok)
+                    ends.setdefault((event, subscription, generation), []).append(a.settlement)
+        for t in self.h.terminals:
+            generation = self.generation(t.event, t.subscription, t.time)
+            ends.setdefault((t.event, t.subscription, generation), []).append(t.state)
+        found: Found = set()
+        for (event, subscription, _), kinds in ends.items():
+            total = (
+                max(kinds.count("ack"), kinds.count("acked"))
+                + max(kinds.count("term"), kinds.count("dead_lettered"))
+                + kinds.count("expired")
+                + kinds.count("cancelled")
+            )
+            if total > self.copies(event):
+                found.add(("ended more than once", event, subscription, None))
+        return found
+
+    def max_attempts(self) -> Found:
+        found: Found = set()
+        for (event, subscription), tries in self.tries.items():
+            own = [i for i in self.intervals if i.subscription == subscription and i.max_attempts is not None]
+            limit = max((i.max_attempts or 0 for i in own), default=self.claims.max_attempts)
+            if limit is None:
+                continue
+            failures: dict[int, int] = {}
+            for a in tries:
+                generation = self.generation(event, subscription, a.begun)
+                if failures.get(generation, 0) >= limit * self.copies(event):
+                    found.add(("tried too often", event, subscription, None))
+                unknown = a.settle_invoked is not None and a.settle_ok is None
+                failed = a.result in ("error", "timeout") or a.settlement == "nak"
+                if failed and not unknown and a.settle_answer != "refused":
+                    failures[generation] = failures.get(generation, 0) + 1
+        return found
+
+    def conservation(self) -> Found:
+        """Subscriptions whose pending counter cannot be what the history leaves open."""
+        found: Found = set()
+        for subscription in self.subscriptions:
+            if not any(c.name == "pending" and c.subscription == subscription for c in self.h.counters):
+                continue
+            pending = self.pending(subscription)
+            least = {p for p, form in self.open_pairs().items() if p[1] == subscription and form != "settled early"}
+            most = len(least)
+            own = [i for i in self.intervals if i.subscription == subscription]
+            for event, ops in self.ops.items():
+                possible = [op for op in ops if any(self.may_owe(i, op) for i in own)]
+                if not possible:
+                    continue
+                most += max(0, sum(not op.duplicate for op in possible) - 1)
+                pair = (event, subscription)
+                done = any(self.confirmed(a) for a in self.tries.get(pair, [])) or self.terminals(pair)
+                most += pair not in least and not done
+            if not len(least) <= pending <= most:
+                found.add(("", None, subscription, None))
+        return found
+
+    # Measures
+
+    def windows(self) -> list[tuple[float, float]]:
+        return [(f.begun, INFINITY if f.ended is None else f.ended) for f in self.h.faults]
+
+    def latencies(self) -> list[tuple[float, bool]]:
+        """Nanoseconds, and whether inside a fault window, for each pair that was handled or owed."""
+        found = []
+        open_pairs = self.open_pairs()
+        pairs = {pair for pair in self.tries if pair[0] in self.ops} | self.owed()
+        for pair in pairs:
+            op = min(self.ops[pair[0]], key=lambda op: op.invoked if op.intended is None else op.intended)
+            intended = op.invoked if op.intended is None else op.intended
+            goods = [a.ended for a in self.tries.get(pair, []) if a.result == "ok" and a.ended is not None]
+            cancelled = pair in self.unfinished() and pair not in open_pairs
+            if goods:
+                done = min(goods)
+                inside = any(intended < end and done >= begun for begun, end in self.windows())
+                found.append((float(done - intended), inside))
+            elif pair in self.owed() and not cancelled:
+                found.append((INFINITY, any(begun <= intended < end for begun, end in self.windows())))
+        return found
+
+    def recovered_ns(self, fault: FaultWindow, age_ns: int, horizon: int) -> float:
+        """When nothing older than age waited any more, after the fault's end; infinite: not by the horizon."""
+        assert fault.ended is not None
+        last = -INFINITY
+        for pair in self.owed() | set(self.tries):
+            if pair[0] not in self.ops or (acked := self.acked_at(pair[0])) is None:
+                continue
+            ends = [a.settle_ok or a.settle_invoked or 0 for a in self.tries.get(pair, []) if self.settled(a)]
+            if ends:
+                done: float = min(ends)
+            elif pair in self.open_pairs() and self.pending(pair[1]) > 0:
+                done = INFINITY
+            else:
+                continue
+            until = min(done, horizon)
+            if done > fault.ended and acked + age_ns < until:
+                last = max(last, until)
+        return INFINITY if last >= horizon else max(0, last - fault.ended)
