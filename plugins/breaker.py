@@ -216,14 +216,14 @@ class Breaker:
         return permits.generation != self._generation
 
     def _add_mixed(self, attempts: Sequence[Attempt]) -> None:
-        good, generation = 0, self._generation
+        good, generation, slow_ns = 0, self._generation, self._slow_ns
         for attempt in attempts:
-            failed, slow = self._judged(attempt)
-            if not failed and not slow:
+            if attempt.outcome == "ok" and attempt.ended_ns - attempt.begun_ns < slow_ns:
                 good += 1
                 continue
             self._add_good(good)
             good = 0
+            failed, slow = self._judged(attempt)
             if self._generation == generation:
                 self._window.add(1, failed, slow)
                 if self._window.calls >= self._options.min_calls and self._is_over(self._window):

@@ -77,7 +77,7 @@ class Gcra:
         wait_ns = tat_ns - now_ns - self._tolerance_ns
         if wait_ns <= patience_ns:
             tats_ns[scope] = tat_ns + self._interval_ns
-        return max(0, wait_ns)
+        return wait_ns if wait_ns > 0 else 0
 
     def _make_room(self, now_ns: int) -> int:
         """Forget an idle scope among the oldest, putting the busy ones last; else ns until there is one."""
