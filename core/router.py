@@ -242,7 +242,8 @@ class EventRouter:
     @property
     def intake(self) -> Intake:
         """Where events come in. Raises NotRunning."""
-        return self._started().intake
+        running = self._running  # asked for with each publish: no further call
+        return self._started().intake if running is None else running.intake
 
     @property
     def store(self) -> EventStore:
