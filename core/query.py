@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from squall.core.event import Event
@@ -46,7 +46,11 @@ def bounds(query: Query, first: int, head: int) -> tuple[int, int]:
 def search(candidates: Iterable[Event], query: Query, low: int, high: int) -> Page:
     """The page that answers the query, when candidates are all events from low to high (query.seqs already applied),
     in the order that the query asks for."""
-    events = list(islice(filter(predicate(query), candidates), query.limit))
+    return page_of(list(islice(filter(predicate(query), candidates), query.limit)), query, low, high)
+
+
+def page_of(events: Sequence[Event], query: Query, low: int, high: int) -> Page:
+    """The page of events that answer the query, at most query.limit of them, found between low and high."""
     if events and len(events) == query.limit:
         return Page(events, events[-1].seq)
     return Page(events, low if query.newest_first else high)

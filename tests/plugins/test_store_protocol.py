@@ -5,13 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.plugins.sqlite_stores import sqlite_store
 from tests.plugins.store_promises import PROMISES, Promise, StoreKind, hold
 
 from squall.core.identity import system_id
 from squall.plugins.memory import MemoryOptions, MemoryStore
 
 MEMORY = StoreKind("memory", lambda folder: MemoryStore(MemoryOptions(), system_id))
-KINDS = [MEMORY]
+SQLITE = StoreKind("sqlite", lambda folder: sqlite_store(folder / "squall.db"))
+# Without events held in memory, so that every read is SQLite's.
+COLD = StoreKind("sqlite-cold", lambda folder: sqlite_store(folder / "squall.db", recent_events=0))
+INDEXED = StoreKind(
+    "sqlite-indexed",
+    lambda folder: sqlite_store(
+        folder / "squall.db", "process", {"type", "correlation", "id", "key"}, recent_events=10
+    ),
+)
+KINDS = [MEMORY, SQLITE, COLD, INDEXED]
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)

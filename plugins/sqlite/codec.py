@@ -1,0 +1,115 @@
+"""Events as rows and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from squall.core.errors import StoreFileError
+from squall.core.event import Event, Priority
+from squall.core.patterns import compile_pattern
+
+Row = tuple[Any, ...]
+
+COLUMNS = "seq, id, type, source, version, priority, time, key, correlation, metadata, payload"
+PLACES = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+MAX_PATTERNS = 1000
+
+_PRIORITIES = tuple(Priority)
+_from_hex = bytes.fromhex
+_encode = msgspec.json.Encoder().encode
+_decode: Callable[[str], dict[str, object]] = msgspec.json.Decoder(dict[str, object]).decode
+
+
+def pack_id(text: str) -> bytes | str:
+    """The 16 bytes of a UUID in its usual form; any other text stays as it is, so that each comes back unchanged."""
+    digits = text.replace("-", "")
+    if len(digits) == 32 and text[8:24:5] == "----":
+        try:
+            packed = _from_hex(digits)
+        except ValueError:
+            return text
+        if packed.hex() == digits:
+            return packed
+    return text
+
+
+def unpack_id(stored: bytes | str) -> str:
+    """The text that pack_id was given."""
+    if isinstance(stored, str):
+        return stored
+    digits = stored.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+class TypeNumbers(dict[str, int]):
+    """The number of each event type, as stored; a new type gets the next. `unsaved` are not committed yet."""
+
+    def __init__(self, stored: Iterable[tuple[int, str]]) -> None:
+        super().__init__((name, number) for number, name in stored)
+        self.names = ["", *self]
+        self.unsaved: list[tuple[int, str]] = []
+        self._by_pattern: dict[str, tuple[int, list[int]]] = {}
+
+    def __missing__(self, name: str) -> int:
+        name.encode()  # what SQLite could not store must not wait among the unsaved
+        number = self[name] = len(self.names)
+        self.names.append(name)
+        self.unsaved.append((number, name))
+        return number
+
+    def matching(self, pattern: str) -> Sequence[int] | None:
+        """The numbers of the types that match; None when all do. Raises SubscriptionError."""
+        if len(self._by_pattern) >= MAX_PATTERNS:
+            self._by_pattern.clear()
+        searched, found = self._by_pattern.get(pattern, (1, []))
+        end = len(self.names)
+        if searched < end:
+            matches = compile_pattern(pattern)
+            found = found + [number for number in range(searched, end) if matches(self.names[number])]
+            self._by_pattern[pattern] = end, found
+        return None if len(found) == end - 1 else found
+
+
+def encode_events(events: Iterable[Event], types: TypeNumbers) -> list[Row]:
+    """The events as rows of COLUMNS. Raises TypeError, ValueError or msgspec's errors for what cannot be stored."""
+    return [
+        (
+            event.seq,
+            pack_id(event.id),
+            types[event.type],
+            event.source,
+            event.version,
+            event.priority,
+            event.time_ns,
+            event.key,
+            None if event.correlation_id == event.id else pack_id(event.correlation_id),
+            _encode(event.metadata).decode() if event.metadata else None,
+            event.payload,
+        )
+        for event in events
+    ]
+
+
+def decode_event(row: Row, types: TypeNumbers) -> Event:
+    """The event of a row. Raises StoreFileError when it is none."""
+    seq, packed, number, source, version, priority, time_ns, key, correlation, metadata, payload = row
+    try:
+        event_id = unpack_id(packed)
+        return Event(
+            event_id,
+            types.names[number],
+            source,
+            time_ns,
+            _PRIORITIES[priority],
+            event_id if correlation is None else unpack_id(correlation),
+            {} if metadata is None else _decode(metadata),
+            payload,
+            version,
+            key=key,
+            seq=seq,
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, msgspec.MsgspecError) as error:
+        raise StoreFileError(f"row {seq} of the table event is damaged: {error}") from error

@@ -1,0 +1,168 @@
+"""Subscriptions, cursors, attempts and dead letters as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import apsw
+import msgspec
+
+from squall.core.store import AttemptRow, Cursor, DeadLetter, DurableSpec, Settlement
+from squall.plugins.sqlite.codec import COLUMNS, PLACES, TypeNumbers, decode_event, encode_events
+
+_LETTER = "subscription_id, subscription, pattern, reason, attempts, first, last, error_type, error, trace"
+
+
+def save_settlements(db: apsw.Connection, settlements: Iterable[Settlement], types: TypeNumbers) -> None:
+    """Write what subscriptions have settled. Written again it changes nothing: a commit's answer may have been lost."""
+    for settlement in settlements:
+        if settlement.durable and _is_live(db, settlement.subscription_id):
+            _save_progress(db, settlement)
+        if settlement.dead:
+            _save_dead(db, settlement.dead, types)
+
+
+def _is_live(db: apsw.Connection, subscription_id: str) -> bool:
+    sql = "SELECT 1 FROM subscription WHERE id = ? AND to_seq IS NULL"
+    return db.execute(sql, (subscription_id,)).get is not None
+
+
+def _save_progress(db: apsw.Connection, settlement: Settlement) -> None:
+    name = settlement.subscription_id
+    db.executemany(
+        "INSERT INTO cursor VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET high = excluded.high, open = excluded.open",
+        [(name, int(c.priority), c.high, _distances(c) if c.open_seqs else None) for c in settlement.cursors],
+    )
+    if settlement.cleared:
+        db.executemany(
+            "DELETE FROM attempt WHERE subscription = ? AND seq = ?", [(name, seq) for seq in settlement.cleared]
+        )
+    if settlement.naks:
+        db.executemany(
+            "INSERT INTO attempt VALUES(?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "attempts = excluded.attempts, due = excluded.due, error = excluded.error",
+            [(name, nak.seq, nak.attempts, nak.due_ns, _storable(nak.error)) for nak in settlement.naks],
+        )
+
+
+def _save_dead(db: apsw.Connection, letters: list[DeadLetter], types: TypeNumbers) -> None:
+    save_types(db, types)
+    rows = encode_events([letter.event for letter in letters], types)
+    db.executemany(
+        f"INSERT INTO dead_letter({_LETTER}, {COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {PLACES}) "
+        "ON CONFLICT(subscription_id, seq) DO UPDATE SET "
+        "reason = excluded.reason, attempts = excluded.attempts, first = excluded.first, last = excluded.last, "
+        "error_type = excluded.error_type, error = excluded.error, trace = excluded.trace",
+        [(*letter[1:8], *map(_storable, letter[8:]), *row) for letter, row in zip(letters, rows, strict=True)],
+    )
+    db.executemany(
+        "DELETE FROM attempt WHERE subscription = ? AND seq = ?",
+        [(letter.subscription_id, letter.event.seq) for letter in letters],
+    )
+
+
+def save_types(db: apsw.Connection, types: TypeNumbers) -> None:
+    """Write the types that no commit has stored yet."""
+    if types.unsaved:
+        db.executemany("INSERT OR IGNORE INTO type VALUES(?, ?)", types.unsaved)
+
+
+def attach(db: apsw.Connection, spec: DurableSpec, next_seq: int, head: int, new_id: str) -> tuple[str, int]:
+    """Make or find the live subscription of this name: its id and from_seq. A new one begins at next_seq unless it
+    asks otherwise; head is the greatest seq given. Raises SubscriptionError."""
+    found: list[tuple[Any, ...]] = db.execute(
+        "SELECT id, from_seq, pattern, filters, subscriber FROM subscription WHERE name = ? AND to_seq IS NULL",
+        (spec.name,),
+    ).fetchall()
+    if not found:
+        if spec.start == "earliest":
+            first = db.execute("SELECT min(seq) FROM event").get
+            from_seq = next_seq if first is None else min(first, next_seq)
+        else:
+            from_seq = next_seq if spec.start == "new" else spec.start
+        db.execute(
+            "INSERT INTO subscription VALUES(?, ?, ?, ?, ?, ?, NULL)",
+            (new_id, spec.name, spec.subscriber_id, spec.pattern, spec.filters, from_seq),
+        )
+        _note_head(db, head)
+        return new_id, from_seq
+    (subscription_id, from_seq, pattern, filters, subscriber) = found[0]
+    if spec.differs(pattern, filters):
+        from_seq = next_seq
+        _forget_progress(db, subscription_id)
+        _note_head(db, head)
+    elif subscriber == spec.subscriber_id:
+        return subscription_id, from_seq
+    db.execute(
+        "UPDATE subscription SET pattern = ?, filters = ?, subscriber = ?, from_seq = ? WHERE id = ?",
+        (spec.pattern, spec.filters, spec.subscriber_id, from_seq, subscription_id),
+    )
+    return subscription_id, from_seq
+
+
+def detach(db: apsw.Connection, subscription_id: str, head: int) -> None:
+    """End a subscription: it is owed nothing after head, and how far it came is forgotten."""
+    db.execute("UPDATE subscription SET to_seq = ? WHERE id = ? AND to_seq IS NULL", (head + 1, subscription_id))
+    _forget_progress(db, subscription_id)
+    _note_head(db, head)
+
+
+def progress(db: apsw.Connection, subscription_id: str) -> tuple[list[Cursor], list[AttemptRow]]:
+    """How far a subscription came."""
+    cursors = db.execute("SELECT priority, high, open FROM cursor WHERE subscription = ?", (subscription_id,))
+    attempts = db.execute(
+        "SELECT seq, attempts, due, error FROM attempt WHERE subscription = ? ORDER BY seq", (subscription_id,)
+    )
+    return (
+        [Cursor(priority, high, _seqs(high, distances)) for priority, high, distances in cursors],
+        [AttemptRow(*row) for row in attempts],
+    )
+
+
+def head_seq(db: apsw.Connection) -> tuple[int, int]:
+    """The greatest stored seq, and the greatest that was ever given as far as it matters."""
+    stored = db.execute("SELECT coalesce(max(seq), 0) FROM event").get
+    given = db.execute("SELECT max(seq, (SELECT coalesce(max(high), 0) FROM cursor)) FROM head").get
+    return stored, max(stored, given)
+
+
+def dead_letters(
+    db: apsw.Connection, subscription: str | None, after: int, limit: int, types: TypeNumbers
+) -> list[DeadLetter]:
+    """Dead letters in the order of their arrival."""
+    where, values = (
+        ("", ()) if subscription is None else ("WHERE ? IN (subscription_id, subscription)", (subscription,))
+    )
+    rows: list[tuple[Any, ...]] = db.execute(
+        f"SELECT {_LETTER}, {COLUMNS} FROM dead_letter {where} ORDER BY number LIMIT ? OFFSET ?",
+        (*values, limit, after),
+    ).fetchall()
+    return [DeadLetter(decode_event(row[10:], types), *row[:10]) for row in rows]
+
+
+def count_dead_letters(db: apsw.Connection) -> int:
+    """How many dead letters there are."""
+    return int(db.execute("SELECT count(*) FROM dead_letter").get)
+
+
+def _note_head(db: apsw.Connection, head: int) -> None:
+    db.execute("UPDATE head SET seq = max(seq, ?)", (head,))
+
+
+def _forget_progress(db: apsw.Connection, subscription_id: str) -> None:
+    for table in ("cursor", "attempt"):
+        db.execute(f"DELETE FROM {table} WHERE subscription = ?", (subscription_id,))
+
+
+def _distances(cursor: Cursor) -> str:
+    return msgspec.json.encode([cursor.high - seq for seq in cursor.open_seqs]).decode()
+
+
+def _seqs(high: int, distances: str | None) -> tuple[int, ...]:
+    return () if distances is None else tuple(high - d for d in msgspec.json.decode(distances, type=list[int]))
+
+
+def _storable(text: str) -> str:
+    """Errors may say what UTF-8 cannot; better altered than a settlement that can never be stored."""
+    return text.encode(errors="backslashreplace").decode()
