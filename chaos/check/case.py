@@ -71,7 +71,12 @@ class Subscriber:
 
 @dataclass(frozen=True)
 class Case:
-    """A history that is being judged. `publish_gap` and `attempt_gap` are when the first gap of each table began."""
+    """A history that is being judged.
+
+    `publish_gap` and `attempt_gap` are when the first gap of each table began. `sequence` orders attempts by begin: a
+    finished history is sorted, so the row's number does it at half the price. `lane` is an integer expression that is
+    another for each subscription, key and priority of an attempt `a`, and NULL for no key like any other key.
+    """
 
     db: duckdb.DuckDBPyConnection
     claims: Claims
@@ -80,6 +85,8 @@ class Case:
     subscribers: Mapping[int, Subscriber]
     publish_gap: int | None
     attempt_gap: int | None
+    sequence: str
+    lane: str
 
     def rows(self, sql: str, **parameters: object) -> list[tuple[Any, ...]]:
         """All rows of a query; values may be given by name ($name)."""
@@ -109,7 +116,7 @@ class Case:
         return self.number(f"SELECT count(*) FROM {table}"), tuple(Violation(invariant, *row) for row in found)
 
 
-def open_case(db: duckdb.DuckDBPyConnection, claims: Claims, facts: RunFacts) -> Case:
+def open_case(db: duckdb.DuckDBPyConnection, claims: Claims, facts: RunFacts, *, complete: bool = True) -> Case:
     """Read who subscribed, and make the temporary table `subscriber` that queries join."""
     columns = ", ".join(Interval.__dataclass_fields__)
     intervals = [
@@ -126,7 +133,24 @@ def open_case(db: duckdb.DuckDBPyConnection, claims: Claims, facts: RunFacts) ->
             [list(vars(one).values()) for one in subscribers.values()],
         )
     gaps = dict(db.execute("SELECT source, min(begun) FROM gap GROUP BY source").fetchall())
-    return Case(db, claims, facts, intervals, subscribers, gaps.get("publish"), gaps.get("attempt"))
+    return Case(
+        db,
+        claims,
+        facts,
+        intervals,
+        subscribers,
+        publish_gap=gaps.get("publish"),
+        attempt_gap=gaps.get("attempt"),
+        sequence="rid" if complete else "begun, rid",
+        lane=_lane(db),
+    )
+
+
+def _lane(db: duckdb.DuckDBPyConnection) -> str:
+    (row,) = db.execute("SELECT max(subscription), max(key) FROM attempt").fetchall()
+    subscriptions, keys = (2 + (value or 0) for value in row)
+    kind = "INTEGER" if subscriptions * keys * 4 < 1 << 31 else "BIGINT"
+    return f"((a.subscription::{kind} * {keys} + coalesce(a.key + 1, 0)) * 4 + a.priority)"
 
 
 def _effective(interval: Interval, facts: RunFacts) -> Interval:

@@ -43,10 +43,11 @@ def check(folder: Path, claims: Claims, expectations: Sequence[Expectation], fac
     read at all.
     """
     with TemporaryDirectory(prefix="squall-check-") as spill, open_history(folder, Path(spill)) as db:
-        case = open_case(db, claims, facts)
+        complete = read_manifest(folder).complete
+        case = open_case(db, claims, facts, complete=complete)
         totals = prepare(case)
         findings = tuple(_guarded(name, judge) for name, judge in _judgements(case, totals, expectations))
-        reasons = tuple(_reasons(case, totals, findings, complete=read_manifest(folder).complete))
+        reasons = tuple(_reasons(case, totals, findings, complete=complete))
     return make_verdict(findings, reasons, totals)
 
 
@@ -72,7 +73,7 @@ def check_steady(folder: Path, claims: Claims, expectations: Sequence[Expectatio
     Only thresholds are judged. Events so late that the latency limit has not passed yet are left out.
     """
     with TemporaryDirectory(prefix="squall-check-") as spill, open_history(folder, Path(spill)) as db:
-        case = open_case(db, claims, RunFacts(load=span))
+        case = open_case(db, claims, RunFacts(load=span), complete=False)
         prepare(case)
         findings = []
         for wanted in expectations:

@@ -14,7 +14,7 @@ from squall.chaos.check.case import FOREVER, HANDLED, Case, Interval
 from squall.chaos.check.matching import matches
 
 BITS = 63
-RANGE_EVENTS = 1_500_000
+RANGE_EVENTS = 2_500_000
 
 
 @dataclass(frozen=True)

@@ -43,39 +43,31 @@ def _find_firsts(case: Case) -> None:
     first = "true" if case.attempt_gap is None else "a.attempt <= 1"
     case.db.execute(
         f"""CREATE OR REPLACE TEMP VIEW firsts AS
-        SELECT a.event, a.subscription, a.key, a.priority, a.begun, a.rid, {seq} AS seq
+        SELECT a.event, a.subscription, a.key, a.priority, a.begun, a.rid, {seq} AS seq,
+            {case.lane} AS lane
         FROM attempt a JOIN subscriber s ON s.id = a.subscription
         ANTI JOIN (FROM again WHERE n > 1) later ON later.rid = a.rid
         WHERE a.event IS NOT NULL AND {first} AND (a.key IS NOT NULL OR {keyless})"""
     )
     case.db.execute(
-        """CREATE OR REPLACE TEMP TABLE flagged AS
-        SELECT subscription, key, priority, bool_or(seq IS NULL) AS untold FROM (
-            SELECT subscription, key, priority, seq,
-                lag(seq) OVER (PARTITION BY subscription, key, priority ORDER BY begun, rid) > seq AS down
-            FROM firsts)
-        WHERE seq IS NULL OR down GROUP BY ALL"""
-    )
-
-
-def _same_group(left: str, right: str) -> str:
-    return (
-        f"{left}.subscription = {right}.subscription AND {left}.priority = {right}.priority "
-        f"AND {left}.key IS NOT DISTINCT FROM {right}.key"
+        f"""CREATE OR REPLACE TEMP TABLE flagged AS
+        SELECT lane, bool_or(seq IS NULL) AS untold FROM (
+            SELECT lane, seq, lag(seq) OVER (PARTITION BY lane ORDER BY {case.sequence}) > seq AS down FROM firsts)
+        WHERE seq IS NULL OR down GROUP BY lane"""
     )
 
 
 def _late_by_seq(case: Case) -> str:
     strictly = 1 + case.facts.clock_error_ns
     return f"""
-        WITH chosen AS (FROM firsts f SEMI JOIN flagged g ON {_same_group("f", "g")} WHERE seq IS NOT NULL),
+        WITH chosen AS (FROM firsts SEMI JOIN flagged USING (lane) WHERE seq IS NOT NULL),
         compared AS (
-            SELECT *, max(seq) OVER (PARTITION BY subscription, key, priority ORDER BY begun
+            SELECT *, max(seq) OVER (PARTITION BY lane ORDER BY begun
                 RANGE BETWEEN UNBOUNDED PRECEDING AND {strictly} PRECEDING) AS top
             FROM chosen),
         late AS (FROM compared WHERE top > seq)
         SELECT 'after a later one' AS form, l.event, l.subscription, l.key, l.priority, l.begun, min(w.event) AS witness
-        FROM late l JOIN chosen w ON {_same_group("l", "w")} AND w.seq = l.top
+        FROM late l JOIN chosen w ON w.lane = l.lane AND w.seq = l.top
             AND w.begun < l.begun - {case.facts.clock_error_ns}
         GROUP BY ALL"""
 
@@ -88,18 +80,18 @@ def _late_by_time(case: Case) -> str:
         WITH untold AS (FROM flagged WHERE untold),
         chosen AS (
             SELECT f.*, p.acked, p.invoked, CASE WHEN f.seq IS NULL THEN p.invoked END AS untold_invoked
-            FROM firsts f SEMI JOIN untold g ON {_same_group("f", "g")}
+            FROM firsts f SEMI JOIN untold g ON g.lane = f.lane
             JOIN (SELECT event, min(ended) FILTER (outcome = 'ok') AS acked,
                     min(invoked) FILTER (outcome <> 'fail') AS invoked
                 FROM publish GROUP BY event) p ON p.event = f.event),
         compared AS (
-            SELECT *, CASE WHEN seq IS NULL THEN max(invoked) OVER (PARTITION BY subscription, key, priority {frame})
-                ELSE max(untold_invoked) OVER (PARTITION BY subscription, key, priority {frame}) END AS top
+            SELECT *, CASE WHEN seq IS NULL THEN max(invoked) OVER (PARTITION BY lane {frame})
+                ELSE max(untold_invoked) OVER (PARTITION BY lane {frame}) END AS top
             FROM chosen),
         late AS (FROM compared WHERE acked < top - {case.facts.clock_error_ns})
         SELECT 'after one published later' AS form, l.event, l.subscription, l.key, l.priority, l.begun,
             min(w.event) AS witness
-        FROM late l JOIN chosen w ON {_same_group("l", "w")} AND w.invoked = l.top
+        FROM late l JOIN chosen w ON w.lane = l.lane AND w.invoked = l.top
             AND (l.seq IS NULL OR w.seq IS NULL) AND w.begun < l.begun - {case.facts.clock_error_ns}
         GROUP BY ALL"""
 
@@ -127,7 +119,7 @@ def overlap(case: Case) -> Finding:
     error = case.facts.clock_error_ns
     case.db.execute(
         f"""CREATE OR REPLACE TEMP VIEW running AS
-        SELECT a.event, a.subscription, a.key, a.begun, a.rid, least(
+        SELECT a.event, a.subscription, a.key, a.begun, a.rid, {case.lane} // 4 AS lane, least(
             CASE WHEN a.ended IS NOT NULL THEN a.ended WHEN a.result = 'died' THEN a.begun
                 ELSE coalesce(p.exited, {FOREVER}) END,
             coalesce(a.begun + s.timeout, {FOREVER})) AS until
@@ -137,17 +129,16 @@ def overlap(case: Case) -> Finding:
     )
     case.db.execute(
         f"""CREATE OR REPLACE TEMP TABLE crowded AS
-        SELECT DISTINCT subscription, key FROM (
-            SELECT subscription, key, begun,
-                lag(until) OVER (PARTITION BY subscription, key ORDER BY begun, rid) AS before FROM running)
+        SELECT DISTINCT lane FROM (
+            SELECT lane, begun, lag(until) OVER (PARTITION BY lane ORDER BY {case.sequence}) AS before FROM running)
         WHERE before > begun + {error}"""
     )
     base = f"""
-        WITH chosen AS (FROM running SEMI JOIN crowded USING (subscription, key)),
+        WITH chosen AS (FROM running SEMI JOIN crowded USING (lane)),
         compared AS (
             SELECT *, max(until) OVER before AS latest,
                 arg_max(event, (until, -rid)) OVER before AS witness
-            FROM chosen WINDOW before AS (PARTITION BY subscription, key ORDER BY begun, rid
+            FROM chosen WINDOW before AS (PARTITION BY lane ORDER BY begun, rid
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))
         SELECT 'while another ran', arg_min(event, (begun, rid)), subscription, key, witness, min(begun), NULL
         FROM compared WHERE latest > begun + {error} GROUP BY subscription, key, witness"""

@@ -46,7 +46,8 @@ def _waiting(case: Case) -> dict[int, int]:
     counted = {number: sums["pending"] for number, sums in last_counters(case).items() if "pending" in sums}
     if case.facts.drained is False:
         open_pairs = case.rows(
-            "SELECT subscription, count(*) FROM unfinished WHERE NOT cancelled AND form IN ('undelivered', 'unfinished') GROUP BY 1"
+            "SELECT subscription, count(*) FROM unfinished "
+            "WHERE NOT cancelled AND form IN ('undelivered', 'unfinished') GROUP BY 1"
         )
         counted = dict(open_pairs) | counted
     return {number: count for number, count in counted.items() if count > 0 and number not in paused}

@@ -21,7 +21,7 @@ from squall.core.errors import StoreFileError
 
 ROW_GROUP_ROWS = 122_880
 
-Column: TypeAlias = "array[int] | Sequence[int | None] | Sequence[str | None] | Sequence[bool | None]"
+Column: TypeAlias = "array[int] | Sequence[object]"
 
 
 class HistoryWriter:

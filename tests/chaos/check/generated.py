@@ -120,7 +120,7 @@ def _ops(maybe: _Maybe, event: int) -> list[Publish]:
     key, priority, topic = random.choice([None, 0, 1]), random.choice([1, 2, 2, 2]), random.choice(TOPICS[:3])
     if maybe(0.05):
         topic = TOPICS[3]
-    found = []
+    found: list[Publish] = []
     invoked = maybe.time(0, 200)
     for _ in range(random.choice([1, 1, 1, 1, 2, 3])):
         outcome = random.choices(["ok", "fail", "info"], [8, 1, 1])[0]

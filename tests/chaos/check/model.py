@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -189,15 +189,13 @@ def write(history: History, folder: Path) -> Path:
     writer.append("topic", {"topic": list(topics.values()), "name": list(topics)})
     writer.append("key", {"key": sorted(keys), "name": [f"k-{key}" for key in sorted(keys)]})
     rows = len(history.publishes)
-    columns = _columns(history.publishes, skip={"topic"}) | {
-        "op": list(range(rows)),
-        "process": [0] * rows,
-        "ttl": [None] * rows,
-        "type": [topics[p.topic] for p in history.publishes],
-        "intended": [p.invoked if p.intended is None else p.intended for p in history.publishes],
-    }
+    columns = _columns(history.publishes, skip={"topic"})
+    columns["op"] = list(range(rows))
+    columns["process"] = [0] * rows
+    columns["type"] = [topics[p.topic] for p in history.publishes]
+    columns["intended"] = [p.invoked if p.intended is None else p.intended for p in history.publishes]
     writer.append("publish", columns)
-    writer.append("attempt", _columns(history.attempts) | {"worker": [0] * len(history.attempts)})
+    writer.append("attempt", {**_columns(history.attempts), "worker": [0] * len(history.attempts)})
     writer.append("subscription", _columns(history.intervals))
     writer.append("terminal", _columns(history.terminals))
     writer.append("fault", _columns(history.faults))
@@ -210,7 +208,7 @@ def write(history: History, folder: Path) -> Path:
     return folder
 
 
-def _columns(rows: Sequence[Row], skip: frozenset[str] | set[str] = frozenset()) -> Mapping[str, list[object]]:
+def _columns(rows: Sequence[Row], skip: frozenset[str] | set[str] = frozenset()) -> dict[str, list[object]]:
     if not rows:
         return {}
     names = [f.name for f in fields(rows[0]) if f.name not in skip]  # type: ignore[arg-type]

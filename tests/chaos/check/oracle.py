@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 from tests.chaos.check.model import Attempt, FaultWindow, History, Interval, Publish
 
@@ -253,7 +254,7 @@ class Oracle:
         """Unexplained begins."""
         found = []
         for (event, subscription), tries in self.tries.items():
-            for number, (before, a) in enumerate(zip(tries, tries[1:], strict=False), start=2):
+            for number, (before, a) in enumerate(pairwise(tries), start=2):
                 if number <= self.copies(event) or self.redriven(a, before.begun, a.begun):
                     continue
                 if self.at_most_once(subscription):
@@ -320,7 +321,7 @@ class Oracle:
                 if a.event is not None and (a.subscription, a.key, a.priority)
                 == (subscription, tries[0].key, tries[0].priority)
             ]  # fmt: skip
-            for number, (before, a) in enumerate(zip(tries, tries[1:], strict=False), start=2):
+            for number, (before, a) in enumerate(pairwise(tries), start=2):
                 place = next(index for index, other in enumerate(group) if other is a)
                 direct = group[place - 1]
                 excused = (

@@ -24,7 +24,7 @@ AGE_S = 20e-9
 
 def judge(generated: Generated, folder: Path, *, expected: bool) -> Verdict:
     """The checker's verdict with every invariant on."""
-    recoveries = [Recovery(fault=fault.name, within=1.0, age=AGE_S) for fault in generated.history.faults]
+    recoveries = [Recovery(of=fault.name, within=1.0, age=AGE_S) for fault in generated.history.faults]
     wanted = [*EXPECTED, *recoveries, *([NoLoss()] if expected else [])]
     return check(write(generated.history, folder), generated.claims, wanted, generated.facts)
 
@@ -68,7 +68,7 @@ def compare(generated: Generated, *, expected: bool) -> None:
             assert finding.state == "invalid", name
     unexplained = [(a.event, a.subscription, a.begun) for a in oracle.duplicates()]
     got = [(v.event, names[v.subscription or ""], v.time_ns) for v in findings["duplicates"].violations]
-    assert sorted(got) == sorted(unexplained), f"duplicates: {got}, not {unexplained}"  # type: ignore[type-var]
+    assert sorted(got) == sorted(unexplained), f"duplicates: {got}, not {unexplained}"
     counters = {v.subscription for v in findings["conservation"].violations if "sums differ" not in v.form}
     uneven = {x[2] for x in oracle.conservation()}
     assert {names[name or ""] for name in counters} == uneven, f"conservation: {counters}, not {uneven}"
