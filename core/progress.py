@@ -38,6 +38,7 @@ class SubscriptionProgress:
         self.returned: dict[int, Priority] = {}
         self.acked = 0
         self.dead_lettered = 0
+        self._refused = False
         self._naks: list[AttemptRow] = []
         self._dead: list[DeadLetter] = []
         self._cleared: list[int] = []
@@ -157,6 +158,7 @@ class SubscriptionProgress:
         batch, waiters = self._taken.popleft()
         dispatcher = self._dispatcher
         if error is None:
+            self._refused = False
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -166,11 +168,13 @@ class SubscriptionProgress:
         self._naks, self._dead = settlement.naks + self._naks, settlement.dead + self._dead
         self._cleared = settlement.cleared + self._cleared
         self._unconfirmed, self._waiters = batch + self._unconfirmed, waiters + self._waiters
-        dispatcher.wiring.observers.logger.warning(
-            "subscription %s: its settlements are not stored yet (%s); tried again",
-            dispatcher.subscription.label,
-            error,
-        )
+        if not self._refused:
+            dispatcher.wiring.observers.logger.warning(
+                "subscription %s: its settlements are not stored yet (%s); tried again until they are",
+                dispatcher.subscription.label,
+                error,
+            )
+        self._refused = True
         dispatcher.wiring.clock.call_later(RETRY_SETTLE_S, lambda: dispatcher.wiring.store.settle(self))
 
 

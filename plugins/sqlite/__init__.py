@@ -26,7 +26,7 @@ class SqliteOptions(Options):
 
     path: Annotated[str, Field(min_length=1)] = "data/squall.db"
     durability: Literal["process", "disk"] = "disk"
-    index: list[IndexName] = Field(default_factory=list)
+    index: tuple[IndexName, ...] = ()
 
 
 class SqlitePlugin(Plugin):
