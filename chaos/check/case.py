@@ -108,12 +108,15 @@ class Case:
             f"CREATE OR REPLACE TEMP TABLE {table} AS "
             f"SELECT * FROM ({sql}) AS v(form, event, subscription, key, witness, time, loss)"
         )
+        count = self.number(f"SELECT count(*) FROM {table}")
+        if not count:
+            return 0, ()
         found = self.rows(
             f"SELECT form, v.event, s.name, k.name, witness, time, loss FROM {table} v "
             "LEFT JOIN subscriber s ON s.id = v.subscription LEFT JOIN key k ON k.key = v.key "
             f"ORDER BY time, v.event, v.subscription, form LIMIT {CAP}"
         )
-        return self.number(f"SELECT count(*) FROM {table}"), tuple(Violation(invariant, *row) for row in found)
+        return count, tuple(Violation(invariant, *row) for row in found)
 
 
 def open_case(db: duckdb.DuckDBPyConnection, claims: Claims, facts: RunFacts, *, complete: bool = True) -> Case:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from squall.chaos.check import counters, delivery, measure, order, progress, redelivery
+from squall.chaos.check.blame import blame
 from squall.chaos.check.case import Case, open_case
 from squall.chaos.check.expectations import (
     Duplicates,
@@ -25,7 +26,7 @@ from squall.chaos.check.expectations import (
 )
 from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.check.masks import Totals, sweep
-from squall.chaos.check.verdict import Finding, Reason, State, Verdict, merge
+from squall.chaos.check.verdict import Cause, Finding, Reason, State, Verdict, merge
 from squall.chaos.history.reader import open_history, read_manifest
 from squall.core.target import Claims
 from squall.core.units import format_count, format_seconds
@@ -47,8 +48,9 @@ def check(folder: Path, claims: Claims, expectations: Sequence[Expectation], fac
         case = open_case(db, claims, facts, complete=complete)
         totals = prepare(case)
         findings = tuple(_guarded(name, judge) for name, judge in _judgements(case, totals, expectations))
-        reasons = tuple(_reasons(case, totals, findings, complete=complete))
-    return make_verdict(findings, reasons, totals)
+        reasons = list(_reasons(case, totals, findings, complete=complete))
+        causes, failure = _blamed(case, findings)
+    return make_verdict(findings, [*reasons, *failure], totals, causes)
 
 
 def prepare(case: Case) -> Totals:
@@ -143,6 +145,14 @@ def _guarded(name: str, judge: Judgement) -> Finding:
         return Finding(name, "unknown", text.splitlines()[0], why_unknown=trace, failed=True)
 
 
+def _blamed(case: Case, findings: Sequence[Finding]) -> tuple[tuple[Cause, ...], list[Reason]]:
+    """The causes; or, where telling them fails, the reason: the findings stand all the same."""
+    try:
+        return blame(case.db, case.facts, findings), []
+    except Exception as error:  # noqa: BLE001  a story that cannot be told must not hide the verdict, and is reported
+        return (), [Reason("checker_failed", f"the causes could not be told: {type(error).__name__}: {error}")]
+
+
 def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], *, complete: bool) -> Iterator[Reason]:
     facts = case.facts
     if not totals.acknowledged:
@@ -196,7 +206,9 @@ def _record_reasons(case: Case, *, complete: bool) -> Iterator[Reason]:
         yield Reason("gap", f"{what} are missing from the history: {count} gaps within {length} ({why})")
 
 
-def make_verdict(findings: Sequence[Finding], reasons: Sequence[Reason], totals: Totals) -> Verdict:
+def make_verdict(
+    findings: Sequence[Finding], reasons: Sequence[Reason], totals: Totals, causes: tuple[Cause, ...] = ()
+) -> Verdict:
     """Merge: invalid > unknown > valid."""
     state: State = merge([finding.state for finding in findings] + (["unknown"] if reasons else []))
     acknowledged = format_count(totals.acknowledged)
@@ -215,4 +227,4 @@ def make_verdict(findings: Sequence[Finding], reasons: Sequence[Reason], totals:
         headline = f"{first.title or first.name}: {first.summary}"
     else:
         headline = reasons[0].text
-    return Verdict(state, headline, tuple(findings), tuple(reasons), records=totals.publishes + totals.attempts)
+    return Verdict(state, headline, tuple(findings), tuple(reasons), causes, records=totals.publishes + totals.attempts)

@@ -1,0 +1,120 @@
+"""Why: one sentence for each violation, from the evidence in the tables alone; equal causes told once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+
+from squall.chaos.check import blame_loss, blame_presence
+from squall.chaos.check.diagnosis import Diagnosis
+from squall.chaos.check.evidence import Evidence, gather
+from squall.chaos.check.facts import RunFacts
+from squall.chaos.check.path import Step, lines, path
+from squall.chaos.check.verdict import Cause, Finding, Violation
+from squall.chaos.history.reader import open_history
+
+Teller = Callable[[Evidence, Violation], Diagnosis]
+
+TELLERS: Mapping[str, Teller] = {
+    "no_loss": blame_loss.lost,
+    "no_phantom": blame_presence.phantom,
+    "no_ghost": blame_presence.ghost,
+    "no_stray": blame_presence.stray,
+    "intact": blame_presence.altered,
+    "duplicates": blame_presence.duplicate,
+    "order": blame_presence.disordered,
+    "overlap": blame_presence.overlapping,
+    "unique_seq": blame_presence.shared_seq,
+    "seq_order": blame_presence.falling_seq,
+    "one_terminal": blame_presence.ended_twice,
+    "max_attempts": blame_presence.tried_too_often,
+    "starvation": blame_presence.starved,
+    "recovery": blame_loss.stalled,
+}
+
+
+@dataclass(frozen=True)
+class Story:
+    """One event, for `squall why`: every step, and a sentence for each subscription or violation."""
+
+    event: int
+    topic: str
+    key: str | None
+    origin_ns: int
+    steps: tuple[Step, ...]
+    sentences: tuple[str, ...]
+    advice: tuple[str, ...] = ()
+
+
+def blame(db: duckdb.DuckDBPyConnection, facts: RunFacts, findings: Iterable[Finding]) -> tuple[Cause, ...]:
+    """The causes of all violations that the findings hold, most frequent first within each invariant."""
+    condemned = [finding for finding in findings if finding.state == "invalid" and finding.violations]
+    if not condemned:
+        return ()
+    violations = [violation for finding in condemned for violation in finding.violations]
+    evidence = gather(db, facts, _events(violations))
+    return tuple(cause for finding in condemned for cause in _causes(evidence, finding))
+
+
+def _events(violations: Iterable[Violation]) -> set[int]:
+    return {event for v in violations for event in (v.event, v.witness) if event is not None}
+
+
+def _causes(evidence: Evidence, finding: Finding) -> list[Cause]:
+    groups: dict[str, list[tuple[Violation, Diagnosis]]] = {}
+    for violation in finding.violations:
+        diagnosis = tell(evidence, violation)
+        groups.setdefault(diagnosis.sentence, []).append((violation, diagnosis))
+    causes = []
+    for sentence, members in sorted(groups.items(), key=lambda group: -len(group[1])):
+        first, diagnosis = members[0]
+        alone = len(members) == 1 and diagnosis.detail
+        steps = () if first.event is None else lines(evidence, first.event, evidence.number(first.subscription))
+        causes.append(
+            Cause(
+                finding.name,
+                diagnosis.detail if alone else sentence,
+                len(members),
+                first,
+                steps,
+                diagnosis.advice,
+            )
+        )
+    return causes
+
+
+def tell(evidence: Evidence, violation: Violation) -> Diagnosis:
+    """The cause of one violation."""
+    teller = TELLERS.get(violation.invariant)
+    if teller is None or (violation.event is None and violation.form != "stalled"):
+        return Diagnosis(violation.form)
+    return teller(evidence, violation)
+
+
+def why(folder: Path, facts: RunFacts, event: int, violations: Sequence[Violation] = ()) -> Story | None:
+    """The whole path of one event of the history in folder, and its cause; None where nobody knows the event.
+
+    `violations` are the verdict's; those of this event are told, otherwise what became of it at each subscription.
+    Raises StoreFileError when the history cannot be read.
+    """
+    own = [v for v in violations if event in (v.event, v.witness)]
+    with TemporaryDirectory(prefix="squall-why-") as spill, open_history(folder, Path(spill)) as db:
+        evidence = gather(db, facts, _events(own) | {event})
+    if event not in evidence.ops and event not in evidence.tries and event not in evidence.ends:
+        return None
+    diagnoses = [tell(evidence, violation) for violation in own]
+    sentences = [d.detail or d.sentence for d in diagnoses] or blame_loss.fates(evidence, event)
+    ops = evidence.ops.get(event, [])
+    return Story(
+        event,
+        ops[0].topic if ops else "",
+        ops[0].key if ops else None,
+        evidence.origin_ns,
+        path(evidence, event),
+        tuple(dict.fromkeys(sentences)),
+        tuple(dict.fromkeys(d.advice for d in diagnoses if d.advice)),
+    )

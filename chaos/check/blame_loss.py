@@ -1,0 +1,167 @@
+"""Causes of what is missing: losses, stalls; and what became of an event that nothing is wrong with."""
+
+from __future__ import annotations
+
+from squall.chaos.check.diagnosis import Diagnosis, named
+from squall.chaos.check.evidence import Evidence, Try
+from squall.chaos.check.verdict import Violation
+
+HOW = {
+    "ok": "ended well",
+    "error": "failed",
+    "timeout": "was cut off at its timeout",
+    "died": "crashed",
+    None: "never ended",
+}
+BEFORE = {
+    "prefix": "before anything was delivered there",
+    "middle": "while events before and after it were",
+    "postfix": "and nothing published after it was",
+}
+
+
+def lost(evidence: Evidence, violation: Violation) -> Diagnosis:
+    """Why an acknowledged event has no end at a subscription."""
+    subscription = evidence.number(violation.subscription)
+    tries = evidence.of(violation.event or 0, subscription)
+    name = violation.subscription or "?"
+    if violation.form == "undelivered" or not tries:
+        return _undelivered(evidence, violation, name)
+    if violation.form == "dead letter missing":
+        return _missing_dead_letter(evidence, tries, name)
+    if violation.form == "settled early":
+        return _settled_early(evidence, violation, tries, name)
+    return _left_over(evidence, tries, name)
+
+
+def _undelivered(evidence: Evidence, violation: Violation, name: str) -> Diagnosis:
+    ops = [op for op in evidence.ops.get(violation.event or 0, []) if op.outcome == "ok" and op.ended is not None]
+    sentence = f"acknowledged but never delivered to {name}, {BEFORE.get(violation.loss or '', 'nothing tells why')}"
+    others = sorted({evidence.name(t.subscription) for t in evidence.of(violation.event or 0, None)})
+    if others:
+        sentence += f", though {', '.join(others)} got it"
+    advice = f"Look at how an event gets from the acknowledgement to {name}: nothing in the history excuses it."
+    detail = ""
+    if ops:
+        op = ops[0]
+        ended = op.ended or op.invoked
+        faults = evidence.elsewhere(op.invoked, ended)
+        exited = evidence.restart(ended, None)
+        if faults:
+            sentence += f" (acknowledged under {', '.join(named(evidence, window) for window in faults)})"
+            advice = "Acknowledge only what is stored: what was acknowledged during this fault did not survive it."
+        elif exited is not None and violation.loss == "postfix":
+            sentence += f" (a process began or exited at {evidence.at(exited)}, before it was delivered)"
+            advice = "What is acknowledged must survive the process: use a store with durability process or disk."
+        detail = f"{sentence}; acknowledged at {evidence.at(ended)}"
+    return Diagnosis(sentence, detail, advice)
+
+
+def _missing_dead_letter(evidence: Evidence, tries: list[Try], name: str) -> Diagnosis:
+    last = next(t for t in reversed(tries) if t.settled and t.settlement == "term")
+    fault = evidence.hit_during(last)
+    after = f" (fault {fault.name})" if fault else ""
+    sentence = (
+        f"{name}'s handler {HOW[last.result]}{after}; dead-lettered by the target, but missing from its dead letters"
+    )
+    detail = f"{sentence}; given up after attempt {last.attempt} at {evidence.at(last.settle_invoked or last.begun)}"
+    return Diagnosis(sentence, detail, "Write the dead letter in the transaction that settles the event.")
+
+
+def _settled_early(evidence: Evidence, violation: Violation, tries: list[Try], name: str) -> Diagnosis:
+    last = next(t for t in reversed(tries) if t.settled)
+    invoked = last.settle_invoked or last.begun
+    fault = evidence.hit_during(last)
+    exited = evidence.restart(last.begun, last.ended) if last.ended is None else None
+    how = f"then the handler {HOW[last.result]}"
+    if fault is not None:
+        how += f" ({named(evidence, fault)})"
+    elif exited is not None:
+        how += f" (a process began or exited at {evidence.at(exited)})"
+    if last.ended is not None and invoked >= last.ended:
+        sentence = f"settled although {name}'s handler {HOW[last.result]}"
+        sentence += f" ({named(evidence, fault)})" if fault else ""
+    elif invoked <= last.begun:
+        sentence = f"settled before the handler ran, {how}"
+    else:
+        sentence = f"settled while the handler still ran, {how}"
+    number = evidence.number(violation.subscription)
+    specification = None if number is None else evidence.subscriptions[number]
+    if specification is not None and specification.delivery == "at-most-once":
+        advice = f"{name} takes each event at most once: it acknowledges first. Use delivery: at-least-once."
+    else:
+        advice = "Settle after the handler has ended well, not before."
+    return Diagnosis(sentence, f"{sentence}; settled at {evidence.at(invoked)}", advice)
+
+
+def _left_over(evidence: Evidence, tries: list[Try], name: str) -> Diagnosis:
+    last = tries[-1]
+    fault = evidence.hit_during(last)
+    by = f" ({named(evidence, fault)})" if fault else ""
+    when = evidence.at(last.ended if last.ended is not None else last.begun)
+    if last.result == "ok" and last.settle_answer == "refused":
+        sentence = f"handled by {name}, but its settlement was refused, and it was never delivered again"
+        advice = "Deliver again what could not be settled."
+    elif last.result == "ok" and last.settle_invoked is None:
+        sentence = f"handled by {name}, but never settled"
+        advice = "Settle what was handled; what is not settled is owed for ever."
+    elif last.result is None:
+        sentence = f"{name}'s handler never ended{by}, and nothing cut it off"
+        advice = "Give the subscriber a timeout, and deliver again when it has passed."
+    else:
+        exited = evidence.restart(last.begun, None)
+        sentence = f"{name}'s handler {HOW[last.result]}{by}, and it was never delivered again"
+        if exited is not None and not fault:
+            sentence += f" (a process began or exited at {evidence.at(exited)})"
+        advice = "A failed delivery must be retried, or end as a dead letter."
+    return Diagnosis(sentence, f"{sentence}; attempt {last.attempt}, {when}", advice)
+
+
+def stalled(evidence: Evidence, violation: Violation) -> Diagnosis:
+    """Why nothing moves: as far as the oldest event that waits shows it."""
+    name = violation.subscription or "?"
+    advice = "Look at what holds the subscription after a fault: a gate that never closes, a worker that never returns."
+    if violation.form != "stalled":
+        return Diagnosis(violation.form)
+    sentence = f"{name} stood still, though everything was healed and the target was up"
+    if violation.event is None:
+        return Diagnosis(sentence, advice=advice)
+    tries = evidence.of(violation.event, evidence.number(violation.subscription))
+    healed = max((window.ended for window in evidence.windows.values() if window.ended is not None), default=None)
+    if healed is not None:
+        sentence += f" since {evidence.at(healed)}"
+    last = tries[-1] if tries else None
+    if last is None:
+        sentence += "; the oldest event that waits was never delivered"
+    elif last.result is None:
+        sentence += "; the oldest event that waits is in a handler that never ended"
+    else:
+        sentence += f"; the oldest event that waits is one whose handler {HOW[last.result]}, never delivered again"
+    return Diagnosis(sentence, advice=advice)
+
+
+def fates(evidence: Evidence, event: int) -> list[str]:
+    """What became of an event that breaks nothing: a sentence for each subscription that it reached."""
+    ops = evidence.ops.get(event, [])
+    ends = {end.subscription: end for end in evidence.ends.get(event, [])}
+    reached = {t.subscription for t in evidence.of(event, None)} | set(ends)
+    if not reached:
+        outcomes = {op.outcome for op in ops}
+        word = "acknowledged" if "ok" in outcomes else "of unknown outcome" if "info" in outcomes else "refused"
+        return [f"its publish was {word}; it was delivered to nobody"]
+    return [
+        _fate(evidence, event, number, ends[number].state if number in ends else None) for number in sorted(reached)
+    ]
+
+
+def _fate(evidence: Evidence, event: int, subscription: int, state: str | None) -> str:
+    name, tries = evidence.name(subscription), evidence.of(event, subscription)
+    failed = [t for t in tries if t.result not in ("ok", None)]
+    faults = sorted({w.name for t in failed if (w := evidence.hit_during(t)) is not None})
+    because = f" (fault {', '.join(faults)})" if faults else ""
+    after = f" after {len(failed)} failed attempts{because}" if failed else ""
+    if state is not None:
+        return f"{state.replace('_', '-')} for {name}{after}"
+    if any(t.settled and (t.result == "ok" or t.by_handler) for t in tries):
+        return f"handled by {name}{after}"
+    return f"delivered to {name}, without an end{after}"

@@ -1,0 +1,233 @@
+"""What the tables hold about a few events: the material from which blame is told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import duckdb
+
+from squall.chaos.check.facts import RunFacts
+
+MAX_EVENTS = 2_000
+MAX_HITS = 20_000
+
+
+@dataclass(frozen=True)
+class Op:
+    """One call of publish, times in ns."""
+
+    event: int
+    op: int
+    topic: str
+    key: str | None
+    priority: int
+    intended: int
+    invoked: int
+    ended: int | None
+    outcome: str
+    seq: int | None
+    duplicate: bool
+
+
+@dataclass(frozen=True)
+class Try:
+    """One call of a handler, times in ns."""
+
+    event: int
+    subscription: int
+    attempt: int
+    process: int
+    worker: int
+    seq: int | None
+    begun: int
+    ended: int | None
+    result: str | None
+    settlement: str | None
+    settle_invoked: int | None
+    settle_ok: int | None
+    settle_answer: str | None
+    by_handler: bool
+
+    @property
+    def settled(self) -> bool:
+        """The target took the event for done after this."""
+        return (
+            self.settlement in ("ack", "term") and self.settle_invoked is not None and self.settle_answer != "refused"
+        )
+
+
+@dataclass(frozen=True)
+class End:
+    """A row of `terminal`."""
+
+    event: int
+    subscription: int
+    state: str
+    time: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """A fault while it was active."""
+
+    fault: int
+    name: str
+    kind: str
+    seam: str
+    begun: int
+    ended: int | None
+
+    def active(self, begun: int, ended: int | None) -> bool:
+        """Whether it was, at some moment from begun to ended (None: for ever)."""
+        return (ended is None or self.begun <= ended) and (self.ended is None or begun < self.ended)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A call that a fault acted on; event None: not told whose."""
+
+    fault: int
+    time: int
+    event: int | None
+    subscription: int | None
+
+
+@dataclass(frozen=True)
+class Control:
+    """A pause, redrive or replay."""
+
+    kind: str
+    subscription: int | None
+    event: int | None
+    begun: int
+    ended: int | None
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A process that began, or exited."""
+
+    name: str
+    started: int
+    exited: int | None
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What a subscription asked for, in its last interval."""
+
+    name: str
+    pattern: str
+    delivery: str
+    on_retry: str
+    timeout: int | None
+    lease: int | None
+    max_attempts: int | None
+
+
+@dataclass
+class Evidence:
+    """All that is known of some events. `origin_ns` is the zero of the times that people read."""
+
+    origin_ns: int
+    ops: dict[int, list[Op]] = field(default_factory=dict)
+    tries: dict[int, list[Try]] = field(default_factory=dict)
+    ends: dict[int, list[End]] = field(default_factory=dict)
+    hits: list[Hit] = field(default_factory=list)
+    windows: Mapping[int, Window] = field(default_factory=dict)
+    controls: Sequence[Control] = ()
+    processes: Sequence[Exit] = ()
+    subscriptions: Mapping[int, Specification] = field(default_factory=dict)
+
+    def at(self, time_ns: int) -> str:
+        """`29.941 s`."""
+        return f"{(time_ns - self.origin_ns) / 1e9:.3f} s"
+
+    def number(self, subscriber: str | None) -> int | None:
+        """The id of the subscription of that name."""
+        return next((number for number, one in self.subscriptions.items() if one.name == subscriber), None)
+
+    def name(self, subscription: int) -> str:
+        """The name of the subscription of that id."""
+        one = self.subscriptions.get(subscription)
+        return one.name if one else f"subscription {subscription}"
+
+    def of(self, event: int, subscription: int | None) -> list[Try]:
+        """The event's attempts at one subscription (None: at all), in order."""
+        return [t for t in self.tries.get(event, []) if subscription is None or t.subscription == subscription]
+
+    def hit_during(self, attempt: Try) -> Window | None:
+        """The fault that acted on this attempt: it hit this event and subscription meanwhile; or one in whose window at
+        this handler the attempt failed, where hits were not recorded one by one."""
+        ended = attempt.ended
+        for hit in self.hits:
+            mine = hit.event == attempt.event and hit.subscription in (None, attempt.subscription)
+            if mine and hit.time >= attempt.begun and (ended is None or hit.time <= ended):
+                return self.windows.get(hit.fault)
+        recorded = {hit.fault for hit in self.hits if hit.event is not None}
+        seam = f"handler:{self.name(attempt.subscription)}"
+        for window in self.windows.values():
+            if window.seam == seam and window.fault not in recorded and window.active(attempt.begun, ended):
+                return window
+        return None
+
+    def elsewhere(self, begun: int, ended: int | None) -> list[Window]:
+        """Faults outside handlers that were active at some moment from begun to ended."""
+        return [w for w in self.windows.values() if not w.seam.startswith("handler:") and w.active(begun, ended)]
+
+    def restart(self, begun: int, ended: int | None) -> int | None:
+        """When a process first began or exited after begun, until ended."""
+        times = [time for one in self.processes for time in (one.started, one.exited) if time is not None]
+        return min((time for time in times if time > begun and (ended is None or time <= ended)), default=None)
+
+
+def gather(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Collection[int]) -> Evidence:
+    """Read everything about at most MAX_EVENTS of the events."""
+    wanted = sorted(events)[:MAX_EVENTS]
+    chosen = f"event IN ({', '.join(map(str, wanted))})" if wanted else "false"
+    evidence = _surroundings(db, facts)
+    for row in db.execute(
+        "SELECT event, op, coalesce(t.name, ''), k.name, priority, intended, invoked, ended, outcome, seq, duplicate "
+        "FROM publish p LEFT JOIN topic t ON t.topic = p.type LEFT JOIN key k ON k.key = p.key "
+        f"WHERE {chosen} ORDER BY invoked, op"
+    ).fetchall():
+        evidence.ops.setdefault(row[0], []).append(Op(*row))
+    columns = ", ".join(Try.__dataclass_fields__)
+    for row in db.execute(f"SELECT {columns} FROM attempt WHERE {chosen} ORDER BY begun, rid").fetchall():
+        evidence.tries.setdefault(row[0], []).append(Try(*row))
+    for row in db.execute(
+        f"SELECT event, subscription, state, time, source FROM terminal WHERE {chosen} ORDER BY time"
+    ).fetchall():
+        evidence.ends.setdefault(row[0], []).append(End(*row))
+    evidence.hits = [
+        Hit(*row)
+        for row in db.execute(
+            f"SELECT fault, time, event, subscription FROM fault_hit WHERE {chosen} ORDER BY time LIMIT {MAX_HITS}"
+        ).fetchall()
+    ]
+    return evidence
+
+
+def _surroundings(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Evidence:
+    (first,) = db.execute("SELECT min(invoked) FROM publish").fetchone() or (0,)
+    windows = [
+        Window(*row)
+        for row in db.execute(
+            "SELECT fault, name, kind, seam, begun, ended FROM fault ORDER BY begun, fault"
+        ).fetchall()
+    ]
+    controls = db.execute("SELECT kind, subscription, event, begun, ended FROM control ORDER BY begun").fetchall()
+    processes = db.execute("SELECT name, started, exited FROM process ORDER BY started").fetchall()
+    subscriptions = db.execute(
+        "SELECT subscription, name, pattern, delivery, on_retry, timeout, lease, max_attempts "
+        "FROM subscription ORDER BY join_invoked"
+    ).fetchall()
+    return Evidence(
+        origin_ns=facts.load.begun if facts.load else int(first or 0),
+        windows={window.fault: window for window in windows},
+        controls=[Control(*row) for row in controls],
+        processes=[Exit(*row) for row in processes],
+        subscriptions={row[0]: Specification(*row[1:]) for row in subscriptions},
+    )

@@ -1,0 +1,300 @@
+"""What looks like a violation and is none: every trap known is a run that must stay valid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from tests.chaos.check.model import Attempt, Control, Counter, FaultHit, FaultWindow, History, Process, Terminal
+from tests.chaos.check.runs import (
+    CLAIMS,
+    DURABLE,
+    FACTS,
+    MS,
+    clean,
+    failed,
+    finding_of,
+    handled,
+    invalid,
+    published,
+    verdict_of,
+    without,
+)
+
+from squall.chaos.check.expectations import Duplicates, NoLoss, Overlap, Starvation
+from squall.core.target import Claims
+
+Trap = Callable[[History], None]
+
+
+def retry_after_a_failure(history: History) -> None:
+    history.attempts[4] = failed(5)
+    history.attempts.append(handled(5, begun_ms=120, attempt=2))
+
+
+def redeliver_after_an_unconfirmed_settlement(history: History) -> None:
+    history.attempts[4].settle_ok = history.attempts[4].settle_answer = None
+    history.attempts.append(handled(5, begun_ms=120, attempt=2))
+
+
+def redeliver_after_a_refused_settlement(history: History) -> None:
+    history.attempts[4].settle_answer = "refused"
+    history.attempts.append(handled(5, begun_ms=120, attempt=2))
+
+
+def redeliver_after_the_lease(history: History) -> None:
+    history.intervals[0] = replace(DURABLE, lease=30 * MS)
+    history.attempts[4].settle_answer = "refused"
+    history.attempts.append(handled(5, begun_ms=120, attempt=2))
+
+
+def redeliver_after_a_restart(history: History) -> None:
+    history.processes += [Process(0, -30 * MS, 110 * MS), Process(1, 111 * MS)]
+    history.attempts.append(handled(5, begun_ms=120, attempt=2))
+    history.attempts[4].settle_answer = "refused"
+
+
+def redrive_a_dead_letter(history: History) -> None:
+    history.attempts[4].result, history.attempts[4].settlement = "error", "term"
+    history.terminals.append(Terminal(5, time=60 * MS))
+    history.controls.append(Control("redrive", 110 * MS, event=5))
+    history.attempts.append(handled(5, begun_ms=120))
+
+
+def store_two_copies(history: History) -> None:
+    again = replace(published(5), invoked=54 * MS, ended=55 * MS)
+    history.publishes[4].outcome, history.publishes[4].ended, history.publishes[4].seq = "info", None, None
+    history.publishes.append(again)
+    history.attempts.append(handled(5, begun_ms=120))
+
+
+def acknowledge_a_retried_publish_as_duplicate(history: History) -> None:
+    history.publishes.append(replace(published(5), invoked=80 * MS, ended=81 * MS, duplicate=True))
+
+
+def fail_then_succeed_to_publish(history: History) -> None:
+    history.publishes[4].invoked += 1
+    history.publishes.append(replace(published(5), ended=50 * MS + 1, outcome="fail", seq=None))
+
+
+def recover_an_unknown_publish(history: History) -> None:
+    history.publishes[4].outcome, history.publishes[4].seq = "info", None
+
+
+def never_see_an_unknown_publish(history: History) -> None:
+    history.publishes[4].outcome, history.publishes[4].ended, history.publishes[4].seq = "info", None, None
+    without(history, 5)
+
+
+def end_as_a_dead_letter(history: History) -> None:
+    history.attempts[4].result, history.attempts[4].settlement = "error", "term"
+    history.terminals.append(Terminal(5, time=60 * MS))
+
+
+def settle_by_hand_before_the_end(history: History) -> None:
+    one = history.attempts[4]
+    one.settle_invoked, one.by_handler, one.result = one.begun + MS, True, "error"
+
+
+def settle_first_and_handle_well(history: History) -> None:
+    one = history.attempts[4]
+    one.settle_invoked, one.settle_ok = one.begun - MS, one.begun
+
+
+def join_late(history: History) -> None:
+    history.intervals[0] = replace(DURABLE, from_seq=None, join_invoked=49 * MS, join_ok=52 * MS)
+    history.attempts = history.attempts[4:]
+
+
+def leave_early(history: History) -> None:
+    history.intervals[0] = replace(DURABLE, to_seq=5, leave_invoked=49 * MS, leave_ok=52 * MS)
+    history.attempts = history.attempts[:5]
+
+
+def leave_at_the_end_of_the_run(history: History) -> None:
+    history.intervals[0] = replace(DURABLE, durable=False, leave_invoked=2001 * MS, leave_ok=2002 * MS)
+
+
+def leave_with_work_undone(history: History) -> None:
+    history.intervals[0] = replace(DURABLE, durable=False, from_seq=None, leave_invoked=88 * MS, leave_ok=90 * MS)
+    history.attempts = history.attempts[:7]
+    history.counters = []
+
+
+def leave_while_a_retry_waits(history: History) -> None:
+    history.intervals[0] = replace(DURABLE, durable=False, from_seq=None, leave_invoked=88 * MS, leave_ok=90 * MS)
+    history.attempts = [*history.attempts[:4], failed(5), *history.attempts[5:8]]
+    history.counters = []
+
+
+def let_a_retry_be_passed(history: History) -> None:
+    history.attempts[4] = failed(5)
+    history.attempts.append(handled(5, begun_ms=86, attempt=2))
+
+
+def reorder_across_priorities(history: History) -> None:
+    history.publishes[5].priority = history.attempts[5].priority = 1
+    history.attempts[5].begun, history.attempts[5].ended = 60 * MS + 1, 60 * MS + 2
+    history.attempts[4].begun, history.attempts[4].ended = 61 * MS, 62 * MS
+
+
+def reorder_keyless_events_of_many_workers(history: History) -> None:
+    history.intervals[0] = replace(DURABLE, concurrency=8)
+    for op, one in zip(history.publishes, history.attempts, strict=True):
+        op.key = one.key = None
+    history.attempts[4].begun, history.attempts[4].ended = 63 * MS, 64 * MS
+
+
+def abandon_a_handler_past_its_timeout(history: History) -> None:
+    one = history.attempts[4]
+    one.result, one.settlement, one.ended = "timeout", "nak", 500 * MS
+    one.settle_invoked = one.settle_ok = one.begun + 50 * MS
+    for other in history.attempts[5:]:
+        other.begun += 60 * MS
+        other.ended, other.settle_invoked, other.settle_ok = other.begun + MS, other.begun + MS, other.begun + 2 * MS
+    history.attempts.append(handled(5, begun_ms=200, attempt=2))
+
+
+def lose_a_worker_without_an_end(history: History) -> None:
+    history.attempts[4] = Attempt(5, 52 * MS, None, "died", key=1, seq=5, settlement=None)
+    history.attempts.append(handled(5, begun_ms=120, attempt=2))
+
+
+def begin_at_the_same_instant(history: History) -> None:
+    for one in history.attempts[3:6]:
+        one.begun = one.ended = 65 * MS
+        one.settle_invoked = one.settle_ok = 65 * MS
+
+
+def alter_a_payload_by_a_fault(history: History) -> None:
+    history.attempts[4].hash = 8
+    history.faults.append(FaultWindow(0, "corrupt", 40 * MS, 70 * MS, kind="corrupt"))
+    history.hits.append(FaultHit(0, 51 * MS, 5))
+
+
+def retry_more_often_than_failures_are_sure(history: History) -> None:
+    without(history, 10)
+    tries = [failed(10, begun_ms=102 + 10 * n, attempt=n + 1) for n in range(3)]
+    tries[1].settle_ok = tries[1].settle_answer = None
+    history.attempts += [*tries, handled(10, begun_ms=140, attempt=4)]
+
+
+def list_a_dead_letter_that_was_given_up(history: History) -> None:
+    end_as_a_dead_letter(history)
+    history.counters.append(Counter(2000 * MS, "dead_lettered", 0, 1))
+
+
+def see_an_acked_event_listed_as_acked(history: History) -> None:
+    history.terminals.append(Terminal(5, state="acked", time=60 * MS))
+
+
+TRAPS = [
+    retry_after_a_failure,
+    redeliver_after_an_unconfirmed_settlement,
+    redeliver_after_a_refused_settlement,
+    redeliver_after_the_lease,
+    redeliver_after_a_restart,
+    redrive_a_dead_letter,
+    store_two_copies,
+    acknowledge_a_retried_publish_as_duplicate,
+    fail_then_succeed_to_publish,
+    recover_an_unknown_publish,
+    never_see_an_unknown_publish,
+    end_as_a_dead_letter,
+    settle_by_hand_before_the_end,
+    settle_first_and_handle_well,
+    join_late,
+    leave_early,
+    leave_at_the_end_of_the_run,
+    leave_with_work_undone,
+    leave_while_a_retry_waits,
+    let_a_retry_be_passed,
+    reorder_across_priorities,
+    reorder_keyless_events_of_many_workers,
+    abandon_a_handler_past_its_timeout,
+    lose_a_worker_without_an_end,
+    begin_at_the_same_instant,
+    alter_a_payload_by_a_fault,
+    retry_more_often_than_failures_are_sure,
+    list_a_dead_letter_that_was_given_up,
+    see_an_acked_event_listed_as_acked,
+]
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=[trap.__name__ for trap in TRAPS])
+def test_a_legal_run_is_not_blamed(trap: Trap) -> None:
+    """Nothing is broken, whatever it looks like."""
+    history = clean()
+    trap(history)
+    verdict = verdict_of(history, NoLoss(), Duplicates(), Overlap())
+    assert invalid(verdict) == set(), verdict.causes
+
+
+def test_an_undelivered_event_is_not_cancelled_when_a_later_one_of_its_key_had_begun() -> None:
+    """Leaving excuses what waits in line, not what was skipped."""
+    history = clean()
+    leave_with_work_undone(history)
+    without(history, 5)
+    assert [v.event for v in finding_of(verdict_of(history), "no_loss").violations] == [5]
+
+
+def test_an_unknown_publish_may_be_counted_as_pending() -> None:
+    """Stored or not: the target's sum adds up either way."""
+    history = clean()
+    never_see_an_unknown_publish(history)
+    history.counters.append(Counter(2001 * MS, "pending", 0, 1))
+    assert finding_of(verdict_of(history), "conservation").state == "valid"
+
+
+def test_clocks_that_differ_are_given_the_benefit() -> None:
+    """Within the clocks' error two events are concurrent: too early by less is no phantom."""
+    history = clean()
+    history.attempts[4].begun = 49 * MS
+    assert "no_phantom" in invalid(verdict_of(history))
+    assert "no_phantom" not in invalid(verdict_of(history, facts=replace(FACTS, clock_error_ns=2 * MS)))
+
+
+def backlog(low: int, high: int, low_begins_after: int) -> History:
+    """Low and high events, all published at once; the low one begins after so many of the high ones."""
+    history = History(intervals=[replace(DURABLE, from_seq=None, join_invoked=-2, join_ok=-1)])
+    events = [(number, 1) for number in range(high)] + [(high + number, 3) for number in range(low)]
+    history.publishes = [
+        replace(published(event, None, level), invoked=event, ended=event + 1, seq=event) for event, level in events
+    ]
+    order = [event for event, level in events if level == 1]
+    order[low_begins_after:low_begins_after] = [event for event, level in events if level == 3]
+    for place, event in enumerate(order):
+        one = replace(handled(event, begun_ms=500 + 10 * place), key=None, seq=event, priority=dict(events)[event])
+        history.attempts.append(one)
+    history.counters = [Counter(2000 * MS, "pending", 0, 0)]
+    return history
+
+
+@pytest.mark.parametrize(("after", "starved"), [(18, False), (19, True)])
+def test_a_waiting_level_is_passed_over_at_most_its_bound(after: int, starved: bool) -> None:
+    """LOW may see 18 others begin while it waits, and no more."""
+    verdict = verdict_of(backlog(1, 40, after), Starvation(), claims=replace(CLAIMS, order="none"))
+    assert (finding_of(verdict, "starvation").state == "invalid") is starved
+
+
+@pytest.mark.parametrize("excuse", ["pause", "late publish", "concurrency"])
+def test_a_level_that_could_not_run_is_not_starved(excuse: str) -> None:
+    """A pause holds, an event that was not there yet did not wait, and every slot may be taken once more."""
+    history = backlog(1, 40, 22)
+    if excuse == "pause":
+        history.controls.append(Control("pause", 400 * MS, 690 * MS))
+    elif excuse == "late publish":
+        history.publishes[-1].ended = 690 * MS
+    else:
+        history.intervals[0].concurrency = 5
+    verdict = verdict_of(history, Starvation(), claims=replace(CLAIMS, order="none"))
+    assert finding_of(verdict, "starvation").state == "valid"
+
+
+def test_starvation_cannot_be_decided_over_several_processes() -> None:
+    """Their common order is not in the history."""
+    history = backlog(1, 40, 30)
+    history.attempts[0].process = 1
+    verdict = verdict_of(history, Starvation(), claims=Claims(order="none"))
+    assert finding_of(verdict, "starvation").state == "unknown"
