@@ -36,6 +36,24 @@ def pack_id(text: str) -> bytes | str:
     return text
 
 
+def pack_ids(texts: Sequence[str]) -> list[bytes | str]:
+    """pack_id of each; when all are UUIDs in their usual form, which is the rule, at a third of the price."""
+    number, joined = len(texts), "".join(texts)
+    digits, dashes = joined.replace("-", ""), "-" * number
+    if (
+        len(digits) == 32 * number
+        and all(joined[place::36] == dashes for place in (8, 13, 18, 23))
+        and set(map(len, texts)) == {36}
+    ):
+        try:
+            packed = _from_hex(digits)
+        except ValueError:
+            packed = b""
+        if packed.hex() == digits:
+            return [packed[start : start + 16] for start in range(0, 16 * number, 16)]
+    return [pack_id(text) for text in texts]
+
+
 def unpack_id(stored: bytes | str) -> str:
     """The text that pack_id was given."""
     if isinstance(stored, str):
@@ -73,12 +91,12 @@ class TypeNumbers(dict[str, int]):
         return None if len(found) == end - 1 else found
 
 
-def encode_events(events: Iterable[Event], types: TypeNumbers) -> list[Row]:
+def encode_events(events: Sequence[Event], types: TypeNumbers) -> list[Row]:
     """The events as rows of COLUMNS. Raises TypeError, ValueError or msgspec's errors for what cannot be stored."""
     return [
         (
             event.seq,
-            pack_id(event.id),
+            packed,
             types[event.type],
             event.source,
             event.version,
@@ -89,7 +107,7 @@ def encode_events(events: Iterable[Event], types: TypeNumbers) -> list[Row]:
             _encode(event.metadata).decode() if event.metadata else None,
             event.payload,
         )
-        for event in events
+        for event, packed in zip(events, pack_ids([event.id for event in events]), strict=True)
     ]
 
 

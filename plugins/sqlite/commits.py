@@ -38,7 +38,11 @@ class Group:
     results: list[Any] = field(default_factory=list)
     refused_appends: list[tuple[asyncio.Future[None], Exception]] = field(default_factory=list)
     refused_settlements: list[tuple[Progress, Settlement, Exception]] = field(default_factory=list)
-    size_bytes: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all payloads."""
+        return sum([len(event.payload) for event in self.events])
 
     def __bool__(self) -> bool:
         return bool(self.events or self.settlements or self.works)

@@ -25,7 +25,7 @@ from squall.plugins.sqlite.recent import MAX_EVENTS_HELD
 from squall.plugins.sqlite.threads import Link, Worker
 
 MAX_EVENTS = 500
-MAX_BYTES = 1_000_000
+MAX_BYTES_ON_LOOP = 1_000_000
 SETTLE_WITHIN_S = 0.02
 REOPEN_AFTER_S, REOPEN_AT_MOST_AFTER_S = 0.05, 5.0
 
@@ -52,7 +52,8 @@ class SqliteStore:
         self._closing: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._seq = 0
-        self._groups: deque[Group] = deque((Group(),))
+        self._gathering = Group()
+        self._groups = deque((self._gathering,))
         self._room = MAX_EVENTS
         self._busy = self._begin_soon = self._settle_now = False
         self._dirty: dict[Progress, None] = {}
@@ -107,16 +108,15 @@ class SqliteStore:
         number = len(events)
         if number > self._room:
             self._next_group()
-        group, seq, size = self._groups[-1], self._seq, 0
+        self._room -= number
+        seq = self._seq
         for event in events:
             seq += 1
             event.seq = seq
-            size += len(event.payload)
         self._seq = seq
+        group = self._gathering
         group.events += events
-        group.size_bytes += size
-        self._room = self._room - number if group.size_bytes < MAX_BYTES else 0
-        future = self._loop.create_future()
+        future: asyncio.Future[None] = asyncio.Future(loop=self._loop)
         group.appends.append((future, events))
         if not self._begin_soon and not self._busy:
             self._begin_soon = True
@@ -151,14 +151,15 @@ class SqliteStore:
         if self._refusal is not None:
             raise self._error("nothing was changed: " + self._refusal, "fail")
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._groups[-1].works.append((future, work))
+        self._gathering.works.append((future, work))
         if not self._busy:
             self._go_on()
         return await future
 
     def _next_group(self) -> None:
-        if not self._groups or self._groups[-1].events:
-            self._groups.append(Group())
+        if not self._groups or self._gathering.events:
+            self._gathering = Group()
+            self._groups.append(self._gathering)
         self._room = MAX_EVENTS
 
     def _settle_alone(self) -> None:
@@ -203,14 +204,14 @@ class SqliteStore:
             self._settle_timer = None
         group.settlements = [(progress, progress.take()) for progress in dirty]
         self._busy = True
-        large = group.size_bytes > MAX_BYTES
+        large = group.size_bytes > MAX_BYTES_ON_LOOP
         if not large:
             try:
                 self._committer.insert(group)
             except apsw.Error as error:
                 self._insert_failed(group, error)
                 return
-        self._writer.submit(partial(self._committer.commit, group, large), partial(self._committed, group))
+        self._writer.submit_now(partial(self._committer.commit, group, large), partial(self._committed, group))
 
     def _insert_failed(self, group: Group, cause: apsw.Error) -> None:
         if self._committer.broken:
@@ -243,7 +244,12 @@ class SqliteStore:
         for future, result in zip([w[0] for w in group.works], group.results or [None] * len(group.works), strict=True):
             _answer(future, result if fate == "stored" else self._error(f"{known}: {cause}", outcome))
         for future, _ in group.appends:
-            _answer(future, None if fate == "stored" else self._error(f"{known}: {cause}", outcome))
+            if future.done():
+                continue  # its publisher was cancelled
+            if fate == "stored":
+                future.set_result(None)
+            else:
+                future.set_exception(self._error(f"{known}: {cause}", outcome))
         for future, error in group.refused_appends:
             _answer(future, self._error(f"nothing was stored, this event cannot be: {error}", "fail"))
         for progress, settlement in group.settlements:
