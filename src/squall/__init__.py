@@ -1,47 +1,51 @@
 """Break your event system on purpose, and know what it lost."""
 
-from squall.core.api import EventPublisher, EventSubscriber
-from squall.core.clock import Clock, SystemClock, VirtualClock
-from squall.core.delivery import (
-    Ack,
-    Attempt,
-    Decision,
-    FailedDelivery,
-    Gate,
-    Nak,
-    Observer,
-    Permits,
-    SettlePolicy,
-    Term,
-    WaitUntil,
-)
-from squall.core.errors import (
-    ConfigError,
-    InvalidEvent,
-    NotRunning,
-    Overflow,
-    PublishError,
-    Refused,
-    Reject,
-    Retry,
-    SquallError,
-    StoreError,
-    StoreFileError,
-    SubscriptionError,
-    WiringError,
-    WrongThread,
-)
-from squall.core.event import Event, EventData, Priority, Receipt
-from squall.core.filters import Filter
-from squall.core.middleware import around, guard
-from squall.core.options import Options
-from squall.core.plugin import Context, Plugin, hookimpl
-from squall.core.queue import PriorityEventQueue
-from squall.core.router import EventRouter, RouterMetrics
-from squall.core.rules import RoutingRule
-from squall.core.settle import Delivery
-from squall.core.store import Capabilities, DeadLetter, EventStore, Page, Query
-from squall.core.subscription import Subscription
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from squall.core.api import EventPublisher, EventSubscriber
+    from squall.core.clock import Clock, SystemClock, VirtualClock
+    from squall.core.delivery import (
+        Ack,
+        Attempt,
+        Decision,
+        FailedDelivery,
+        Gate,
+        Nak,
+        Observer,
+        Permits,
+        SettlePolicy,
+        Term,
+        WaitUntil,
+    )
+    from squall.core.errors import (
+        ConfigError,
+        InvalidEvent,
+        NotRunning,
+        Overflow,
+        PublishError,
+        Refused,
+        Reject,
+        Retry,
+        SquallError,
+        StoreError,
+        StoreFileError,
+        SubscriptionError,
+        WiringError,
+        WrongThread,
+    )
+    from squall.core.event import Event, EventData, Priority, Receipt
+    from squall.core.filters import Filter
+    from squall.core.middleware import around, guard
+    from squall.core.options import Options
+    from squall.core.plugin import Context, Plugin, hookimpl
+    from squall.core.queue import PriorityEventQueue
+    from squall.core.router import EventRouter, RouterMetrics
+    from squall.core.rules import RoutingRule
+    from squall.core.settle import Delivery
+    from squall.core.store import Capabilities, DeadLetter, EventStore, Page, Query
+    from squall.core.subscription import Subscription
 
 __all__ = [
     "Ack",
@@ -97,3 +101,32 @@ __all__ = [
     "guard",
     "hookimpl",
 ]
+
+_HOMES = (
+    "api",
+    "clock",
+    "delivery",
+    "errors",
+    "event",
+    "filters",
+    "middleware",
+    "options",
+    "plugin",
+    "queue",
+    "router",
+    "rules",
+    "settle",
+    "store",
+    "subscription",
+)
+
+if not TYPE_CHECKING:  # a name that is not public stays an error for type checkers
+
+    def __getattr__(name: str) -> object:
+        """A public name, imported when the first of them is asked for: `squall --help` must not wait for the kernel."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        for home in _HOMES:
+            found = vars(import_module(f"squall.core.{home}"))
+            globals().update({public: found[public] for public in __all__ if public in found})
+        return globals()[name]
