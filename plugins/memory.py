@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Annotated
@@ -80,7 +80,7 @@ class MemoryStore:
         self._new_id = new_id
         self._seq = 0
         self._events: deque[Event] = deque(maxlen=options.max_events)
-        self._retain: Callable[[Iterable[Event]], None] = _refuse
+        self._retain: Callable[[Event], None] = _refuse
         self._on_stored: Callable[[Sequence[Event]], None] = _refuse
         self._weights: deque[tuple[int, int]] = deque()
         self._weigh_at = WEIGHED_AT_ONCE
@@ -96,7 +96,7 @@ class MemoryStore:
 
     async def open(self, on_stored: Callable[[Sequence[Event]], None]) -> int:
         self._on_stored = on_stored
-        self._retain = self._events.extend
+        self._retain = self._events.append
         return self._seq
 
     async def close(self) -> None:
@@ -104,10 +104,10 @@ class MemoryStore:
         self._settle()
 
     def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
-        self._retain(events)
-        seq = self._seq
+        seq, retain = self._seq, self._retain
         for event in events:
             seq += 1
+            retain(event)
             event.seq = seq
         self._seq = seq
         if seq >= self._weigh_at:
@@ -153,9 +153,9 @@ class MemoryStore:
         if not settlement.durable or durable is None:
             return
         durable.cursors.update((cursor.priority, cursor) for cursor in settlement.cursors)
+        durable.attempts.update((row.seq, row) for row in settlement.naks)
         for seq in settlement.cleared:
             durable.attempts.pop(seq, None)
-        durable.attempts.update((row.seq, row) for row in settlement.naks)
 
     async def attach(self, spec: DurableSpec) -> Attached:
         durable = self._durable.get(spec.name)
@@ -195,5 +195,5 @@ class MemoryStore:
         return StoreCounts(len(self._events), len(self._dead), self._seq)
 
 
-def _refuse(events: Iterable[Event]) -> None:
+def _refuse(events: Event | Sequence[Event]) -> None:
     raise StoreError("the memory store is not open: nothing was stored; start the router first")

@@ -34,15 +34,15 @@ def _save_progress(db: apsw.Connection, settlement: Settlement) -> None:
         "INSERT INTO cursor VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET high = excluded.high, open = excluded.open",
         [(name, int(c.priority), c.high, _distances(c) if c.open_seqs else None) for c in settlement.cursors],
     )
-    if settlement.cleared:
-        db.executemany(
-            "DELETE FROM attempt WHERE subscription = ? AND seq = ?", [(name, seq) for seq in settlement.cleared]
-        )
     if settlement.naks:
         db.executemany(
             "INSERT INTO attempt VALUES(?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
             "attempts = excluded.attempts, due = excluded.due, error = excluded.error",
             [(name, nak.seq, nak.attempts, nak.due_ns, _storable(nak.error)) for nak in settlement.naks],
+        )
+    if settlement.cleared:  # after the naks: a retry may have succeeded before its failure was stored
+        db.executemany(
+            "DELETE FROM attempt WHERE subscription = ? AND seq = ?", [(name, seq) for seq in settlement.cleared]
         )
 
 
@@ -55,10 +55,6 @@ def _save_dead(db: apsw.Connection, letters: list[DeadLetter], types: TypeNumber
         "reason = excluded.reason, attempts = excluded.attempts, first = excluded.first, last = excluded.last, "
         "error_type = excluded.error_type, error = excluded.error, trace = excluded.trace",
         [(*letter[1:8], *map(_storable, letter[8:]), *row) for letter, row in zip(letters, rows, strict=True)],
-    )
-    db.executemany(
-        "DELETE FROM attempt WHERE subscription = ? AND seq = ?",
-        [(letter.subscription_id, letter.event.seq) for letter in letters],
     )
 
 

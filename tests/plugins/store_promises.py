@@ -418,6 +418,17 @@ async def the_latest_settlement_counts(bench: Bench) -> None:
     ]
 
 
+async def a_retry_that_ended_before_its_failure_was_stored_leaves_nothing(bench: Bench) -> None:
+    """One settlement may hold the failed attempt, and that the event was settled after all."""
+    events = await bench.fill(5)
+    attached = await bench.attach(start="earliest")
+    progress = FakeProgress(attached.id, cursors=[Cursor(2, events[4].seq)])
+    progress.naks = [AttemptRow(events[index].seq, 1, 0, "") for index in range(3)]
+    progress.cleared, progress.dead = [events[0].seq, events[1].seq], [dead_letter(events[1], attached)]
+    await bench.settle(progress)
+    assert list((await bench.attach()).attempts) == [AttemptRow(events[2].seq, 1, 0, "")]
+
+
 async def a_settlement_is_taken_and_answered_once(bench: Bench) -> None:
     """Neither within the call that asks for it, and both soon, though nothing else is to be stored."""
     attached = await bench.attach()
@@ -586,6 +597,7 @@ PROMISES: tuple[Promise, ...] = (
     a_durable_subscription_starts_where_it_asks,
     attaching_again_finds_where_it_stood,
     the_latest_settlement_counts,
+    a_retry_that_ended_before_its_failure_was_stored_leaves_nothing,
     a_settlement_is_taken_and_answered_once,
     settlements_do_not_mix,
     a_changed_subscription_must_say_so,
