@@ -114,7 +114,8 @@ class Link:
 
 def close(db: apsw.Connection, logger: Logger) -> None:
     """Close a connection. An error there (a fault of the disk that lasts) changes nothing about what is stored."""
+    path = db.filename
     try:
         db.close()
     except apsw.Error as error:
-        logger.warning("closing a connection to %s failed: %s", db.filename, error)
+        logger.warning("closing a connection to %s failed: %s", path, error)

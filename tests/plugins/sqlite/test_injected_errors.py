@@ -1,0 +1,132 @@
+"""I/O errors and a full disk at every call that changes the disk: nobody is told what is not so."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import apsw
+import pytest
+from tests.plugins.sqlite.disk import Disk
+from tests.plugins.sqlite.sweep import Fault, Sweep
+from tests.plugins.sqlite.workload import LIMIT_S, Workload, check, error_of, make_store, stored
+from tests.plugins.store_promises import make_event
+
+from squall.core.errors import StoreError, StoreFileError
+from squall.core.store import Query
+from squall.plugins.sqlite.store import SqliteStore
+
+pytestmark = pytest.mark.usefixtures("in_a_hurry")
+
+
+@pytest.mark.parametrize("error", [apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_FULL], ids=["write", "full"])
+async def test_a_failed_write_of_the_log_is_a_definite_failure(error: int, tmp_path: Path) -> None:
+    """After reopening it is known that nothing was stored; a failed checkpoint is no publisher's business."""
+    sweep = Sweep(tmp_path, error, lasting=False)
+    await sweep.run()
+    assert sweep.points > 30
+    assert set(sweep.outcomes) == {("-wal", "fail")}
+
+
+async def test_a_failed_sync_of_the_log_is_looked_up(tmp_path: Path) -> None:
+    """Nobody is told before the file was opened anew, and then everybody gets a definite answer."""
+    sweep = Sweep(tmp_path, apsw.SQLITE_IOERR_FSYNC, lasting=False)
+    await sweep.run()
+    assert sweep.points > 9
+    assert set(sweep.outcomes) <= {("-wal", "fail")}
+
+
+@pytest.mark.parametrize(
+    ("error", "answers"),
+    [
+        (apsw.SQLITE_IOERR_WRITE, {"fail"}),
+        (apsw.SQLITE_FULL, {"fail"}),
+        (apsw.SQLITE_IOERR_FSYNC, {"fail", "info"}),
+    ],
+    ids=["write", "full", "sync"],
+)
+async def test_while_a_fault_lasts_nobody_is_told_what_is_not_so(error: int, answers: set[str], tmp_path: Path) -> None:
+    """What was being committed is unknown as long as no sync succeeds, what comes later is refused; after the fault
+    the store goes on."""
+    sweep = Sweep(tmp_path, error, lasting=True)
+    await sweep.run()
+    assert sweep.points > 9
+    assert {outcome for _, outcome in sweep.outcomes} == answers
+
+
+@pytest.mark.parametrize("error", [apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_FSYNC], ids=["write", "sync"])
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+async def test_closing_ends_while_a_fault_lasts(error: int, lasting: bool, tmp_path: Path) -> None:
+    """Wherever the fault begins: every publisher has an answer by then, and the answers hold."""
+    at = 0
+    while True:
+        path = tmp_path / f"{at}.db"
+        disk = Disk()
+        work = Workload(make_store(path, vfs=disk.name))
+        async with asyncio.timeout(LIMIT_S):
+            await work.open()
+            fault = disk.on_call = Fault(error, disk.calls + at, lasting)
+            waits = [asyncio.ensure_future(work.publish(size)) for size in (1, 20, 3)]
+            await asyncio.sleep(0)
+            work.progress.settle(2)
+            await work.store.close()
+            await asyncio.gather(*waits)
+        check(work.told, await stored(path))
+        if fault.bitten is None:
+            break
+        at += 1
+    assert at > 3
+
+
+@pytest.mark.parametrize("error", [apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_FSYNC], ids=["write", "sync"])
+async def test_a_fault_while_opening_is_one_clear_error(error: int, tmp_path: Path) -> None:
+    """Whatever call it meets: the file is named and let go, and what it holds is there the next time."""
+    path, at = tmp_path / "after" / "squall.db", 0
+    path.parent.mkdir()
+    died = Disk()
+    before = Workload(make_store(tmp_path / "squall.db", vfs=died.name))
+    await before.open()
+    await before.work(3)
+    told = before.told
+    died.cut(path.parent)
+    await before.store.close()
+    while True:
+        disk = Disk()
+        fault = disk.on_call = Fault(error, at, lasting=False)
+        store = make_store(path, vfs=disk.name)
+        refused = ""
+        try:
+            await store.open(lambda events: None)
+        except StoreFileError as failed:
+            refused = str(failed)
+        await store.close()
+        assert not refused or str(path) in refused
+        if fault.bitten is None:
+            break
+        at = fault.bitten.number + 1
+    assert at > 0
+    check(told, await stored(path))
+
+
+async def test_a_failed_read_is_an_error_and_the_next_one_works(tmp_path: Path) -> None:
+    disk = Disk()
+    store = make_store(tmp_path / "squall.db", vfs=disk.name)
+    await store.open(lambda events: None)
+    for index in range(3):
+        await _append(store, index)
+    await store.close()
+    store = make_store(tmp_path / "squall.db", vfs=disk.name)
+    await store.open(lambda events: None)
+    disk.fail_read = error_of(apsw.SQLITE_IOERR_READ)
+    with pytest.raises(StoreError, match="seq 1 to 3"):
+        await store.read(Query())
+    disk.fail_read = None
+    assert len((await store.read(Query())).events) == 3
+    await _append(store, 3)
+    await store.close()
+
+
+async def _append(store: SqliteStore, index: int) -> None:
+    done = store.append([make_event(index)])
+    assert done is not None
+    await done
