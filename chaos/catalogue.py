@@ -2,41 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from squall.chaos.scenario import Known
+from squall.chaos.scenario_checks import check_plugins
 from squall.chaos.scenario_faults import Kinds, by_seam
-from squall.core.config import Config
-from squall.core.errors import WiringError
+from squall.core.config import Config, PluginSection
+from squall.core.errors import ConfigError, Problem, WiringError
 from squall.core.fault import Fault
+from squall.core.plugin import Plugin
 from squall.core.target import Target
 from squall.core.wiring import Registry, installed, load_class
 
 SEAMS = {"storage": ("events",)}
 
 
+def load_classes() -> dict[str, type[Plugin] | str]:
+    """Every installed plugin: its class, or why it cannot be imported. That is told to who enables it, nobody else."""
+    found: dict[str, type[Plugin] | str] = {}
+    for name, point in installed().items():
+        try:
+            found[name] = load_class(point)
+        except ConfigError as error:
+            found[name] = error.problems[0].message
+        except Exception as error:  # noqa: BLE001  what a stranger's module raises is told where it is enabled
+            found[name] = f"plugin {name}: its module raised {type(error).__name__}: {error}"
+    return found
+
+
 @dataclass(frozen=True)
 class Catalogue:
-    """Kinds of targets by name, kinds of faults by seam and name."""
+    """Kinds of targets by name, kinds of faults by seam and name, plugins by name: the class, or why it cannot be
+    imported."""
 
     targets: Mapping[str, type[Target]]
     faults: Kinds
+    plugins: Mapping[str, type[Plugin] | str] = field(default_factory=load_classes)
 
     def known(self, config: Config) -> Known:
         """What a scenario may name."""
-        return Known(faults=self.faults, seams=SEAMS, plugins=tuple(installed()), targets=tuple(self.targets))
+        return Known(faults=self.faults, seams=SEAMS, plugins=self.plugins, targets=tuple(self.targets))
+
+    def problems(self, sections: Sequence[PluginSection]) -> list[Problem]:
+        """What is wrong with a list of plugins: names, options, and plugins that cannot be made."""
+        return check_plugins(sections, self.plugins)
 
 
 def load_catalogue() -> Catalogue:
-    """Ask all installed plugins. Raises WiringError when two give one name."""
-    kinds = [load_class(point) for point in installed().values()]
-    wanted = [kind for kind in kinds if hasattr(kind, "squall_targets") or hasattr(kind, "squall_faults")]
-    registry = Registry([kind() for kind in wanted])
+    """Ask all installed plugins. Raises WiringError when one raises, or two give one name."""
+    plugins = load_classes()
+    kinds = {name: kind for name, kind in plugins.items() if not isinstance(kind, str)}
+    wanted = [kind for kind in kinds.values() if hasattr(kind, "squall_targets") or hasattr(kind, "squall_faults")]
+    registry = Registry([_made(kind) for kind in wanted])
     targets: dict[str, type[Target]] = {}
     for answer in registry.ask("squall_targets"):
         for name, kind in answer.items():
             if targets.setdefault(name, kind) is not kind:
                 raise WiringError(f"two targets are called '{name}': {targets[name]!r} and {kind!r}")
     faults: list[type[Fault]] = [fault for answer in registry.ask("squall_faults") for fault in answer]
-    return Catalogue(targets, by_seam(faults))
+    return Catalogue(targets, by_seam(faults), plugins)
+
+
+def _made(kind: type[Plugin]) -> Plugin:
+    try:
+        return kind()
+    except Exception as error:
+        raise WiringError(
+            f"plugin {kind.__name__} offers targets or faults, so it must be made without options; "
+            f"that raised {type(error).__name__}: {error}"
+        ) from error

@@ -19,6 +19,21 @@ from squall.core.fault import FaultContext, Seam
 State = Literal["planned", "active", "healed"]
 
 
+@dataclass(frozen=True)
+class FaultProgress:
+    """One fault as people watch it. in_s: seconds until it is to begin, negative afterwards; for_s: how long it is to
+    last; hits: calls that it has acted on so far."""
+
+    id: str
+    do: str
+    on: str
+    probability: float
+    state: State
+    in_s: float
+    for_s: float
+    hits: int
+
+
 @dataclass
 class _Window:
     """One fault, and what became of it. Times are monotonic ns."""
@@ -95,12 +110,30 @@ class FaultRun:
         window.passes += window.seam.passes
         window.ended_ns = self._recorder.now()
 
-    def progress(self, load_s: float) -> list[tuple[str, str, str, State, float, int]]:
-        """Id, kind, seam, state, seconds until it begins, hits; by fault."""
-        return [
-            (w.planned.id, w.planned.do, w.planned.on, w.state, max(0.0, w.planned.begin_s - load_s), len(w.hits))
-            for w in self._windows
-        ]
+    def progress(self, load_s: float) -> tuple[FaultProgress, ...]:
+        """Each fault as it stands, load_s after the start of the load."""
+        return tuple(
+            FaultProgress(
+                window.planned.id,
+                window.planned.do,
+                window.planned.on,
+                window.planned.probability,
+                window.state,
+                window.planned.begin_s - load_s,
+                window.planned.end_s - window.planned.begin_s,
+                len(window.hits),
+            )
+            for window in self._windows
+        )
+
+    @property
+    def acted_s(self) -> float:
+        """For how many seconds at least one fault was active."""
+        total_ns = until_ns = 0
+        for begun, ended in sorted((w.begun_ns or 0, w.ended_ns or 0) for w in self._windows if w.begun_ns is not None):
+            total_ns += max(0, ended - max(begun, until_ns))
+            until_ns = max(until_ns, ended)
+        return total_ns / 1e9
 
     def record(self, writer: HistoryWriter) -> None:
         """Write what the faults did into the history."""

@@ -108,13 +108,11 @@ class Generator:
             await clock.sleep(min(0.1, max(TICK_S, (ends_ns - clock.monotonic_ns()) / 1e9)))
         self._more_publishers()
 
-    async def finish(self, timeout_s: float) -> None:
-        """Wait until everything due was sent and answered, at most timeout_s; then cancel the rest: unknown."""
-        clock = self._recorder.clock
-        deadline_ns = clock.monotonic_ns() + round(timeout_s * 1e9)
-        while self.in_flight and clock.monotonic_ns() < deadline_ns:
+    async def finish(self, over: Callable[[], bool]) -> None:
+        """Wait until everything due was sent and answered, or `over`; then cancel the rest: unknown."""
+        while self.in_flight and not over():
             self._more_publishers()
-            await clock.sleep(0.01)
+            await self._recorder.clock.sleep(0.01)
         self._due.clear()
         for task in self._publishers:
             task.cancel()

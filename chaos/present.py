@@ -1,32 +1,148 @@
-"""A verdict as people read it, in five seconds."""
+"""A verdict as people read it, in five seconds: what it is, what was judged, and on a loss its cause."""
 
 from __future__ import annotations
 
-from squall.chaos.check.verdict import Finding
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.text import Text
+
+from squall.chaos.check.verdict import Finding, FindingState, State, Verdict
+from squall.chaos.layout import field, headline
+from squall.chaos.present_why import cause_lines
 from squall.chaos.run import RunResult
+from squall.chaos.run_folder import LOG, REPORT, run_name
+from squall.core.config import Bench
+from squall.core.units import format_count
 
-_MARKS = {"valid": "✓", "invalid": "✗", "unknown": "?", "not judged": "·"}
-SHOWN_VIOLATIONS = 3
+MARKS: dict[FindingState, tuple[str, str]] = {
+    "valid": ("✓", "green"),
+    "invalid": ("✗", "bold red"),
+    "unknown": ("?", "yellow"),
+    "not judged": ("·", "dim"),
+}
+COLOURS: dict[State, str] = {"valid": "bold green", "invalid": "bold red", "unknown": "bold yellow"}
+ALWAYS = ("no_loss", "order", "duplicates", "recovery", "latency", "throughput", "error_budget")
+"""What has a line of its own even where it holds; the rest then shares one."""
+
+SHOWN_CAUSES = 3
+DEFAULT_RUNS = Bench().runs
+NEXT: dict[str, str] = {
+    "no_publish": "Check the load's rate and the target: no publish was ever acknowledged.",
+    "no_delivery": "Check the subscribers' patterns against the load's event types.",
+    "not_steady": "Lower the rate or widen steady.expect: what fails without faults proves nothing under them.",
+    "fault_never_bit": "Raise its probability, let it last longer, or send more of what passes there.",
+    "rate_not_kept": "Lower the rate, or give the generator more processor: what was asked for was not tested.",
+    "drain_limit": "Raise drain.limit: it still made progress.",
+}
+"""What to do about a reason, by its code."""
 
 
-def verdict_lines(result: RunResult) -> list[str]:
-    """Headline, one line per invariant, the first violations of each, why it is unknown, and where to look."""
-    verdict = result.verdict
-    lines = ["", f"{verdict.state.upper()}   {verdict.headline}   {result.duration_s:.0f} s", ""]
-    for finding in verdict.findings:
-        lines.append(f"  {finding.name:14s} {_MARKS[finding.state]} {finding.summary}")
-        if finding.why_unknown:
-            lines.append(f"  {'':14s}   {finding.why_unknown}")
-        lines += _examples(finding)
-    lines += [f"  {reason.text}" for reason in verdict.reasons]
-    return [*lines, "", f"run      {result.folder}"]
+def verdict_lines(verdict: Verdict, run: str, width: int, *, note: str = "", took_s: float = 0.0) -> list[Text]:
+    """Headline, a line per invariant, causes, reasons. `run` is the name by which `squall why` finds it; `note` goes
+    after the headline, such as under what it was."""
+    text = verdict.headline + (f", {note}" if note else "")
+    lines = [headline(verdict.state.upper(), COLOURS[verdict.state], text, duration(took_s), width), Text()]
+    own = [one for one in verdict.findings if one.state in ("invalid", "unknown") or one.name in ALWAYS]
+    for finding in own:
+        lines += _finding_lines(finding, width)
+    lines += _rest(verdict.findings, own, width)
+    causes = [cause for cause in verdict.causes if cause.invariant in {one.name for one in own}]
+    for cause in causes[:SHOWN_CAUSES]:
+        alone = sum(one.invariant == cause.invariant for one in causes) == 1
+        lines += [Text(), *cause_lines(cause, run, width, alone=alone)]
+    if len(causes) > SHOWN_CAUSES:
+        more = len(causes) - SHOWN_CAUSES
+        lines += [Text(), *field("", f"and {more} more cause{'s' if more > 1 else ''}: squall why {run}", width)]
+    return [*lines, *_reason_lines(verdict, width)]
 
 
-def _examples(finding: Finding) -> list[str]:
-    if finding.state != "invalid":
-        return []
-    return [
-        f"  {'':14s}   event {one.event} · {one.subscription or 'no subscription'} · {one.form}"
-        + (f" · key {one.key}" if one.key else "")
-        for one in finding.violations[:SHOWN_VIOLATIONS]
-    ]
+def _finding_lines(finding: Finding, width: int) -> list[Text]:
+    mark, style = MARKS[finding.state]
+    summary = finding.summary
+    owed = finding.figures.get("owed", 0)
+    if finding.name == "no_loss" and finding.state == "valid" and owed:
+        # No loss among n independent events: the rate is below 3/n with 95 % confidence (the rule of three).
+        summary += f" · loss rate below {300 / owed:.2g} % (95 %)"
+    lines = field(finding.title or finding.name, summary, width, mark=(mark, style))
+    if finding.why_unknown and not finding.failed and finding.why_unknown != summary:
+        lines += field("", finding.why_unknown, width, mark=(" ", ""))
+    return lines
+
+
+def _rest(findings: Sequence[Finding], own: Sequence[Finding], width: int) -> list[Text]:
+    """The others, by name: those that hold, and those that could not be judged here."""
+    lines = []
+    for state, label in (("valid", "also held"), ("not judged", "not judged")):
+        names = [one.title or one.name for one in findings if one.state == state and one not in own]
+        if names:
+            lines += field(label, " · ".join(names), width, mark=MARKS["valid" if state == "valid" else "not judged"])
+    return lines
+
+
+def _reason_lines(verdict: Verdict, width: int) -> list[Text]:
+    lines = []
+    for reason in verdict.reasons:
+        if reason.code in ("undecided", "checker_failed"):
+            continue  # its invariant's own line says so
+        lines += field("why unknown", reason.text, width, style="yellow")
+        if reason.code in NEXT:
+            lines += field("", NEXT[reason.code], width)
+    return [Text(), *lines] if lines else []
+
+
+def result_lines(result: RunResult, width: int) -> list[Text]:
+    """A run that is over: its verdict, and where to look on."""
+    name = reachable(result.folder)
+    note = f"under {duration(result.faulty_s)} of faults" if result.faulty_s and result.verdict.state == "valid" else ""
+    lines = [Text(), *verdict_lines(result.verdict, name, width, note=note, took_s=result.duration_s), Text()]
+    report = result.folder / REPORT
+    where = [("report", nearby(report))] if report.exists() else [("run", nearby(result.folder))]
+    if result.warnings:
+        where.append(("log", f"{nearby(result.folder / LOG)} ({counted(result.warnings, 'warning')})"))
+    return [*lines, *(Text.assemble((f"{label:<8} ", "bold"), path) for label, path in where)]
+
+
+def summary_lines(runs: Sequence[tuple[str, int, State]], width: int) -> list[Text]:
+    """Several runs (scenario, seed, state) in a line, and the seeds of those that are not valid."""
+    counts = Counter(state for _, _, state in runs)
+    line = Text.assemble("\n", (f"{len(runs)} runs   ", "bold"))
+    told = [(f"{counts[state]} {state}", COLOURS[state]) for state in ("valid", "invalid", "unknown") if counts[state]]
+    line.append_text(Text(" · ").join(Text(text, style) for text, style in told))
+    lines = [line]
+    for name, seed, state in runs:
+        if state != "valid":
+            lines.append(Text.assemble("  ", (f"{state:<8}", COLOURS[state]), f" {name} --seed {seed}"))
+    return lines
+
+
+def reachable(folder: Path) -> str:
+    """What to give `squall why` for this run: its name where runs are where they are by default, else its path."""
+    return run_name(folder) if nearby(folder.parent.parent) == DEFAULT_RUNS else nearby(folder)
+
+
+def nearby(path: Path) -> str:
+    """The path, from the working directory where it is below it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd().resolve()))
+    except ValueError:
+        return str(path)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 event`, `41 events`."""
+    return f"{format_count(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def state_style(state: str) -> str:
+    """The colour of a verdict's state; none for what is not one."""
+    return next((style for known, style in COLOURS.items() if known == state), "dim")
+
+
+def duration(seconds: float) -> str:
+    """`31 s`, `1 min 04 s`; nothing for nothing."""
+    if seconds <= 0:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

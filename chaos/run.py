@@ -3,76 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Literal
-
-from pydantic import TypeAdapter
 
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.check.engine import check, check_steady
 from squall.chaos.check.expectations import EXPECTATIONS
 from squall.chaos.check.expectations import Expectation as Judged
 from squall.chaos.check.facts import RunFacts, Span, save_facts
+from squall.chaos.check.output import save_verdict
 from squall.chaos.check.verdict import Verdict
 from squall.chaos.fault_run import FaultRun
 from squall.chaos.history import HistoryWriter
 from squall.chaos.load import Generator, Messages
 from squall.chaos.participants import Participants
 from squall.chaos.recorder import Recorder
-from squall.chaos.run_folder import VERDICT, make_run_folder
+from squall.chaos.run_folder import VERDICT, discard_run_folder, make_run_folder, point_latest
+from squall.chaos.run_log import logged_to
 from squall.chaos.scenario import Scenario, drain_limits
 from squall.chaos.scenario_expect import Expectation
 from squall.chaos.scenario_models import Stage
+from squall.chaos.watch import Progress, Watch
 from squall.core.clock import Clock, SystemClock
 from squall.core.config import Config
-from squall.core.errors import SquallError
+from squall.core.errors import ConfigError, Problem, SquallError
 from squall.core.identity import system_id
+from squall.core.options import did_you_mean
 from squall.core.target import RunContext, Target
+from squall.core.units import format_seconds
 
 POLL_S = 0.05
-PROGRESS_S = 0.25
 ANSWER_S = 30.0
-INTERRUPTED_DRAIN_S = 2.0
-Phase = Literal["setup", "steady", "load", "heal", "drain", "check", "report"]
-
-
-@dataclass(frozen=True)
-class FaultProgress:
-    """One fault as people watch it. in_s: seconds until it begins."""
-
-    id: str
-    do: str
-    on: str
-    state: Literal["planned", "active", "healed"]
-    in_s: float
-    hits: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A run as people watch it. Rates are events per second since the last progress."""
-
-    phase: Phase
-    elapsed_s: float
-    total_s: float
-    asked: float
-    achieved: float
-    acknowledged: int
-    handled: int
-    in_flight: int
-    faults: tuple[FaultProgress, ...]
+BRIEFLY_S = 2.0
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that is over: where its folder is, and what came out."""
+    """A run that is over: where its folder is, and what came out.
+
+    `faulty_s`: for how long at least one fault was active. `warnings`: how many were logged, into the folder's log.txt.
+    `interrupted`: by `stop`, so that the verdict is of a shorter run than was asked for.
+    """
 
     folder: Path
     verdict: Verdict
     duration_s: float
+    faulty_s: float
+    warnings: int
     interrupted: bool
 
 
@@ -95,13 +75,34 @@ async def run_scenario(
     folder = make_run_folder(
         runs or config.folder / config.bench.runs, scenario.name, source, scenario.seed, clock, system_id()[:6]
     )
-    target = catalogue.targets[scenario.target]()
-    run = _Run(scenario, config, target, folder, clock, on_progress, stop or asyncio.Event())
-    facts = await run.execute()
-    expectations = run.expectations()
-    verdict = await asyncio.to_thread(check, folder / "history", target.claims, expectations, facts)
-    (folder / VERDICT).write_bytes(TypeAdapter(Verdict).dump_json(verdict, indent=2) + b"\n")
-    return RunResult(folder, verdict, (clock.monotonic_ns() - began_ns) / 1e9, run.stop.is_set())
+    run: _Run | None = None
+    with logged_to(folder) as log:
+        try:
+            target = make_target(scenario, config, catalogue)
+            run = _Run(scenario, config, target, folder, clock, on_progress, stop or asyncio.Event())
+            facts = await run.execute()
+        except BaseException:
+            if run is None or not run.began:
+                discard_run_folder(folder)
+            raise
+        run.watch.enter("check")
+        verdict = await asyncio.to_thread(check, folder / "history", target.claims, run.expectations(), facts)
+        save_verdict(verdict, folder / VERDICT)
+    duration_s = (clock.monotonic_ns() - began_ns) / 1e9
+    faulty_s = run.faults.acted_s if run.faults is not None else 0.0
+    return RunResult(folder, verdict, duration_s, faulty_s, log.count, run.interrupted)
+
+
+def make_target(scenario: Scenario, config: Config, catalogue: Catalogue) -> Target:
+    """The target that a scenario names: of a kind, or one of the operator's. Raises ConfigError."""
+    section = config.targets.get(scenario.target)
+    kind = scenario.target if section is None else section.kind
+    if kind not in catalogue.targets:
+        hint = did_you_mean(kind, catalogue.targets, "kinds")
+        raise ConfigError(
+            [Problem(f"targets.{scenario.target}.kind", f"there is no kind of target '{kind}'", hint=hint)]
+        )
+    return catalogue.targets[kind]()
 
 
 class _Run:
@@ -116,7 +117,7 @@ class _Run:
         stop: asyncio.Event,
     ) -> None:
         self.scenario, self.config, self.target, self.folder = scenario, config, target, folder
-        self.clock, self.on_progress, self.stop = clock, on_progress, stop
+        self.clock, self.stop = clock, stop
         self.random = Random(f"{scenario.seed}:run")
         nonce = bytes.fromhex(system_id().replace("-", ""))[:8]
         self.writer = HistoryWriter(folder / "history")
@@ -126,9 +127,14 @@ class _Run:
         self.participants = Participants(scenario, config, target, self.recorder, self.writer)
         self.faults: FaultRun | None = None
         self.facts = RunFacts(scenario.name, scenario.seed)
-        self.phase: Phase = "setup"
-        self._load_ns = 0
-        self._seen = (0, 0, 0)
+        self.watch = Watch(self.recorder, target, on_progress or (lambda progress: None))
+        self.watched = on_progress is not None
+        self.began = self.aborted = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Stopped from outside, not by its own `abort`."""
+        return self.stop.is_set() and not self.aborted
 
     async def execute(self) -> RunFacts:
         """All phases up to the drain, whatever happens in them; the history is complete afterwards."""
@@ -138,15 +144,20 @@ class _Run:
             limits = drain_limits(self.scenario, self.target.claims.longest_delay_s)
             self.facts = replace(self.facts, stall_s=limits.stall_s)
             self.faults = FaultRun(self.scenario, {**self.target.seams(), **self.participants.seams}, self.recorder)
-            watching = asyncio.create_task(self._watch())
+            point_latest(self.folder)
+            self.began = True
+            watching = [asyncio.create_task(self.watch.run())] if self.watched else []
             try:
                 await self._steady()
-                if self.facts.steady_held is not False:
+                if self.facts.steady_held is not False and not self.stop.is_set():
                     await self._load()
                 await self._drain(limits.limit_s, limits.stall_s)
             finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+                for task in watching:
+                    task.cancel()
+                for failed in await asyncio.gather(*watching, return_exceptions=True):
+                    if isinstance(failed, Exception):
+                        logging.getLogger("squall").warning("the progress could not be told: %r", failed)
             await self.participants.record_ends()
         finally:
             try:
@@ -167,15 +178,20 @@ class _Run:
         steady = self.scenario.steady
         if steady is None:
             return
-        self.phase = "steady"
         generator = Generator(self.recorder, self.messages, self.target.publish)
+        self.watch.enter("steady", steady.seconds, generator)
         begun = self.clock.monotonic_ns()
         stage = Stage.model_validate({"for": steady.seconds, "rate": self.scenario.steady_rate})
         await generator.run([stage], self.stop)
-        await generator.finish(ANSWER_S)
+        await generator.finish(self._over(ANSWER_S))
         span = Span(begun, self.clock.monotonic_ns())
         self.facts = replace(self.facts, steady=span)
-        await self._until(self._idle, 5.0)
+        over = self._over(5.0)
+        while not over() and any(one.pending for one in (await self.target.counters()).subscribers.values()):
+            await self.clock.sleep(POLL_S)
+        if self.interrupted:
+            self._reason("interrupted in the steady phase, before the load")
+            return
         await self.recorder.flush()
         findings = await asyncio.to_thread(
             check_steady, self.folder / "history", self.target.claims, judged(steady.expect), span
@@ -184,15 +200,18 @@ class _Run:
 
     async def _load(self) -> None:
         assert self.faults is not None
-        self.phase = "load"
-        self._load_ns = begun = self.clock.monotonic_ns()
+        begun = self.clock.monotonic_ns()
+        self.watch.enter("load", self.scenario.load.seconds, self.generator, self.faults)
         others = [
             asyncio.create_task(self.participants.come_and_go(begun)),
             asyncio.create_task(self.faults.run(begun)),
             asyncio.create_task(self._abort()),
         ]
         await self.generator.run(self.scenario.load.stages, self.stop)
-        self.phase = "heal"
+        if self.interrupted:
+            passed_s, load_s = (self.clock.monotonic_ns() - begun) / 1e9, self.scenario.load.seconds
+            self._reason(f"interrupted after {passed_s:.1f} of {format_seconds(load_s)} of load")
+        self.watch.enter("heal")
         for task in others:
             task.cancel()
         for failed in await asyncio.gather(*others, return_exceptions=True):
@@ -227,18 +246,18 @@ class _Run:
                 since_ns = now_ns
             elif now_ns - since_ns >= abort.duration * 1e9:
                 self._reason(f"aborted: {bad / total:.0%} of the publishes failed for {abort.duration:g} s")
+                self.aborted = not self.stop.is_set()
                 self.stop.set()
                 return
 
     async def _drain(self, limit_s: float, stall_s: float) -> None:
         """Wait until nothing is pending, or nothing has moved for stall_s, or limit_s is over."""
-        self.phase = "drain"
-        if self.stop.is_set():
-            limit_s = min(limit_s, INTERRUPTED_DRAIN_S)
+        self.watch.enter("drain", limit_s)
+        over = self._over(limit_s)
         begun = moved = self.clock.monotonic_ns()
-        await self.generator.finish(min(ANSWER_S, limit_s))
+        await self.generator.finish(self._over(min(ANSWER_S, limit_s)))
         done, drained = -1, False
-        while not drained and self.clock.monotonic_ns() - begun < limit_s * 1e9:
+        while not drained and not over():
             counts = (await self.target.counters()).subscribers.values()
             drained = not any(one.pending for one in counts)
             now_done = sum((one.acked or 0) + (one.dead_lettered or 0) for one in counts) + self.recorder.handled
@@ -248,14 +267,21 @@ class _Run:
                 break
             await self.clock.sleep(POLL_S)
         self.facts = replace(self.facts, drain=Span(begun, self.clock.monotonic_ns()), drained=drained)
+        if self.interrupted and not drained and not self.facts.reasons:
+            self._reason("interrupted while it drained")
 
-    async def _idle(self) -> bool:
-        return not any(one.pending for one in (await self.target.counters()).subscribers.values())
+    def _over(self, timeout_s: float) -> Callable[[], bool]:
+        """Whether timeout_s has passed from now; once the run is interrupted, BRIEFLY_S from then is enough."""
+        now = self.clock.monotonic_ns
+        deadline_ns = now() + round(timeout_s * 1e9)
 
-    async def _until(self, holds: Callable[[], Awaitable[bool]], timeout_s: float) -> None:
-        deadline_ns = self.clock.monotonic_ns() + round(timeout_s * 1e9)
-        while not await holds() and self.clock.monotonic_ns() < deadline_ns:
-            await self.clock.sleep(POLL_S)
+        def over() -> bool:
+            nonlocal deadline_ns
+            if self.interrupted:
+                deadline_ns = min(deadline_ns, now() + round(BRIEFLY_S * 1e9))
+            return now() >= deadline_ns
+
+        return over
 
     def expectations(self) -> Sequence[Judged]:
         """What the scenario expects; without `expect`, the safety of what the target claims."""
@@ -264,30 +290,6 @@ class _Run:
         names = ["no_loss"] if self.target.claims.delivery == "at-least-once" else []
         names += ["duplicates", "order"] if self.target.claims.order == "key" else ["duplicates"]
         return [EXPECTATIONS[name].of(name, {}) for name in names]
-
-    async def _watch(self) -> None:
-        while self.on_progress is not None:
-            await self.clock.sleep(PROGRESS_S)
-            self.on_progress(self._progress())
-
-    def _progress(self) -> Progress:
-        recorder, now_ns = self.recorder, self.clock.monotonic_ns()
-        then_ns, asked, sent = self._seen
-        self._seen = (now_ns, self.generator.asked, recorder.acknowledged)
-        elapsed_s = max(1e-9, (now_ns - then_ns) / 1e9)
-        load_s = (now_ns - self._load_ns) / 1e9 if self._load_ns else 0.0
-        faults = self.faults.progress(load_s) if self.faults is not None else ()
-        return Progress(
-            self.phase,
-            load_s,
-            self.scenario.load.seconds,
-            (self.generator.asked - asked) / elapsed_s,
-            (recorder.acknowledged - sent) / elapsed_s,
-            recorder.acknowledged,
-            recorder.handled,
-            self.generator.in_flight,
-            tuple(FaultProgress(*one) for one in faults),
-        )
 
 
 def judged(expectations: Sequence[Expectation]) -> list[Judged]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
+import shutil
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,12 +13,14 @@ from os import cpu_count
 from pathlib import Path
 
 from squall.core.clock import Clock
-from squall.core.errors import ConfigError, StoreFileError
+from squall.core.errors import ConfigError, Problem, StoreFileError
 
 LATEST = "latest"
 SCENARIO = "scenario.yaml"
 ENVIRONMENT = "environment.json"
 VERDICT = "verdict.json"
+REPORT = "report.html"
+LOG = "log.txt"
 _PACKAGES = ("squall", "apsw", "duckdb", "msgspec", "pluggy", "pyarrow", "pydantic")
 
 
@@ -38,15 +41,30 @@ def make_run_folder(runs: Path, scenario: str, source: str, seed: int, clock: Cl
         folder.mkdir(parents=True)
         (folder / SCENARIO).write_text(source, encoding="utf-8")
         (folder / ENVIRONMENT).write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
-        latest = runs / scenario / LATEST
-        latest.unlink(missing_ok=True)
-        latest.symlink_to(folder.name)
     except OSError as error:
         raise StoreFileError(
             f"{folder}: the run folder cannot be written ({error.strerror or error}); "
             "use --runs with a folder that can be"
         ) from error
     return folder
+
+
+def point_latest(folder: Path) -> None:
+    """Let `latest` beside folder point to it: its run has begun. Raises StoreFileError."""
+    latest = folder.parent / LATEST
+    try:
+        latest.unlink(missing_ok=True)
+        latest.symlink_to(folder.name)
+    except OSError as error:
+        raise StoreFileError(f"{latest}: cannot be written ({error.strerror or error}); remove it") from error
+
+
+def discard_run_folder(folder: Path) -> None:
+    """Remove the folder of a run that never began, and those above it that are empty then."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # there are other runs
+        folder.parent.rmdir()
+        folder.parent.parent.rmdir()
 
 
 def _versions() -> dict[str, str]:
@@ -65,16 +83,21 @@ def list_runs(runs: Path) -> list[Path]:
 
 
 def find_run(runs: Path, name: str) -> Path:
-    """The folder of a run: a path, `scenario/latest`, `scenario/<id>`, `scenario`, or `latest` of all.
+    """The folder of a run: a path, `scenario/latest`, `scenario/<id>`, `scenario`, `<id>`, or `latest` of all.
 
     Raises ConfigError that names what there is.
     """
     newest = list_runs(runs)
     candidates = [Path(name), runs / name, runs / name / LATEST]
-    if name == LATEST and newest:
-        candidates.append(newest[0])
+    candidates += [folder for folder in newest if name in (LATEST, folder.name)][:1]
     for candidate in candidates:
         if (candidate / ENVIRONMENT).exists():
             return candidate.resolve()
-    there = ", ".join(str(folder.relative_to(runs)) for folder in newest[:3]) or f"none in {runs}"
-    raise ConfigError(f"there is no run '{name}'; the newest: {there}")
+    there = ", ".join(run_name(folder) for folder in newest[:3])
+    hint = f"the newest: {there}" if there else f"there is none in {runs} yet: squall run first-storm"
+    raise ConfigError([Problem("RUN", f"there is no run '{name:.80}'", hint=hint)])
+
+
+def run_name(folder: Path) -> str:
+    """`scenario/<id>`: by which `find_run` finds it in its runs folder."""
+    return f"{folder.parent.name}/{folder.name}"

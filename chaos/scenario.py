@@ -15,6 +15,7 @@ from squall.chaos.scenario_vars import fill
 from squall.core.config import Config, PluginSection, plugin_sections
 from squall.core.errors import ConfigError, Problem
 from squall.core.options import Options
+from squall.core.plugin import Plugin
 from squall.core.units import format_seconds
 from squall.core.yaml_source import Document, Json, limited, load_document
 
@@ -29,13 +30,14 @@ class Known:
 
     faults: classes by kind of seam and name (`scenario_faults.by_seam`). seams: names by kind, `events` in `storage`;
     handlers need not be given, they are the scenario's subscribers; a kind that is missing is not checked.
-    expectations: options models by name. plugins None: names are not checked. targets: kinds that need no section.
+    expectations: options models by name. plugins: classes by name, or why one cannot be imported; None: not checked.
+    targets: kinds that need no section.
     """
 
     faults: Kinds = field(default_factory=dict)
     seams: Mapping[str, Collection[str]] = field(default_factory=dict)
     expectations: Mapping[str, type[Options]] = field(default_factory=lambda: EXPECTATIONS)
-    plugins: Collection[str] | None = None
+    plugins: Mapping[str, type[Plugin] | str] | None = None
     targets: Collection[str] = ("in-process",)
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from squall.chaos.scenario_expect import MEASURED, Expectation, Latency, Recovery, Throughput
 from squall.chaos.scenario_models import Load
 from squall.core.config import Limits, PluginSection
-from squall.core.errors import Problem
+from squall.core.errors import ConfigError, Problem
 from squall.core.options import Loc, did_you_mean
+from squall.core.plugin import Plugin
 from squall.core.units import format_rate, format_seconds, parse_seconds
 from squall.core.yaml_source import Document, Json
 
@@ -24,15 +25,32 @@ class Names:
     seams: Mapping[str, Collection[str]]
 
 
-def check_plugins(sections: Sequence[PluginSection], installed: Collection[str] | None) -> list[Problem]:
-    """Only names that are installed."""
-    if installed is None:
-        return []
-    return [
-        section.problem(f"there is no plugin '{section.name}'", did_you_mean(section.name, installed, "plugins"))
-        for section in sections
-        if section.name not in installed
-    ]
+def check_plugins(
+    sections: Sequence[PluginSection], installed: Mapping[str, type[Plugin] | str] | None
+) -> list[Problem]:
+    """Only names that are installed, options that fit, and plugins that can be made of them. `installed` has the class
+    of each, or why it cannot be imported; None: nothing is checked."""
+    problems: list[Problem] = []
+    for section in sections if installed is not None else ():
+        kind = installed.get(section.name) if installed is not None else None
+        if kind is None:
+            hint = did_you_mean(section.name, installed or (), "plugins")
+            problems.append(section.problem(f"there is no plugin '{section.name}'", hint))
+        elif isinstance(kind, str):
+            problems.append(section.problem(kind))
+        else:
+            problems += _check_made(section, kind)
+    return problems
+
+
+def _check_made(section: PluginSection, kind: type[Plugin]) -> Sequence[Problem]:
+    try:
+        kind(section.options(kind.Options))
+    except ConfigError as error:
+        return error.problems
+    except Exception as error:  # noqa: BLE001  a stranger's constructor: whatever it raises is its mistake
+        return [section.problem(f"plugin {section.name} raised while it was made: {type(error).__name__}: {error}")]
+    return ()
 
 
 def check_subscribers(document: Document, names: Names, load_s: float | None) -> list[Problem]:

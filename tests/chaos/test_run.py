@@ -68,7 +68,7 @@ async def test_a_clean_run_is_valid(tmp_path: Path, seed: int, values: dict[str,
     assert result.verdict.state == "valid", [
         (one.name, one.summary, one.why_unknown) for one in result.verdict.findings
     ] + [reason.text for reason in result.verdict.reasons]
-    assert json.loads((result.folder / "verdict.json").read_text("utf-8"))["state"] == "valid"
+    assert json.loads((result.folder / "verdict.json").read_text("utf-8"))["verdict"]["state"] == "valid"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+from squall.chaos.catalogue import load_classes
 from squall.chaos.scenario import Known, Scenario, drain_limits, load_scenario, make_scenario
 from squall.chaos.scenario_expect import Latency, Recovery
 from squall.chaos.scenario_faults import by_seam
@@ -44,7 +45,7 @@ class WriteError(Fault):
 KNOWN = Known(
     faults=by_seam([ExceptionFault, SlowFault, WriteError]),
     seams={"storage": ["events"]},
-    plugins=["retry", "breaker", "sqlite"],
+    plugins=load_classes(),
 )
 MINIMAL = """\
 version: 1

@@ -1,0 +1,39 @@
+"""The command line: one module a verb.
+
+What a verb needs is imported inside it: `squall --help` must not wait for databases.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from squall.chaos.cli.init import command as init
+from squall.chaos.cli.plugins import command as plugins
+from squall.chaos.cli.report import command as report
+from squall.chaos.cli.run import command as run
+from squall.chaos.cli.runs import command as runs
+from squall.chaos.cli.schema import command as schema
+from squall.chaos.cli.validate import command as validate
+from squall.chaos.cli.why import command as why
+
+app = typer.Typer(
+    help="Break your event system on purpose, and know what it lost.",
+    epilog="Begin with: squall run first-storm",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("init")(init)
+app.command("run")(run)
+app.command("validate")(validate)
+app.command("plugins")(plugins)
+app.command("why")(why)
+app.command("runs")(runs)
+app.command("report")(report)
+app.command("schema")(schema)
+
+
+def main() -> None:
+    """The entry point of the `squall` command."""
+    app(prog_name="squall")

@@ -1,0 +1,61 @@
+"""Live progress on stderr: redrawn on a terminal, a line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from rich.live import Live as Screen
+from rich.text import Text
+
+from squall.chaos.cli.output import console, width
+from squall.chaos.present_progress import Frames, plain_line
+from squall.chaos.scenario import Scenario
+from squall.chaos.watch import Progress
+
+PLAIN_S = 5.0
+
+
+class Live:
+    """The progress of one run, while entered."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._frames = Frames(scenario)
+        self._console = console(sys.stderr)
+        self._screen: Screen | None = None
+        self._told: tuple[str, int] | None = None
+
+    def __enter__(self) -> Self:
+        for line in self._frames.head(width()):
+            self._console.print(line)
+        if self._console.is_terminal:
+            self._screen = Screen(
+                console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+            )
+            self._screen.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._screen is not None:
+            if error is None:
+                self._screen.update(Text("\n").join(self._frames.over(width())), refresh=True)
+            self._screen.stop()
+
+    def show(self, progress: Progress) -> None:
+        """A moment of the run."""
+        if self._screen is not None:
+            self._screen.update(Text("\n").join(self._frames.lines(progress, width())), refresh=True)
+            return
+        self._frames.lines(progress, width())
+        slot = (progress.phase, int(progress.phase_s / PLAIN_S))
+        if slot != self._told:
+            self._told = slot
+            self._console.print(plain_line(progress))
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the progress."""
+        self._console.print(Text(text, "yellow"))

@@ -1,0 +1,36 @@
+"""`squall report`: where a run's report is, written anew where it is missing."""
+
+from __future__ import annotations
+
+import typer
+
+from squall.chaos.cli.guard import DebugOption, guarded
+from squall.chaos.cli.operator import ConfigOption, RunArgument, RunsOption, runs_folder
+
+
+def command(
+    run: RunArgument = "latest", config: ConfigOption = None, runs: RunsOption = None, debug: DebugOption = False
+) -> None:
+    """Print where a run's report is.
+
+    It is written anew if it is missing.
+
+    \b
+    Example:
+      squall report latest
+      xdg-open "$(squall report first-storm)"
+    """
+
+    def work() -> int:
+        from squall.chaos.run_folder import REPORT, find_run
+
+        folder = find_run(runs_folder(config, runs), run)
+        path = folder / REPORT
+        if not path.exists():
+            from squall.chaos.report import write_report
+
+            path = write_report(folder)
+        typer.echo(path)
+        return 0
+
+    guarded(work, debug=debug)

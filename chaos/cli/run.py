@@ -1,0 +1,135 @@
+"""`squall run`: runs scenarios, shows how they go on, and judges them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from squall.chaos.cli.guard import INTERRUPTED, DebugOption, JsonOption, guarded, worst
+from squall.chaos.cli.operator import (
+    ConfigOption,
+    FilesArgument,
+    RunsOption,
+    SeedOption,
+    SetOption,
+    read_operator,
+    read_scenarios,
+    within_reach,
+)
+
+if TYPE_CHECKING:
+    from squall.chaos.catalogue import Catalogue
+    from squall.chaos.cli.interrupts import Interrupts
+    from squall.chaos.run import RunResult
+    from squall.chaos.scenario import Scenario
+    from squall.core.config import Config
+
+
+def command(
+    files: FilesArgument,
+    config: ConfigOption = None,
+    sets: SetOption = None,
+    seed: SeedOption = None,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="so many runs, each with the next seed")] = 1,
+    runs: RunsOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the timeline, start nothing")] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run scenarios and judge them.
+
+    Exit codes: 0 valid, 1 invalid, 2 a mistake in a file, plugin or option, 3 unknown, 4 a folder or file that cannot
+    be used, 130 interrupted. Ctrl-C heals, drains briefly and judges what there is; a second one ends at once.
+
+    \b
+    Example:
+      squall run first-storm
+      squall run scenarios/calm.yaml --set rate=500 --seed 7 --repeat 5
+    """
+
+    def work() -> int:
+        settings, catalogue = read_operator(config)
+        scenarios = read_scenarios(files, sets or (), seed, repeat, settings, catalogue)
+        if dry_run:
+            return _show_timelines(scenarios, as_json=as_json)
+        with within_reach(settings.folder):
+            return _run_all(scenarios, settings, catalogue, runs, as_json=as_json)
+
+    guarded(work, debug=debug, consequence="nothing was started")
+
+
+def _show_timelines(scenarios: Sequence[Scenario], *, as_json: bool) -> int:
+    from squall.chaos.cli.output import print_json, width
+    from squall.chaos.scenario import drain_limits
+    from squall.chaos.timeline import render, timeline
+
+    plans = [timeline(scenario, drain_limits(scenario, 0.0)) for scenario in scenarios]
+    if as_json:
+        print_json(plans)
+    else:
+        typer.echo("\n\n".join("\n".join(render(plan, width())) for plan in plans))
+    return 0
+
+
+def _run_all(
+    scenarios: Sequence[Scenario], config: Config, catalogue: Catalogue, runs: Path | None, *, as_json: bool
+) -> int:
+    """Run one after the other, until interrupted."""
+    from squall.chaos.cli.interrupts import Interrupts
+    from squall.chaos.cli.output import print_json, print_lines
+    from squall.chaos.present import result_lines, summary_lines
+
+    done: list[tuple[Scenario, RunResult]] = []
+    with Interrupts() as interrupts:
+        for scenario in scenarios:
+            result = asyncio.run(_run(scenario, config, catalogue, runs, interrupts))
+            done.append((scenario, result))
+            if not as_json:
+                print_lines(partial(result_lines, result))
+            if interrupts.interrupted:
+                break
+    code = worst(*(_exit_code(result) for _, result in done))
+    if as_json:
+        print_json({"exit_code": code, "runs": [_as_data(scenario, result) for scenario, result in done]})
+    elif len(done) > 1:
+        print_lines(lambda width: summary_lines([(s.name, s.seed, r.verdict.state) for s, r in done], width))
+    return code
+
+
+async def _run(
+    scenario: Scenario, config: Config, catalogue: Catalogue, runs: Path | None, interrupts: Interrupts
+) -> RunResult:
+    from squall.chaos.cli.live import Live
+    from squall.chaos.run import run_scenario
+
+    with Live(scenario) as live:
+        stop = interrupts.stop(live.say)
+        return await run_scenario(scenario, config, catalogue, runs=runs, on_progress=live.show, stop=stop)
+
+
+def _exit_code(result: RunResult) -> int:
+    return INTERRUPTED if result.interrupted else result.verdict.exit_code
+
+
+def _as_data(scenario: Scenario, result: RunResult) -> dict[str, object]:
+    """One run for programs; `verdict` has the fields of verdict.json's."""
+    from squall.chaos.run_folder import REPORT
+
+    report = result.folder / REPORT
+    return {
+        "scenario": scenario.name,
+        "seed": scenario.seed,
+        "folder": str(result.folder),
+        "report": str(report) if report.exists() else None,
+        "exit_code": _exit_code(result),
+        "interrupted": result.interrupted,
+        "duration_s": result.duration_s,
+        "faulty_s": result.faulty_s,
+        "warnings": result.warnings,
+        "verdict": result.verdict,
+    }

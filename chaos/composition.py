@@ -1,0 +1,173 @@
+"""What a router of these plugins is composed of: asked of the plugins' own hooks, as when a router is wired."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from typing import get_args
+
+from pydantic import BeforeValidator
+
+from squall.chaos.catalogue import Catalogue
+from squall.core.clock import SystemClock
+from squall.core.config import Config, PluginSection
+from squall.core.event import Event
+from squall.core.middleware import DELIVER_STAGES, PUBLISH_STAGES
+from squall.core.plugin import Context, Plugin
+from squall.core.subscription import Subscription
+from squall.core.units import format_bytes, format_seconds, parse_bytes, parse_seconds
+from squall.core.wiring import DEFAULTS, FALLBACK_STORE, Registry, installed, load_class
+
+ROLES: Mapping[str, str] = {
+    "squall_event_store": "store",
+    "squall_store_wrapper": "store wrapper",
+    "squall_publish_middleware": "publish middleware",
+    "squall_gate": "gate",
+    "squall_deliver_middleware": "deliver middleware",
+    "squall_settle_policy": "settle policy",
+    "squall_observer": "observer",
+    "squall_targets": "targets",
+    "squall_faults": "faults",
+}
+"""What a plugin is, by the hooks that it has."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One plugin. roles: by its hooks. options: as text, the defaults too; empty where it is not enabled. missing: why
+    it cannot be imported."""
+
+    name: str
+    roles: tuple[str, ...]
+    summary: str
+    options: Mapping[str, str]
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Composition:
+    """publish and deliver: the steps of an event in order, `stage: plugin` for middleware. `by_default`: the
+    configuration names no plugins. `fallback`: it names no store, so this one is taken."""
+
+    enabled: tuple[Entry, ...]
+    available: tuple[Entry, ...]
+    by_default: bool
+    fallback: str | None
+    publish: tuple[str, ...]
+    deliver: tuple[str, ...]
+
+
+def composition(config: Config, catalogue: Catalogue) -> Composition:
+    """What the configuration enables, what else is installed, and both chains. Nothing is opened or started.
+
+    Raises WiringError that names plugin and hook when one raises.
+    """
+    chosen = _enabled(config, catalogue)
+    fallback = None
+    stores = [name for name, plugin in chosen.items() if hasattr(plugin, "squall_event_store")]
+    if not stores:
+        fallback, point = next(iter(installed(FALLBACK_STORE).items()))
+        stores = [fallback]
+        load_class(point)
+    enabled = tuple(_entry(name, type(plugin), plugin) for name, plugin in chosen.items())
+    others = {name: kind for name, kind in catalogue.plugins.items() if name not in chosen}
+    return Composition(
+        enabled=enabled,
+        available=tuple(_entry(name, kind, None) for name, kind in others.items()),
+        by_default=config.plugins is None,
+        fallback=fallback,
+        publish=_publish(chosen, stores),
+        deliver=_deliver(chosen),
+    )
+
+
+def _enabled(config: Config, catalogue: Catalogue) -> dict[str, Plugin]:
+    if config.plugins is None:
+        return {name: load_class(point)() for name, point in installed(DEFAULTS).items()}
+    return {section.name: _made(section, catalogue) for section in config.plugins}
+
+
+def _made(section: PluginSection, catalogue: Catalogue) -> Plugin:
+    kind = catalogue.plugins[section.name]
+    assert not isinstance(kind, str)  # `Catalogue.problems` told
+    return kind(section.options(kind.Options))
+
+
+def _entry(name: str, kind: type[Plugin] | str, plugin: Plugin | None) -> Entry:
+    if isinstance(kind, str):
+        return Entry(name, (), "", {}, kind)
+    roles = tuple(role for hook, role in ROLES.items() if hasattr(kind, hook))
+    return Entry(name, roles, kind.summary, _options(plugin) if plugin is not None else {})
+
+
+def _options(plugin: Plugin) -> dict[str, str]:
+    """Each option as a file would say it; what is not set is left out."""
+    fields = type(plugin.options).model_fields
+    found = {}
+    for name, field in fields.items():
+        value = getattr(plugin.options, name)
+        if value is None or value == ():
+            continue
+        parsers = _parsers(field.annotation, field.metadata)
+        if parse_seconds in parsers:
+            text = format_seconds(value)
+        elif parse_bytes in parsers:
+            text = format_bytes(value)
+        else:
+            text = (
+                f"{value:g}"
+                if isinstance(value, float)
+                else str(value).lower()
+                if isinstance(value, bool)
+                else str(value)
+            )
+        found[field.alias or name] = text
+    return found
+
+
+def _parsers(annotation: object, metadata: Sequence[object]) -> set[object]:
+    """What reads the values of a field: in its own metadata, or in that of an alternative such as `Seconds | None`."""
+    found: set[object] = {one.func for one in metadata if isinstance(one, BeforeValidator)}
+    for part in get_args(annotation):
+        found |= _parsers(part, getattr(part, "__metadata__", ()))
+    return found
+
+
+def _context() -> Context:
+    return Context(SystemClock(), Random, logging.getLogger("squall"), lambda: "", lambda *change: None)
+
+
+async def _handler(event: Event) -> None:
+    """Stands for a subscription's own."""
+
+
+def _publish(chosen: Mapping[str, Plugin], stores: Sequence[str]) -> tuple[str, ...]:
+    ctx = _context()
+    layers = [
+        (layer.stage, name) for name, plugin in chosen.items() for layer in Registry([plugin]).publish_layers(ctx)
+    ]
+    layers.sort(key=lambda layer: PUBLISH_STAGES.index(layer[0]))
+    wrappers = [name for name, plugin in chosen.items() if hasattr(plugin, "squall_store_wrapper")]
+    steps = ["kernel's checks", *(f"{stage}: {name}" for stage, name in layers), "route"]
+    return (*steps, *reversed(wrappers), *stores)
+
+
+def _deliver(chosen: Mapping[str, Plugin]) -> tuple[str, ...]:
+    """The way of a delivery at an ordinary subscription to everything."""
+    ctx = _context()
+    example = Subscription("example", "example", ">", _handler, [], None, datetime.fromtimestamp(0, UTC))
+    gates, policies, observers = [], [], []
+    layers: list[tuple[str, str]] = []
+    for name, plugin in chosen.items():
+        registry = Registry([plugin])
+        gates += [name] if registry.gate(ctx, example) is not None else []
+        layers += [(layer.stage, name) for layer in registry.deliver_layers(ctx, example)]
+        policies += [name] if registry.settle_policy(ctx, example) is not None else []
+        observers += [name] if registry.ask("squall_observer", ctx=ctx) else []
+    layers.sort(key=lambda layer: DELIVER_STAGES.index(layer[0]))
+    steps = [*gates, *(f"{stage}: {name}" for stage, name in layers), "handler"]
+    steps += policies[:1] or ["dead letters at the first failure"]
+    return (*steps, *([f"observe: {', '.join(observers)}"] if observers else []))

@@ -1,0 +1,43 @@
+"""What is logged while a run goes on: into its folder instead of over the progress, counted."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from squall.chaos.run_folder import LOG
+
+MAX_RECORDS = 10_000
+_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s"
+
+
+class RunLog(logging.FileHandler):
+    """Writes warnings and errors, of anything in the process, to log.txt: the first MAX_RECORDS; `count` has all."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / LOG, encoding="utf-8", delay=True)
+        self.setLevel(logging.WARNING)
+        self.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += 1
+        if self.count <= MAX_RECORDS:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's own name
+        """A log that cannot be written is no reason to stop a run; what it counts is told all the same."""
+
+
+@contextlib.contextmanager
+def logged_to(folder: Path) -> Iterator[RunLog]:
+    """Log into folder meanwhile."""
+    log, root = RunLog(folder), logging.getLogger()
+    root.addHandler(log)
+    try:
+        yield log
+    finally:
+        root.removeHandler(log)
+        log.close()
