@@ -14,14 +14,14 @@ from squall.chaos.check.engine import check, check_steady
 from squall.chaos.check.expectations import EXPECTATIONS
 from squall.chaos.check.expectations import Expectation as Judged
 from squall.chaos.check.facts import RunFacts, Span, save_facts
-from squall.chaos.check.output import save_verdict
+from squall.chaos.check.output import save_junit, save_verdict
 from squall.chaos.check.verdict import Verdict
 from squall.chaos.fault_run import FaultRun
 from squall.chaos.history import HistoryWriter
 from squall.chaos.load import Generator, Messages
 from squall.chaos.participants import Participants
 from squall.chaos.recorder import Recorder
-from squall.chaos.run_folder import VERDICT, discard_run_folder, make_run_folder, point_latest
+from squall.chaos.run_folder import JUNIT, VERDICT, discard_run_folder, make_run_folder, point_latest
 from squall.chaos.run_log import logged_to
 from squall.chaos.scenario import Scenario, drain_limits
 from squall.chaos.scenario_expect import Expectation
@@ -88,6 +88,7 @@ async def run_scenario(
         run.watch.enter("check")
         verdict = await asyncio.to_thread(check, folder / "history", target.claims, run.expectations(), facts)
         save_verdict(verdict, folder / VERDICT)
+        save_junit(verdict, scenario.name, folder / JUNIT)
     duration_s = (clock.monotonic_ns() - began_ns) / 1e9
     faulty_s = run.faults.acted_s if run.faults is not None else 0.0
     return RunResult(folder, verdict, duration_s, faulty_s, log.count, run.interrupted)

@@ -19,6 +19,7 @@ LATEST = "latest"
 SCENARIO = "scenario.yaml"
 ENVIRONMENT = "environment.json"
 VERDICT = "verdict.json"
+JUNIT = "junit.xml"
 REPORT = "report.html"
 LOG = "log.txt"
 _PACKAGES = ("squall", "apsw", "duckdb", "msgspec", "pluggy", "pyarrow", "pydantic")
