@@ -36,14 +36,17 @@ def field(
     return lines
 
 
-def headline(word: str, style: str, text: str, right: str, width: int) -> Text:
-    """`VALID   text              right`: the right part at the edge where there is room, else after the text."""
-    line = Text()
-    line.append(word, style)
-    line.append(f"   {text}", "bold")
-    gap = width - len(line.plain) - len(right)
-    line.append(" " * max(3, gap) + right if right else "", "dim")
-    return line
+def headline(word: str, style: str, text: str, right: str, width: int) -> list[Text]:
+    """`VALID   text        right`: the text wrapped under itself, the right part at the edge of the first line."""
+    column = len(word) + 3
+    parts = wrapped(text, width - column - (len(right) + 3 if right else 0)) or [""]
+    lines = []
+    for number, part in enumerate(parts):
+        line = Text.assemble((word if number == 0 else " " * len(word), style), " " * 3, (part, "bold"))
+        if number == 0 and right:
+            line.append(f"{right:>{width - column - len(part)}}", "dim")
+        lines.append(line)
+    return lines
 
 
 def hanging(text: str, width: int, *, indent: int = 2, style: str = "") -> list[Text]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.text import Text
 
 from squall.chaos.check.verdict import Finding, FindingState, State, Verdict
-from squall.chaos.layout import field, headline
+from squall.chaos.layout import LABEL, field, headline
 from squall.chaos.present_why import cause_lines
 from squall.chaos.run import RunResult
 from squall.chaos.run_folder import LOG, REPORT, run_name
@@ -43,11 +43,12 @@ def verdict_lines(verdict: Verdict, run: str, width: int, *, note: str = "", too
     """Headline, a line per invariant, causes, reasons. `run` is the name by which `squall why` finds it; `note` goes
     after the headline, such as under what it was."""
     text = verdict.headline + (f", {note}" if note else "")
-    lines = [headline(verdict.state.upper(), COLOURS[verdict.state], text, duration(took_s), width), Text()]
+    lines = [*headline(verdict.state.upper(), COLOURS[verdict.state], text, duration(took_s), width), Text()]
     own = [one for one in verdict.findings if one.state in ("invalid", "unknown") or one.name in ALWAYS]
+    column = max((len(one.title or one.name) for one in own), default=0)
     for finding in own:
-        lines += _finding_lines(finding, width)
-    lines += _rest(verdict.findings, own, width)
+        lines += _finding_lines(finding, width, max(LABEL, column))
+    lines += _rest(verdict.findings, own, width, max(LABEL, column))
     causes = [cause for cause in verdict.causes if cause.invariant in {one.name for one in own}]
     for cause in causes[:SHOWN_CAUSES]:
         alone = sum(one.invariant == cause.invariant for one in causes) == 1
@@ -58,26 +59,27 @@ def verdict_lines(verdict: Verdict, run: str, width: int, *, note: str = "", too
     return [*lines, *_reason_lines(verdict, width)]
 
 
-def _finding_lines(finding: Finding, width: int) -> list[Text]:
+def _finding_lines(finding: Finding, width: int, column: int) -> list[Text]:
     mark, style = MARKS[finding.state]
     summary = finding.summary
     owed = finding.figures.get("owed", 0)
     if finding.name == "no_loss" and finding.state == "valid" and owed:
         # No loss among n independent events: the rate is below 3/n with 95 % confidence (the rule of three).
         summary += f" · loss rate below {300 / owed:.2g} % (95 %)"
-    lines = field(finding.title or finding.name, summary, width, mark=(mark, style))
+    lines = field(finding.title or finding.name, summary, width, mark=(mark, style), label_width=column)
     if finding.why_unknown and not finding.failed and finding.why_unknown != summary:
-        lines += field("", finding.why_unknown, width, mark=(" ", ""))
+        lines += field("", finding.why_unknown, width, mark=(" ", ""), label_width=column)
     return lines
 
 
-def _rest(findings: Sequence[Finding], own: Sequence[Finding], width: int) -> list[Text]:
+def _rest(findings: Sequence[Finding], own: Sequence[Finding], width: int, column: int) -> list[Text]:
     """The others, by name: those that hold, and those that could not be judged here."""
     lines = []
-    for state, label in (("valid", "also held"), ("not judged", "not judged")):
+    states: tuple[tuple[FindingState, str], ...] = (("valid", "also held"), ("not judged", "not judged"))
+    for state, label in states:
         names = [one.title or one.name for one in findings if one.state == state and one not in own]
         if names:
-            lines += field(label, " · ".join(names), width, mark=MARKS["valid" if state == "valid" else "not judged"])
+            lines += field(label, " · ".join(names), width, mark=MARKS[state], label_width=column)
     return lines
 
 
@@ -86,9 +88,10 @@ def _reason_lines(verdict: Verdict, width: int) -> list[Text]:
     for reason in verdict.reasons:
         if reason.code in ("undecided", "checker_failed"):
             continue  # its invariant's own line says so
-        lines += field("why unknown", reason.text, width, style="yellow")
+        if reason.text != verdict.headline:
+            lines += field("why unknown", reason.text, width, style="yellow")
         if reason.code in NEXT:
-            lines += field("", NEXT[reason.code], width)
+            lines += field("advice", NEXT[reason.code], width)
     return [Text(), *lines] if lines else []
 
 

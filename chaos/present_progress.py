@@ -14,6 +14,7 @@ from squall.core.units import format_count, format_rate
 
 LABEL = 8
 MAX_FAULTS = 6
+SHOWN_LAG_S = 0.02
 NAMES = {"setup": "set up", "steady": "steady", "load": "load", "heal": "heal", "drain": "drain", "check": "check"}
 
 
@@ -28,7 +29,7 @@ class Frames:
     def head(self, width: int) -> list[Text]:
         """What is run: before anything starts."""
         one = self._scenario
-        return [headline(one.name, "bold", one.about, f"seed {one.seed}", width)]
+        return headline(one.name, "bold", one.about, f"seed {one.seed}", width)
 
     def lines(self, progress: Progress, width: int) -> list[Text]:
         """The frame of this moment."""
@@ -62,10 +63,10 @@ class Frames:
             failed = f", {format_count(last.refused)} refused or unknown" if last.refused else ""
             self._done.append(("load", f"{took}, {format_count(last.acknowledged)} acknowledged{failed}"))
         elif last.phase == "heal":
-            acted = [f"{one.id} {format_count(one.hits)}" for one in last.faults if one.state != "planned"]
-            self._done.append(("heal", f"hits: {' · '.join(acted)}" if acted else "nothing to heal"))
-        elif last.phase in ("drain", "check"):
-            self._done.append((last.phase, took))
+            acted = [f"{one.id} {format_count(one.hits)} hits" for one in last.faults if one.state != "planned"]
+            self._done.append(("faults", f"healed: {' · '.join(acted)}" if acted else "none acted"))
+        elif last.phase == "drain":
+            self._done.append(("drain", took))
 
 
 def _phase_line(progress: Progress, width: int) -> list[Text]:
@@ -131,7 +132,9 @@ def _counts(progress: Progress) -> str:
         parts.append(f"dead letters {format_count(progress.dead_lettered)}")
     if progress.p99_s is not None:
         parts.append(f"p99 {_short(progress.p99_s)}")
-    return " · ".join([*parts, f"loop lag {_short(progress.lag_s)}"])
+    if progress.lag_s >= SHOWN_LAG_S:
+        parts.append(f"loop lag {_short(progress.lag_s)}")
+    return " · ".join(parts)
 
 
 def plain_line(progress: Progress) -> str:

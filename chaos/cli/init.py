@@ -31,7 +31,7 @@ bench:
 """
 
 SCENARIO = """\
-# Billing's handler fails half of the time for two seconds, and the store refuses writes for one. Every acknowledged
+# Billing's handler fails one time in five for two seconds, and the store refuses writes for one. Every acknowledged
 # event must still end: handled, or in the dead letters. Change something and run it again.
 version: 1
 name: first
@@ -50,7 +50,7 @@ load:
     - {type: order.created, weight: 3, key: {count: 50}}
     - {type: order.paid, priority: HIGH}
 faults:
-  - {id: outage, at: 1s, for: 2s, do: exception, on: "handler:billing", probability: 0.5}
+  - {id: outage, at: 1s, for: 2s, do: exception, on: "handler:billing", probability: 0.2}
   - {id: refuse, at: 5s, for: 1s, do: refuse, on: "storage:events"}
 expect:
   - no_loss

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from squall.chaos.cli.guard import DebugOption, JsonOption, guarded
 from squall.chaos.cli.operator import ConfigOption, read_operator
 
+LABEL = 9
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.text import Text
 
-    from squall.chaos.composition import Composition, Entry
+    from squall.chaos.composition import Composition
 
 
 def command(config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
@@ -47,37 +49,27 @@ def composition_lines(found: Composition, width: int) -> Sequence[Text]:
 
     from squall.chaos.layout import field
 
-    lines = []
-    names = [one.name for one in (*found.enabled, *found.available)]
-    column = max(map(len, names), default=0)
-    rows: list[tuple[str, Entry]] = [("enabled", one) for one in found.enabled]
-    rows += [("available", one) for one in found.available]
-    before = ""
-    for label, entry in rows:
-        options = " · ".join(f"{name} {value}" for name, value in entry.options.items())
-        told = entry.missing or (options if label == "enabled" else entry.summary)
-        roles = ", ".join(entry.roles)
-        text = f"{entry.name:<{column}}  {roles:<13}  {told}".rstrip()
-        lines += _row(label if label != before else "", text, column + 2, width)
-        before = label
+    column = max((len(one.name) for one in (*found.enabled, *found.available)), default=0)
+    across = max((len(", ".join(one.roles)) for one in found.enabled), default=0)
+    lines: list[Text] = []
+
+    def row(label: str, name: str, text: str) -> None:
+        further = column + 2
+        first, *rest = field(label, text, width, indent=0, label_width=LABEL + further)
+        begin = LABEL + 1 + further
+        lines.append(Text.assemble((f"{label:<{LABEL}} ", "bold"), f"{name:<{further}}", first[begin:]))
+        lines.extend(rest)
+
     if found.by_default:
-        lines += field("", "(the default ones: there is no `plugins:` in squall.yaml)", width, indent=0, label_width=9)
+        lines.append(Text("no plugins are configured: the default ones are enabled", "dim"))
+    for number, one in enumerate(found.enabled):
+        options = " · ".join(f"{name} {value}" for name, value in one.options.items())
+        row("enabled" if number == 0 else "", one.name, f"{', '.join(one.roles):<{across}}  {options}")
     if found.fallback:
-        lines += field("store", f"{found.fallback}: no store is enabled", width, indent=0, label_width=9)
+        row("", found.fallback, f"{'store':<{across}}  since no store is enabled")
+    for number, one in enumerate(found.available):
+        row("available" if number == 0 else "", one.name, one.missing or one.summary or ", ".join(one.roles))
     lines.append(Text())
-    lines += field("publish", " → ".join(found.publish), width, indent=0, label_width=9)
-    lines += field("deliver", " ⟩ ".join(found.deliver), width, indent=0, label_width=9)
-    return lines
-
-
-def _row(label: str, text: str, indent: int, width: int) -> list[Text]:
-    """A row whose further lines begin below the second column."""
-    import textwrap
-
-    from rich.text import Text
-
-    gap = " " * 10
-    wrapped = textwrap.wrap(text, width, initial_indent=gap, subsequent_indent=gap + " " * indent, drop_whitespace=True)
-    lines = [Text(line) for line in wrapped]
-    lines[0] = Text.assemble((f"{label:<10}", "bold"), wrapped[0][len(gap) :])
+    lines += field("publish", " → ".join(found.publish), width, indent=0, label_width=LABEL)
+    lines += field("deliver", " ⟩ ".join(found.deliver), width, indent=0, label_width=LABEL)
     return lines

@@ -1,0 +1,132 @@
+"""why, runs, report: what people ask of a run that is over."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.chaos.cli.command import squall
+
+from squall.chaos.check.output import load_verdict
+from squall.chaos.check.verdict import Cause
+
+
+def cause_of(runs: Path) -> Cause:
+    (folder,) = [path for path in runs.glob("loss/*") if not path.is_symlink()]
+    (cause,) = load_verdict(folder / "verdict.json").causes
+    return cause
+
+
+def test_why_tells_every_cause_of_the_verdict(lossy: Path) -> None:
+    """How many, one sentence, the first one's path, what to do, where to look."""
+    cause = cause_of(lossy)
+    said = squall("why", "latest", "--runs", str(lossy))
+    text = " ".join(said.out.split())
+    assert said.code == 0
+    assert f"{cause.count} events, one cause: settled before the handler ran, then the handler crashed" in text
+    assert f"first order.created {cause.first.event} key" in text
+    assert "advice billing takes each event at most once" in text
+    assert f"squall why {lossy}" in text.replace(" /", " /")
+
+
+@pytest.mark.parametrize("form", ["{}", "#{}", "0{}"])
+def test_why_tells_one_event_in_the_order_of_time(lossy: Path, form: str) -> None:
+    """The path from the publish to the end, faults that were active, cause and advice."""
+    event = cause_of(lossy).first.event
+    said = squall("why", "loss", form.format(event), "--runs", str(lossy))
+    assert said.code == 0, said.err
+    times = [float(found) for found in re.findall(r"^ +([0-9.]+) s  ", said.out, re.MULTILINE)]
+    assert len(times) >= 4
+    assert times == sorted(times)
+    for words in ("published", "acknowledged (seq", "delivered to billing, attempt 1", "(under crash)", "advice"):
+        assert words in said.out
+
+
+def test_why_of_an_event_that_is_fine_says_what_became_of_it(lossy: Path) -> None:
+    """Not only violations have a story."""
+    said = squall("why", "loss/latest", "1", "--runs", str(lossy))
+    assert "handled by billing" in said.out
+    assert "advice" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("event", "complaint"),
+    [("999999", "EVENT: there is no event 999999"), ("order.created", "EVENT: expected an event's number such as 514")],
+)
+def test_why_of_an_event_that_is_not_there_is_a_mistake(lossy: Path, event: str, complaint: str) -> None:
+    """Exit 2, and what was expected."""
+    said = squall("why", "latest", event, "--runs", str(lossy))
+    assert (said.code, said.out) == (2, "")
+    assert complaint in said.err
+
+
+def test_why_for_programs(lossy: Path) -> None:
+    """JSON alone on stdout: the causes, or one story."""
+    causes = json.loads(squall("why", "latest", "--runs", str(lossy), "--json").out)
+    event = causes[0]["first"]["event"]
+    story = json.loads(squall("why", "latest", str(event), "--runs", str(lossy), "--json").out)
+    assert (causes[0]["invariant"], story["event"]) == ("no_loss", event)
+    assert {step["kind"] for step in story["steps"]} >= {"publish", "attempt", "settlement", "fault"}
+
+
+@pytest.mark.parametrize("name", ["latest", "loss", "loss/latest"])
+def test_a_run_is_found_by_each_of_its_names(lossy: Path, name: str) -> None:
+    """The newest of all, the newest of a scenario."""
+    assert squall("why", name, "--runs", str(lossy)).code == 0
+
+
+def test_a_run_is_found_by_path_and_by_id(lossy: Path, here: Path) -> None:
+    """A path needs no runs folder."""
+    (folder,) = [path for path in lossy.glob("loss/*") if not path.is_symlink()]
+    assert squall("why", str(folder)).code == 0
+    assert squall("why", folder.name, "--runs", str(lossy)).code == 0
+
+
+def test_a_run_that_is_not_there_is_a_mistake(lossy: Path, here: Path) -> None:
+    """Exit 2, and what there is."""
+    said = squall("why", "nope", "--runs", str(lossy))
+    assert said.code == 2
+    assert "RUN: there is no run 'nope' (the newest: loss/" in said.err
+    assert "there is none in runs yet: squall run first-storm" in squall("why", "latest").err
+
+
+def test_why_of_a_run_without_verdict_still_tells_an_event(lossy: Path, tmp_path: Path) -> None:
+    """A run that was killed while it was judged: its history is there."""
+    shutil.copytree(lossy, tmp_path / "runs", symlinks=True)
+    (verdict,) = tmp_path.glob("runs/loss/2*/verdict.json")
+    verdict.unlink()
+    said = squall("why", "latest", "--runs", str(tmp_path / "runs"))
+    assert "has no verdict" in said.out
+    assert "handled by billing" in squall("why", "latest", "1", "--runs", str(tmp_path / "runs")).out
+    assert "unfinished" in squall("runs", "--runs", str(tmp_path / "runs")).out
+
+
+@pytest.mark.parametrize("name", ["verdict.json", "history/publish.parquet", "history/history.json", "facts.json"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x00" * 100])
+def test_a_damaged_run_is_one_clear_error(lossy: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    """Exit 4, the file's name, no traceback; the list of runs goes on."""
+    shutil.copytree(lossy, tmp_path / "runs", symlinks=True)
+    (damaged,) = tmp_path.glob(f"runs/loss/2*/{name}")
+    damaged.write_bytes(content)
+    said = squall("why", "latest", "1", "--runs", str(tmp_path / "runs"))
+    assert said.code == 4
+    assert Path(name).name in said.err
+    assert "Traceback" not in said.err
+    assert squall("runs", "--runs", str(tmp_path / "runs")).code == 0
+
+
+def test_runs_are_listed_newest_first(lossy: Path) -> None:
+    """State, name, headline; as JSON with all that a program needs."""
+    said = squall("runs", "--runs", str(lossy))
+    assert re.match(r"invalid +loss/\S+  \d+ of \d+ acknowledged events were lost", said.out)
+    (row,) = json.loads(squall("runs", "--runs", str(lossy), "--json").out)["runs"]
+    assert (row["state"], row["seed"], row["run"].partition("/")[0]) == ("invalid", 3, "loss")
+
+
+def test_no_runs_yet_says_how_to_make_one(here: Path) -> None:
+    """No empty page without a next step."""
+    assert squall("runs").out == "no runs yet: squall run first-storm\n"
+    assert json.loads(squall("runs", "--json").out) == {"runs": []}
