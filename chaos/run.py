@@ -11,8 +11,7 @@ from random import Random
 
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.check.engine import check, check_steady
-from squall.chaos.check.expectations import EXPECTATIONS
-from squall.chaos.check.expectations import Expectation as Judged
+from squall.chaos.check.expectations import Duplicates, Expectation, NoLoss, Order
 from squall.chaos.check.facts import RunFacts, Span, save_facts
 from squall.chaos.check.output import save_junit, save_verdict
 from squall.chaos.check.verdict import Verdict
@@ -24,7 +23,6 @@ from squall.chaos.recorder import Recorder
 from squall.chaos.run_folder import JUNIT, VERDICT, discard_run_folder, make_run_folder, point_latest
 from squall.chaos.run_log import logged_to
 from squall.chaos.scenario import Scenario, drain_limits
-from squall.chaos.scenario_expect import Expectation
 from squall.chaos.scenario_models import Stage
 from squall.chaos.watch import Progress, Watch
 from squall.core.clock import Clock, SystemClock
@@ -195,7 +193,7 @@ class _Run:
             return
         await self.recorder.flush()
         findings = await asyncio.to_thread(
-            check_steady, self.folder / "history", self.target.claims, judged(steady.expect), span
+            check_steady, self.folder / "history", self.target.claims, steady.expect, span
         )
         self.facts = replace(self.facts, steady_held=all(finding.state == "valid" for finding in findings))
 
@@ -284,22 +282,10 @@ class _Run:
 
         return over
 
-    def expectations(self) -> Sequence[Judged]:
+    def expectations(self) -> Sequence[Expectation]:
         """What the scenario expects; without `expect`, the safety of what the target claims."""
         if self.scenario.expect is not None:
-            return judged(self.scenario.expect)
-        names = ["no_loss"] if self.target.claims.delivery == "at-least-once" else []
-        names += ["duplicates", "order"] if self.target.claims.order == "key" else ["duplicates"]
-        return [EXPECTATIONS[name].of(name, {}) for name in names]
-
-
-def judged(expectations: Sequence[Expectation]) -> list[Judged]:
-    """A scenario's expectations as the checker's; a latency that names several subscribers is one for each."""
-    found = []
-    for one in expectations:
-        options = one.options.model_dump(by_alias=True, exclude_none=True)
-        subscribers = options.pop("subscribers", None) or (None,)
-        for subscriber in subscribers:
-            own = options if subscriber is None else {**options, "subscriber": subscriber}
-            found.append(EXPECTATIONS[one.name].of(one.name, own))
-    return found
+            return self.scenario.expect
+        claims = self.target.claims
+        claimed: list[Expectation] = [NoLoss()] if claims.delivery == "at-least-once" else []
+        return [*claimed, Duplicates(), *([Order()] if claims.order == "key" else [])]

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from squall.chaos.check.expectations import EXPECTATIONS, Expectation
 from squall.chaos.scenario_checks import Names, check_expectations, check_load, check_plugins, check_subscribers
-from squall.chaos.scenario_expect import EXPECTATIONS, Expectation, read_expectations
+from squall.chaos.scenario_expect import Entry, Expectations, read_expectations
 from squall.chaos.scenario_faults import Kinds, Place, PlannedFault, read_faults
 from squall.chaos.scenario_models import Abort, DrainSection, Load, ScenarioFile, Subscriber
 from squall.chaos.scenario_vars import fill
 from squall.core.config import Config, PluginSection, plugin_sections
 from squall.core.errors import ConfigError, Problem
-from squall.core.options import Options
 from squall.core.plugin import Plugin
 from squall.core.units import format_seconds
 from squall.core.yaml_source import Document, Json, limited, load_document
@@ -36,7 +36,7 @@ class Known:
 
     faults: Kinds = field(default_factory=dict)
     seams: Mapping[str, Collection[str]] = field(default_factory=dict)
-    expectations: Mapping[str, type[Options]] = field(default_factory=lambda: EXPECTATIONS)
+    expectations: Expectations = field(default_factory=lambda: EXPECTATIONS)
     plugins: Mapping[str, type[Plugin] | str] | None = None
     targets: Collection[str] = ("in-process",)
 
@@ -136,12 +136,12 @@ def make_scenario(
         target=file.target,
         plugins=tuple(plugins),
         subscribers=file.subscribers,
-        steady=Steady(file.steady.duration, steady) if file.steady else None,
+        steady=Steady(file.steady.duration, _models(steady)) if file.steady else None,
         load=file.load,
         faults=faults,
         abort=file.abort,
         drain=file.drain,
-        expect=None if file.expect is None else expect,
+        expect=None if file.expect is None else _models(expect),
     )
 
 
@@ -202,6 +202,10 @@ def _names(document: Document, config: Config, known: Known) -> Names:
     subscribers = _keys(document.at(("subscribers",)))
     targets = [*known.targets, *config.targets]
     return Names(subscribers, targets, list(config.handlers), {"handler": subscribers, **known.seams})
+
+
+def _models(entries: Sequence[Entry]) -> tuple[Expectation, ...]:
+    return tuple(entry.expectation for entry in entries)
 
 
 def _keys(data: Json) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from squall.chaos.scenario_expect import MEASURED, Expectation, Latency, Recovery, Throughput
+from squall.chaos.check.expectations import EXPECTATIONS, Measured, Recovery
+from squall.chaos.scenario_expect import Entry
 from squall.chaos.scenario_models import Load
 from squall.core.config import Limits, PluginSection
 from squall.core.errors import ConfigError, Problem
@@ -115,37 +116,35 @@ def check_load(document: Document, load: Load, limits: Limits) -> list[Problem]:
 
 
 def check_expectations(
-    expect: Sequence[Expectation],
-    steady: Sequence[Expectation],
-    fault_ids: Sequence[str],
-    subscribers: Sequence[str],
+    expect: Sequence[Entry], steady: Sequence[Entry], fault_ids: Sequence[str], subscribers: Sequence[str]
 ) -> list[Problem]:
     """What is expected refers to faults and subscribers that exist, and can be judged in its phase."""
     problems: list[Problem] = []
     for entry in steady:
-        if entry.name in MEASURED and getattr(entry.options, "window", "all") == "inside-faults":
+        wanted = entry.expectation
+        if isinstance(wanted, Measured) and wanted.window == "inside-faults":
             problems.append(entry.problem("there are no faults in the steady phase", key="window"))
-        if entry.name not in MEASURED:
-            hint = f"{', '.join(MEASURED)} can"
-            problems.append(entry.problem(f"'{entry.name}' cannot be judged in the steady phase", hint))
+        if not isinstance(wanted, Measured):
+            hint = f"{', '.join(name for name, kind in EXPECTATIONS.items() if issubclass(kind, Measured))} can"
+            problems.append(entry.problem(f"'{wanted.name}' cannot be judged in the steady phase", hint))
     for entry in (*expect, *steady):
-        options = entry.options
-        if isinstance(options, Recovery):
-            problems += _check_recovery(entry, options, fault_ids)
-        elif isinstance(options, Latency):
-            for name in options.subscribers or ():
+        wanted = entry.expectation
+        if isinstance(wanted, Recovery):
+            problems += _check_recovery(entry, wanted, fault_ids)
+        elif isinstance(wanted, Measured):
+            for name in wanted.subscribers or ():
                 if name not in subscribers:
                     hint = did_you_mean(name, subscribers, "subscribers")
                     problems.append(entry.problem(f"there is no subscriber '{name}'", hint, key="subscribers"))
-        if isinstance(options, Latency | Throughput) and options.window == "inside-faults" and not fault_ids:
-            problems.append(entry.problem("there are no faults in this scenario", key="window"))
+            if wanted.window == "inside-faults" and not fault_ids:
+                problems.append(entry.problem("there are no faults in this scenario", key="window"))
     return problems
 
 
-def _check_recovery(entry: Expectation, options: Recovery, fault_ids: Sequence[str]) -> list[Problem]:
-    if options.fault is None:
+def _check_recovery(entry: Entry, wanted: Recovery, fault_ids: Sequence[str]) -> list[Problem]:
+    if wanted.fault is None:
         return [] if fault_ids else [entry.problem("there is no fault to recover from")]
-    if options.fault in fault_ids:
+    if wanted.fault in fault_ids:
         return []
-    hint = did_you_mean(options.fault, fault_ids, "faults") or "the scenario has no faults"
-    return [entry.problem(f"there is no fault '{options.fault}'", hint, key="of")]
+    hint = did_you_mean(wanted.fault, fault_ids, "faults") or "the scenario has no faults"
+    return [entry.problem(f"there is no fault '{wanted.fault}'", hint, key="of")]

@@ -15,6 +15,7 @@ from squall.chaos.check.expectations import (
     ErrorBudget,
     Expectation,
     Latency,
+    Measured,
     NoLoss,
     Order,
     Overlap,
@@ -79,14 +80,15 @@ def check_steady(folder: Path, claims: Claims, expectations: Sequence[Expectatio
         prepare(case)
         findings = []
         for wanted in expectations:
-            if isinstance(wanted, Latency):
-                patience_ns = round(max(wanted.limits.values()) * 1e9)
-                span = Span(span.begun, max(span.begun, span.ended - patience_ns))
-                findings.append(measure.latency(case, wanted, span))
-            elif isinstance(wanted, Throughput):
-                findings.append(measure.throughput(case, wanted))
-            elif isinstance(wanted, ErrorBudget):
-                findings.append(measure.error_budget(case, wanted))
+            for subscriber in _subscribers(wanted):
+                if isinstance(wanted, Latency):
+                    patience_ns = round(max(wanted.limits.values()) * 1e9)
+                    early = Span(span.begun, max(span.begun, span.ended - patience_ns))
+                    findings.append(measure.latency(case, wanted, subscriber, early))
+                elif isinstance(wanted, Throughput):
+                    findings.append(measure.throughput(case, wanted, subscriber))
+                elif isinstance(wanted, ErrorBudget):
+                    findings.append(measure.error_budget(case, wanted, subscriber))
     return tuple(findings)
 
 
@@ -117,21 +119,27 @@ def _judgements(case: Case, totals: Totals, expected: Sequence[Expectation]) -> 
     if Latency not in kinds:
         yield "latency", lambda: measure.latency(case, None)
     for wanted in expected:
-        yield from _thresholds(case, wanted)
+        for subscriber in _subscribers(wanted):
+            yield from _thresholds(case, wanted, subscriber)
 
 
-def _thresholds(case: Case, wanted: Expectation) -> Iterator[tuple[str, Judgement]]:
+def _subscribers(wanted: Expectation) -> Sequence[str | None]:
+    """Those that it is judged of, one by one; None: of all together."""
+    return (wanted.subscribers if isinstance(wanted, Measured) else None) or (None,)
+
+
+def _thresholds(case: Case, wanted: Expectation, subscriber: str | None) -> Iterator[tuple[str, Judgement]]:
     match wanted:
         case Recovery():
             yield "recovery", lambda: progress.recovery(case, wanted)
         case Starvation():
             yield "starvation", lambda: progress.starvation(case, wanted)
         case Latency():
-            yield "latency", lambda: measure.latency(case, wanted)
+            yield "latency", lambda: measure.latency(case, wanted, subscriber)
         case Throughput():
-            yield "throughput", lambda: measure.throughput(case, wanted)
+            yield "throughput", lambda: measure.throughput(case, wanted, subscriber)
         case ErrorBudget():
-            yield "error_budget", lambda: measure.error_budget(case, wanted)
+            yield "error_budget", lambda: measure.error_budget(case, wanted, subscriber)
         case _:
             return
 

@@ -1,11 +1,11 @@
-"""What a scenario may expect, each with its options; and what a target's claims make of it."""
+"""What a scenario may expect: a model for each invariant, whose fields are its options in the file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from squall.core.options import Options
 from squall.core.units import Ratio, Seconds
@@ -14,10 +14,18 @@ Window = Literal["all", "outside-faults", "inside-faults"]
 
 
 class Expectation(Options):
-    """One entry of `expect:`; its fields are the options of the invariant that `name` names."""
+    """Base of all; `name` is what stands under `expect:`."""
 
     noun: ClassVar[str] = "this expectation"
     name: ClassVar[str]
+
+
+class Measured(Expectation):
+    """A threshold, over a window; of each of `subscribers`, or of all together. It can be expected of the steady phase
+    too."""
+
+    window: Window = "all"
+    subscribers: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
 
 class NoLoss(Expectation):
@@ -114,14 +122,13 @@ class Starvation(Expectation):
 class Recovery(Expectation):
     """Within `within` of a fault's end no event older than `age` waits. `of` names it; without, the last fault's."""
 
-    model_config = ConfigDict(populate_by_name=True)
     name = "recovery"
     fault: str | None = Field(default=None, alias="of")
-    within: Seconds
-    age: Seconds = 2.0
+    within: Annotated[Seconds, Field(gt=0)]
+    age: Annotated[Seconds, Field(gt=0)] = 2.0
 
 
-class Latency(Expectation):
+class Latency(Measured):
     """From when an event was to be sent until a handler has ended well. What is never handled counts as infinite."""
 
     name = "latency"
@@ -131,13 +138,11 @@ class Latency(Expectation):
     p99: Seconds | None = None
     p999: Seconds | None = None
     max: Seconds | None = None
-    window: Window = "all"
-    subscriber: str | None = None
 
     @model_validator(mode="after")
     def _has_a_limit(self) -> Latency:
         if not self.limits:
-            raise ValueError("expected at least one of p50, p90, p95, p99, p999, max")
+            raise ValueError("latency needs a bound, such as p99: 200ms")
         return self
 
     @property
@@ -150,22 +155,18 @@ class Latency(Expectation):
 QUANTILES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
 
-class Throughput(Expectation):
-    """At least `min` events per second: acknowledged, or handled by `subscriber`, on average over the load."""
+class Throughput(Measured):
+    """At least `min` events per second: acknowledged, or handled by each of `subscribers`, on average over the load."""
 
     name = "throughput"
     min: Annotated[float, Field(gt=0)]
-    window: Window = "all"
-    subscriber: str | None = None
 
 
-class ErrorBudget(Expectation):
-    """At most `max_ratio` of the publishes are not acknowledged, or of the attempts of `subscriber` do not end well."""
+class ErrorBudget(Measured):
+    """At most `max_ratio` of the publishes are not acknowledged, or of the attempts of each of `subscribers` fail."""
 
     name = "error_budget"
     max_ratio: Ratio
-    window: Window = "all"
-    subscriber: str | None = None
 
 
 EXPECTATIONS: Mapping[str, type[Expectation]] = {

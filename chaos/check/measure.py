@@ -51,13 +51,13 @@ def load_span(case: Case) -> Span:
     return Span(low or 0, (high or 0) + 1)
 
 
-def latency(case: Case, wanted: Latency | None, span: Span | None = None) -> Finding:
+def latency(case: Case, wanted: Latency | None, subscriber: str | None = None, span: Span | None = None) -> Finding:
     """From the intended time until a handler first ended well, over pairs of event and subscriber that were handled or
     owed. Handled inside a fault window: the time between touches it. What was never handled is infinite, and inside if
-    its intended time is. `wanted` None: only reported."""
+    its intended time is. `subscriber` None: all of them. `wanted` None: only reported."""
     windows = fault_windows(case)
     span = span or load_span(case)
-    of = _of(case, wanted.subscriber if wanted else None)
+    of = _of(case, subscriber)
     inside = _during(windows, "intended", "done")
     pairs = f"""
         SELECT ((done - intended) / 1e9)::DOUBLE AS seconds, {inside} AS inside FROM ({_handled(of)})
@@ -86,15 +86,17 @@ def latency(case: Case, wanted: Latency | None, span: Span | None = None) -> Fin
         )
         figures |= {f"{name}{mark}_s": value for name, value in zip(QUANTILES, values, strict=True)}
         figures |= {f"pairs{mark}": total, f"unhandled{mark}": endless}
-    return _judge_latency(wanted, window, figures)
+    return _judge_latency(wanted, subscriber, window, figures)
 
 
-def _judge_latency(wanted: Latency | None, window: Window, figures: dict[str, float]) -> Finding:
+def _judge_latency(
+    wanted: Latency | None, subscriber: str | None, window: Window, figures: dict[str, float]
+) -> Finding:
     words = {"all": "", "outside-faults": " outside faults", "inside-faults": " inside faults"}[window]
     limits = wanted.limits if wanted else {}
     title = f"latency {' '.join(limits)}".strip() if wanted else "latency"
-    if wanted and wanted.subscriber:
-        title += f" of {wanted.subscriber}"
+    if subscriber:
+        title += f" of {subscriber}"
     if "pairs" not in figures:
         state: FindingState = "unknown" if wanted else "not judged"
         return Finding(
@@ -136,19 +138,19 @@ def _unhandled(of: str) -> str:
         WHERE u.unhandled AND {of}"""
 
 
-def throughput(case: Case, wanted: Throughput) -> Finding:
+def throughput(case: Case, wanted: Throughput, subscriber: str | None = None) -> Finding:
     """Acknowledged publishes per second (or attempts of one subscriber that ended well), on average over the load."""
     span, windows = load_span(case), fault_windows(case)
-    if wanted.subscriber is None:
+    if subscriber is None:
         source = "SELECT ended FROM publish WHERE outcome = 'ok'"
     else:
-        source = f"SELECT ended FROM attempt WHERE result = 'ok' AND {_of(case, wanted.subscriber)}"
+        source = f"SELECT ended FROM attempt WHERE result = 'ok' AND {_of(case, subscriber)}"
     count = case.number(
         f"SELECT count(*) FROM ({source}) WHERE ended >= {span.begun} AND ended < {span.ended} "
         f"AND {_chosen(wanted.window, _during(windows, 'ended', 'ended'))}"
     )
     seconds = _duration_s(span, windows, wanted.window)
-    title = f"throughput of {wanted.subscriber}" if wanted.subscriber else "throughput"
+    title = f"throughput of {subscriber}" if subscriber else "throughput"
     if seconds <= 0:
         return Finding("throughput", "unknown", "no time to measure", why_unknown="the window is empty", title=title)
     rate = count / seconds
@@ -164,21 +166,21 @@ def _duration_s(span: Span, windows: Windows, window: Window) -> float:
     return {"all": whole, "inside-faults": inside, "outside-faults": whole - inside}[window] / 1e9
 
 
-def error_budget(case: Case, wanted: ErrorBudget) -> Finding:
+def error_budget(case: Case, wanted: ErrorBudget, subscriber: str | None = None) -> Finding:
     """Publishes of the load that were not acknowledged, or attempts of one subscriber that ended badly, as a share."""
     span, windows = load_span(case), fault_windows(case)
-    if wanted.subscriber is None:
+    if subscriber is None:
         source = "SELECT invoked AS begun, coalesce(ended, invoked) AS ended, outcome = 'ok' AS good FROM publish"
     else:
         source = (
             "SELECT begun, coalesce(ended, begun) AS ended, coalesce(result = 'ok', false) AS good "
-            f"FROM attempt WHERE {_of(case, wanted.subscriber)}"
+            f"FROM attempt WHERE {_of(case, subscriber)}"
         )
     total, bad = case.rows(
         f"SELECT count(*), count(*) FILTER (NOT good) FROM ({source}) WHERE begun >= {span.begun} "
         f"AND begun < {span.ended} AND {_chosen(wanted.window, _during(windows, 'begun', 'ended'))}"
     )[0]
-    title = f"error budget of {wanted.subscriber}" if wanted.subscriber else "error budget"
+    title = f"error budget of {subscriber}" if subscriber else "error budget"
     if not total:
         return Finding("error_budget", "unknown", "nothing to measure", why_unknown="the window is empty", title=title)
     ratio = bad / total

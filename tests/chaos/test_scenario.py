@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from squall.chaos.catalogue import load_classes
+from squall.chaos.check.expectations import Latency, Recovery
 from squall.chaos.scenario import Known, Scenario, drain_limits, load_scenario, make_scenario
-from squall.chaos.scenario_expect import Latency, Recovery
 from squall.chaos.scenario_faults import by_seam
 from squall.core.config import Config, make_config
 from squall.core.errors import ConfigError, WiringError
@@ -93,7 +93,7 @@ def test_the_documented_scenario_is_read_with_every_key() -> None:
     assert read.subscribers["billing"].handler.latency == 0.005
     assert (audit.pattern, audit.join, audit.leave) == ("*.created", 10.0, 40.0)
     assert read.steady is not None
-    assert (read.steady.seconds, read.steady.expect[0].options) == (5.0, Latency(p99=0.1))
+    assert (read.steady.seconds, read.steady.expect[0]) == (5.0, Latency(p99=0.1))
     assert read.steady_rate == 100
     stages = [(stage.seconds, stage.rate, stage.to, stage.burst, stage.events) for stage in read.load.stages]
     assert stages == [(5.0, 100, 2000, None, 5250), (40.0, 2000, None, None, 80_000), (0.0, None, None, 5000, 5000)]
@@ -111,11 +111,11 @@ def test_the_documented_scenario_is_read_with_every_key() -> None:
     assert (read.abort.publish_errors, read.abort.duration) == (0.9, 20.0)
     assert read.expect is not None
     assert [entry.name for entry in read.expect] == ["no_loss", "order", "duplicates", "recovery", "latency"]
-    recovery, latency = read.expect[3].options, read.expect[4].options
+    recovery, latency = read.expect[3], read.expect[4]
     assert isinstance(recovery, Recovery)
     assert isinstance(latency, Latency)
     assert (recovery.fault, recovery.within, recovery.age) == ("outage", 10.0, 2.0)
-    assert (latency.bounds, latency.window) == ({"p99": 0.2}, "outside-faults")
+    assert (latency.limits, latency.window) == ({"p99": 0.2}, "outside-faults")
 
 
 def test_what_a_scenario_leaves_out_has_defaults() -> None:
@@ -336,7 +336,7 @@ def test_latency_may_be_expected_of_single_subscribers() -> None:
     text = "expect: [{latency: {p99: 1s, subscribers: [all]}}]\n"
     read = scenario(MINIMAL + text)
     assert read.expect is not None
-    assert read.expect[0].options == Latency(p99=1.0, subscribers=("all",))
+    assert read.expect[0] == Latency(p99=1.0, subscribers=("all",))
     assert "there is no subscriber 'al' | did you mean 'all'?" in complaint(MINIMAL + text.replace("[all]", "[al]"))
 
 
