@@ -11,6 +11,7 @@ from rich.text import Text
 from squall.chaos.check.verdict import Finding, FindingState, State, Verdict
 from squall.chaos.layout import LABEL, field, headline
 from squall.chaos.present_why import cause_lines
+from squall.chaos.remedies import NEXT
 from squall.chaos.run import RunResult
 from squall.chaos.run_folder import LOG, REPORT, run_name
 from squall.core.config import Bench
@@ -28,15 +29,6 @@ ALWAYS = ("no_loss", "order", "duplicates", "recovery", "latency", "throughput",
 
 SHOWN_CAUSES = 3
 DEFAULT_RUNS = Bench().runs
-NEXT: dict[str, str] = {
-    "no_publish": "Check the load's rate and the target: no publish was ever acknowledged.",
-    "no_delivery": "Check the subscribers' patterns against the load's event types.",
-    "not_steady": "Lower the rate or widen steady.expect: what fails without faults proves nothing under them.",
-    "fault_never_bit": "Raise its probability, let it last longer, or send more of what passes there.",
-    "rate_not_kept": "Lower the rate, or give the generator more processor: what was asked for was not tested.",
-    "drain_limit": "Raise drain.limit: it still made progress.",
-}
-"""What to do about a reason, by its code."""
 
 
 def verdict_lines(verdict: Verdict, run: str, width: int, *, note: str = "", took_s: float = 0.0) -> list[Text]:

@@ -1,0 +1,15 @@
+"""What to do about a verdict that is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+NEXT: Mapping[str, str] = {
+    "no_publish": "Check the load's rate and the target: no publish was ever acknowledged.",
+    "no_delivery": "Check the subscribers' patterns against the load's event types.",
+    "not_steady": "Lower the rate or widen steady.expect: what fails without faults proves nothing under them.",
+    "fault_never_bit": "Raise its probability, let it last longer, or send more of what passes there.",
+    "rate_not_kept": "Lower the rate, or give the generator more processor: what was asked for was not tested.",
+    "drain_limit": "Raise drain.limit: it still made progress.",
+}
+"""What to do about a reason, by its code."""
