@@ -32,6 +32,7 @@ from squall import (
     hookimpl,
 )
 from squall.core.config import Backlog
+from squall.core.errors import Overflow
 from squall.core.store import Attached, Capabilities, DeadLetter, DurableSpec, Page, Progress, Query, StoreCounts
 from squall.plugins.memory import MemoryOptions, MemoryStore
 
@@ -233,6 +234,7 @@ class World:
         self.kept = store or KeptMemory()
         self.clock = clock or VirtualClock()
         self.log = Log()
+        self.block_s = (backlog or Backlog()).timeout
         self.router = EventRouter(
             [self.kept, *plugins], clock=self.clock, seed=7, backlog=backlog, logger=self.log.logger
         )
@@ -275,6 +277,23 @@ class World:
     def publishing_batch(self, n: int, event_type: str = "order.created") -> asyncio.Task[list[str]]:
         """A batch in a task of its own."""
         return asyncio.ensure_future(self.publisher.publish_batch([EventData(event_type, b"") for _ in range(n)]))
+
+    async def places(self, subscription_id: str, most: int, event_type: str = "probe") -> int:
+        """How many events a subscription takes, paused, until it has no room left: at most so many are tried."""
+        await self.subscriber.pause_subscription(subscription_id)
+        dropped, taken = self.router.get_metrics().dropped, 0
+        for _ in range(most):
+            publishing = self.publishing(event_type)
+            await self.clock.settle()
+            if not publishing.done():
+                await self.clock.advance(self.block_s + 0.1)
+            (answer,) = await asyncio.gather(publishing, return_exceptions=True)
+            if isinstance(answer, Overflow) or self.router.get_metrics().dropped > dropped:
+                break
+            assert isinstance(answer, str), answer
+            taken += 1
+        await self.subscriber.resume_subscription(subscription_id)
+        return taken
 
     async def dead(self) -> list[DeadLetter]:
         return await self.router.store.dead_letters()
