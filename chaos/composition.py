@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def composition(config: Config, catalogue: Catalogue) -> Composition:
         stores = [fallback]
         load_class(point)
     enabled = tuple(_entry(name, type(plugin), plugin) for name, plugin in chosen.items())
-    others = {name: kind for name, kind in catalogue.plugins.items() if name not in chosen}
+    others = {name: kind for name, kind in catalogue.plugins.items() if name not in (*chosen, fallback)}
     return Composition(
         enabled=enabled,
         available=tuple(_entry(name, kind, None) for name, kind in others.items()),
@@ -100,30 +101,28 @@ def _entry(name: str, kind: type[Plugin] | str, plugin: Plugin | None) -> Entry:
     if isinstance(kind, str):
         return Entry(name, (), "", {}, kind)
     roles = tuple(role for hook, role in ROLES.items() if hasattr(kind, hook))
-    return Entry(name, roles, kind.summary, _options(plugin) if plugin is not None else {})
+    summary = kind.summary or (kind.__doc__ or "").partition("\n")[0]
+    return Entry(name, roles, summary, _options(plugin) if plugin is not None else {})
 
 
 def _options(plugin: Plugin) -> dict[str, str]:
     """Each option as a file would say it; what is not set is left out."""
     fields = type(plugin.options).model_fields
+    data = plugin.options.model_dump(mode="json", exclude_defaults=True)
     found = {}
     for name, field in fields.items():
         value = getattr(plugin.options, name)
+        parsers = _parsers(field.annotation, field.metadata)
         if value is None or value == ():
             continue
-        parsers = _parsers(field.annotation, field.metadata)
         if parse_seconds in parsers:
             text = format_seconds(value)
         elif parse_bytes in parsers:
             text = format_bytes(value)
+        elif isinstance(value, str | float):
+            text = f"{value:g}" if isinstance(value, float) else value
         else:
-            text = (
-                f"{value:g}"
-                if isinstance(value, float)
-                else str(value).lower()
-                if isinstance(value, bool)
-                else str(value)
-            )
+            text = json.dumps(data.get(name, value)).replace('"', "")
         found[field.alias or name] = text
     return found
 
@@ -137,7 +136,9 @@ def _parsers(annotation: object, metadata: Sequence[object]) -> set[object]:
 
 
 def _context() -> Context:
-    return Context(SystemClock(), Random, logging.getLogger("squall"), lambda: "", lambda *change: None)
+    return Context(
+        SystemClock(), Random, logging.Logger("silent", logging.CRITICAL + 1), lambda: "", lambda *change: None
+    )
 
 
 async def _handler(event: Event) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -80,6 +79,8 @@ def _run_all(
     scenarios: Sequence[Scenario], config: Config, catalogue: Catalogue, runs: Path | None, *, as_json: bool
 ) -> int:
     """Run one after the other, until interrupted."""
+    import asyncio
+
     from squall.chaos.cli.interrupts import Interrupts
     from squall.chaos.cli.output import print_json, print_lines
     from squall.chaos.present import result_lines, summary_lines

@@ -1,0 +1,231 @@
+"""run, validate, init, schema, plugins: what they say, where they say it, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.chaos.cli.command import CALM, LOSS, child, finished, squall, write
+
+VERBS = ("init", "run", "validate", "plugins", "why", "runs", "report", "schema")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb: str) -> None:
+    """What it does in a sentence, and how it is called."""
+    said = squall(verb, "--help")
+    assert said.code == 0
+    assert re.search(rf"Example:\n +squall {verb}", said.out)
+
+
+def test_help_waits_for_nothing_heavy() -> None:
+    """`squall --help` imports neither databases nor the kernel: that is what keeps it below 0.3 s."""
+    heavy = ("duckdb", "pyarrow", "pydantic", "apsw", "asyncio", "rich")
+    program = (
+        "import sys\nfrom squall.chaos.cli import main\nsys.argv = ['squall', '--help']\n"
+        f"try:\n    main()\nfinally:\n    print([name for name in {heavy} if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.endswith("[]\n"), result.stdout
+    assert all(f"  {verb} " in result.stdout for verb in VERBS)
+
+
+def test_a_loss_is_told_with_its_cause(here: Path) -> None:
+    """Headline, invariants, cause, first example, advice, where to look; exit 1."""
+    said = squall("run", str(write(here / "loss.yaml", LOSS)))
+    assert said.code == 1
+    text = " ".join(said.out.split())
+    for words in (
+        r"INVALID \d+ of \d+ acknowledged events were lost \d+ s",
+        r"no_loss ✗ \d+ acknowledged events never reached billing",
+        r"duplicates ✓",
+        r"also held ✓ .*no_phantom · no_ghost",
+        r"\d+ events, one cause: settled before the handler ran, then the handler crashed",
+        r"first order\.created \d+ key",
+        r"advice billing takes each event at most once",
+        r"look squall why loss/\S+ \d+",
+        r"log runs/loss/\S+/log\.txt \(\d+ warnings\)",
+    ):
+        assert re.search(words, text), (words, said.out)
+    assert "died of" in next(here.glob("runs/loss/2*/log.txt")).read_text("utf-8")
+
+
+def test_the_command_that_a_loss_names_works(here: Path) -> None:
+    """What is printed can be pasted."""
+    said = squall("run", str(write(here / "loss.yaml", LOSS)))
+    (line,) = re.findall(r"look +squall (why \S+ \d+)", said.out)
+    told = squall(*line.split())
+    assert told.code == 0
+    assert "crashed" in told.out
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "120"])
+def test_no_line_is_wider_than_the_terminal(here: Path, columns: str) -> None:
+    """At every width; paths and names that cannot be broken excepted."""
+    said = squall("run", str(write(here / "loss.yaml", LOSS)), env={"COLUMNS": columns})
+    wide = [line for line in said.out.splitlines() if len(line) > int(columns)]
+    assert [line for line in wide if not re.match(r" +look |run |log |report ", line)] == []
+
+
+def test_output_that_is_no_terminal_has_no_colour(here: Path) -> None:
+    """Neither the verdict nor the progress."""
+    process = child(here, "run", str(write(here / "calm.yaml", CALM)))
+    said = finished(process)
+    assert said.code == 0, said.err
+    assert "\x1b" not in said.out + said.err
+    assert "VALID" in said.out
+    assert re.search(r"^  load +0/0 s · ", said.err, re.MULTILINE)
+    assert "VALID" not in said.err
+
+
+def test_json_is_alone_on_stdout(here: Path) -> None:
+    """One document: the exit code and each run with its verdict; progress stays on stderr."""
+    process = child(here, "run", str(write(here / "loss.yaml", LOSS)), "--json")
+    said = finished(process)
+    document = json.loads(said.out)
+    (run,) = document["runs"]
+    assert (said.code, document["exit_code"], run["exit_code"], run["interrupted"]) == (1, 1, 1, False)
+    assert (run["scenario"], run["seed"], run["verdict"]["state"]) == ("loss", 3, "invalid")
+    assert Path(run["folder"], "verdict.json").exists()
+    assert "load" in said.err
+
+
+def test_repeat_takes_the_next_seeds_and_the_worst_code(here: Path) -> None:
+    """A summary, and the seeds that were not valid."""
+    said = squall("run", str(write(here / "loss.yaml", LOSS)), "--repeat", "2", "--seed", "7")
+    assert said.code == 1
+    seeds = sorted(json.loads(path.read_text("utf-8"))["seed"] for path in here.glob("runs/loss/2*/environment.json"))
+    assert seeds == [7, 8]
+    assert "2 runs   2 invalid" in said.out
+    assert re.search(r"invalid +loss --seed 7\n +invalid +loss --seed 8", said.out)
+
+
+def test_several_scenarios_are_one_summary(here: Path) -> None:
+    """Valid and invalid ones; invalid is worse."""
+    files = [str(write(here / "calm.yaml", CALM)), str(write(here / "loss.yaml", LOSS))]
+    said = squall("run", *files)
+    assert said.code == 1
+    assert "2 runs   1 valid · 1 invalid" in said.out
+
+
+def test_dry_run_starts_nothing(here: Path) -> None:
+    """The timeline, for people and for programs; no run folder."""
+    path = str(write(here / "loss.yaml", LOSS))
+    said = squall("run", path, "--dry-run")
+    assert said.code == 0
+    assert "crash on handler:billing" in said.out
+    (plan,) = json.loads(squall("run", path, "--dry-run", "--json").out)
+    assert (plan["name"], plan["events"]) == ("loss", 200)
+    assert not (here / "runs").exists()
+
+
+def test_thresholds_are_judged_of_each_subscriber_that_is_named(here: Path) -> None:
+    """A line each."""
+    text = CALM.replace("[no_loss]", "[{latency: {p99: 5s, subscribers: [all]}}, {latency: {p99: 5s}}]")
+    said = squall("run", str(write(here / "calm.yaml", text)))
+    assert said.code == 0, said.out
+    assert "latency p99 of all ✓" in said.out
+    assert re.search(r"latency p99 +✓", said.out)
+
+
+def test_validate_tells_all_mistakes_of_all_files(here: Path) -> None:
+    """Every error of every file, with its place; right files are named too."""
+    good = write(here / "good.yaml", CALM)
+    bad = write(here / "bad.yaml", CALM.replace("pattern", "patern").replace("no_loss", "no_los"))
+    said = squall("validate", str(good), str(bad))
+    assert said.code == 2
+    assert "good.yaml: valid" in said.out
+    assert "did you mean 'pattern'?" in said.err
+    assert "there is no expectation 'no_los'" in said.err
+    assert said.err.rstrip().endswith("errors")
+
+
+def test_validate_for_programs(here: Path) -> None:
+    """Each problem with its line and column."""
+    bad = write(here / "bad.yaml", CALM.replace("[no_loss]", "[no_los]"))
+    said = squall("validate", str(bad), "--json")
+    document = json.loads(said.out)
+    (file,) = document["files"]
+    (problem,) = file["problems"]
+    assert (said.code, document["exit_code"], file["valid"]) == (2, 2, False)
+    assert (problem["line"], problem["hint"]) == (6, "did you mean 'no_loss'?")
+
+
+@pytest.mark.slow
+def test_what_init_writes_validates_and_runs(here: Path) -> None:
+    """The two commands that it prints, as they are printed."""
+    said = squall("init", "shop")
+    assert said.code == 0
+    commands = re.findall(r"cd shop && squall (.*)", said.out)
+    assert [command.split()[0] for command in commands] == ["validate", "run"]
+    for command in commands:
+        process = child(here / "shop", *command.split(), *(["--set", "rate=200"] if "run" in command else []))
+        result = finished(process)
+        assert result.code == 0, result.out + result.err
+
+
+def test_init_overwrites_nothing(here: Path) -> None:
+    """Exit 2, the file that is in the way, and nothing half-done."""
+    write(here / "squall.yaml", "mine")
+    said = squall("init")
+    assert said.code == 2
+    assert "squall.yaml: is there already; nothing was written" in said.err
+    assert (here / "squall.yaml").read_text("utf-8") == "mine"
+    assert not (here / "scenarios").exists()
+
+
+def test_schema_goes_to_a_file_or_to_stdout(here: Path) -> None:
+    """The same document."""
+    printed = squall("schema").out
+    assert squall("schema", "--out", "s.json").out == ""
+    assert (here / "s.json").read_text("utf-8") == printed
+    assert "no_loss" in printed
+
+
+def test_plugins_shows_what_the_configuration_composes(here: Path) -> None:
+    """Enabled ones in the file's order with their options, defaults too; the others; both chains."""
+    write(
+        here / "squall.yaml",
+        "version: 1\nplugins:\n  - rate_limit: {rate: 100}\n  - retry: {attempts: 9, base: 50ms}\n  - metrics\n"
+        "  - sqlite: {path: x.db}\n  - breaker\n",
+    )
+    said = squall("plugins", env={"COLUMNS": "120"})
+    text = said.out
+    assert said.code == 0, said.err
+    places = [text.index(f"{name} ") for name in ("rate_limit", "retry", "metrics", "sqlite", "breaker")]
+    assert places == sorted(places)
+    assert "attempts 9 · base 50ms · factor 2 · cap 100s" in text
+    assert text.index("available") < text.index("memory")
+    assert "publish   kernel's checks → limit: rate_limit → route → sqlite\n" in text
+    assert "deliver   breaker ⟩ handler ⟩ retry ⟩ observe: metrics\n" in text
+    assert not (here / "x.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("plugins", "publish", "deliver"),
+    [
+        ("[]", "kernel's checks → route → memory", "handler ⟩ dead letters at the first failure"),
+        ("[memory, retry]", "kernel's checks → route → memory", "handler ⟩ retry"),
+        (
+            "[{faults: {inject: [{on: example, do: exception}]}}, metrics]",
+            "kernel's checks → route → memory",
+            "fault: faults ⟩ handler ⟩ dead letters at the first failure ⟩ observe: metrics",
+        ),
+    ],
+)
+def test_chains_are_computed(here: Path, plugins: str, publish: str, deliver: str) -> None:
+    """What is not enabled does not stand in them."""
+    write(here / "squall.yaml", f"version: 1\nplugins: {plugins}\n")
+    document = json.loads(squall("plugins", "--json").out)
+    assert (" → ".join(document["publish"]), " ⟩ ".join(document["deliver"])) == (publish, deliver)
+
+
+def test_plugins_without_configuration_are_the_default_ones(here: Path) -> None:
+    """And the store is the one that is fallen back on."""
+    document = json.loads(squall("plugins", "--json").out)
+    assert (document["by_default"], document["fallback"]) == (True, "memory")
+    assert {one["name"] for one in document["enabled"]} == {"breaker", "metrics", "retry"}
