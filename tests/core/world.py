@@ -127,7 +127,7 @@ class ManualStore(StoreWrapper):
         self.auto = auto
         self.waiting: list[tuple[list[Event], asyncio.Future[None]]] = []
         self.error_at_append: Exception | None = None
-        self._muted = False
+        self.muted = False
 
     @property
     def next_seq(self) -> int:
@@ -135,7 +135,7 @@ class ManualStore(StoreWrapper):
 
     async def open(self, on_stored: OnStored) -> int:
         def announce(events: Sequence[Event]) -> None:
-            if not self._muted:
+            if not self.muted:
                 on_stored(events)
 
         return await self.inner.open(announce)
@@ -167,9 +167,9 @@ class ManualStore(StoreWrapper):
     def fail(self, error: Exception | None = None) -> None:
         """Refuse the oldest waiting append."""
         events, answer = self.waiting.pop(0)
-        self._muted = True
+        self.muted = True
         self.inner.append([event("$burnt") for _ in events])
-        self._muted = False
+        self.muted = False
         answer.set_exception(error or StoreError("the disk is gone"))
         answer.exception()  # a cancelled publisher does not ask for it
 
