@@ -64,15 +64,12 @@ class Composition:
 def composition(config: Config, catalogue: Catalogue) -> Composition:
     """What the configuration enables, what else is installed, and both chains. Nothing is opened or started.
 
-    Raises WiringError that names plugin and hook when one raises.
+    Raises WiringError that names plugin and hook when one raises, or where two stores are enabled.
     """
     chosen = _enabled(config, catalogue)
-    fallback = None
+    durability = Registry(tuple(chosen.values())).store(_context()).capabilities.durability
     stores = [name for name, plugin in chosen.items() if hasattr(plugin, "squall_event_store")]
-    if not stores:
-        fallback, point = next(iter(installed(FALLBACK_STORE).items()))
-        stores = [fallback]
-        load_class(point)
+    fallback = None if stores else next(iter(installed(FALLBACK_STORE)))
     enabled = tuple(_entry(name, type(plugin), plugin) for name, plugin in chosen.items())
     others = {name: kind for name, kind in catalogue.plugins.items() if name not in (*chosen, fallback)}
     return Composition(
@@ -80,7 +77,7 @@ def composition(config: Config, catalogue: Catalogue) -> Composition:
         available=tuple(_entry(name, kind, None) for name, kind in others.items()),
         by_default=config.plugins is None,
         fallback=fallback,
-        publish=_publish(chosen, stores),
+        publish=(*_publish(chosen), f"{fallback or stores[0]} ({durability})"),
         deliver=_deliver(chosen),
     )
 
@@ -145,7 +142,7 @@ async def _handler(event: Event) -> None:
     """Stands for a subscription's own."""
 
 
-def _publish(chosen: Mapping[str, Plugin], stores: Sequence[str]) -> tuple[str, ...]:
+def _publish(chosen: Mapping[str, Plugin]) -> tuple[str, ...]:
     ctx = _context()
     layers = [
         (layer.stage, name) for name, plugin in chosen.items() for layer in Registry([plugin]).publish_layers(ctx)
@@ -153,7 +150,7 @@ def _publish(chosen: Mapping[str, Plugin], stores: Sequence[str]) -> tuple[str, 
     layers.sort(key=lambda layer: PUBLISH_STAGES.index(layer[0]))
     wrappers = [name for name, plugin in chosen.items() if hasattr(plugin, "squall_store_wrapper")]
     steps = ["kernel's checks", *(f"{stage}: {name}" for stage, name in layers), "route"]
-    return (*steps, *reversed(wrappers), *stores)
+    return (*steps, *reversed(wrappers))
 
 
 def _deliver(chosen: Mapping[str, Plugin]) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from squall.core.target import (
 
 STORAGE = "storage:events"
 PAGE = 500
+STOP_S = 1.0  # the run has drained already: what is left would not end by waiting
 
 
 class InProcessTarget:
@@ -150,7 +151,7 @@ class InProcessTarget:
 
     async def stop(self) -> None:
         if self._router is not None:
-            await self._router.stop()
+            await self._router.stop(timeout_s=STOP_S)
 
     @property
     def _running(self) -> EventRouter:

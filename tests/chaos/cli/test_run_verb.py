@@ -200,7 +200,7 @@ def test_plugins_shows_what_the_configuration_composes(here: Path) -> None:
     assert places == sorted(places)
     assert "attempts 9 · base 50ms · factor 2 · cap 100s" in text
     assert text.index("available") < text.index("memory")
-    assert "publish   kernel's checks → limit: rate_limit → route → sqlite\n" in text
+    assert "publish   kernel's checks → limit: rate_limit → route → sqlite (disk)\n" in text
     assert "deliver   breaker ⟩ handler ⟩ retry ⟩ observe: metrics\n" in text
     assert not (here / "x.db").exists()
 
@@ -208,11 +208,11 @@ def test_plugins_shows_what_the_configuration_composes(here: Path) -> None:
 @pytest.mark.parametrize(
     ("plugins", "publish", "deliver"),
     [
-        ("[]", "kernel's checks → route → memory", "handler ⟩ dead letters at the first failure"),
-        ("[memory, retry]", "kernel's checks → route → memory", "handler ⟩ retry"),
+        ("[]", "kernel's checks → route → memory (memory)", "handler ⟩ dead letters at the first failure"),
+        ("[memory, retry]", "kernel's checks → route → memory (memory)", "handler ⟩ retry"),
         (
             "[{faults: {inject: [{on: example, do: exception}]}}, metrics]",
-            "kernel's checks → route → memory",
+            "kernel's checks → route → memory (memory)",
             "fault: faults ⟩ handler ⟩ dead letters at the first failure ⟩ observe: metrics",
         ),
     ],

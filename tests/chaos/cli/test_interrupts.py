@@ -1,0 +1,126 @@
+"""Ctrl-C and SIGTERM, sent to a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.chaos.cli.command import child, finished, write
+
+from squall.chaos.history.reader import open_history
+
+LONG = """\
+version: 1
+name: long
+about: Far longer than a test may take.
+subscribers:
+  billing: {pattern: order.>, concurrency: 4, handler: {call: shop}}
+load:
+  stages: [{for: 300s, rate: 200}]
+  events: [{type: order.created}]
+faults:
+  - {id: errors, at: 0s, for: 300s, do: exception, on: "handler:billing", probability: 0.1}
+  - {id: refuses, at: 0s, for: 300s, do: refuse, on: "storage:events", probability: 0.1}
+  - {id: later, at: 200s, for: 10s, do: refuse, on: "storage:events"}
+expect: [no_loss]
+"""
+
+# Says when it was called for the 30th time, so that the faults have acted by then.
+HANDLER = """\
+import asyncio, sys, time
+calls = 0
+async def handle(payload):
+    global calls
+    calls += 1
+    if calls == COUNT:
+        print("handled", file=sys.stderr, flush=True)
+    DO
+"""
+
+
+def await_line(process: subprocess.Popen[str], words: str, timeout_s: float = 30.0) -> str:
+    """What the process says on stderr up to the line with these words. Unbuffered: nothing may be read ahead."""
+    assert process.stderr is not None
+    said = b""
+    while words.encode() not in said:
+        ready, _, _ = select.select([process.stderr], [], [], timeout_s)
+        assert ready, f"no {words!r} in {timeout_s:g} s: {said.decode()}"
+        part = os.read(process.stderr.fileno(), 65536)
+        assert part, f"it ended without {words!r}: {said.decode()}"
+        said += part
+    return said.decode()
+
+
+def begun(folder: Path, *arguments: str, do: str = "await asyncio.sleep(0)", count: int = 30) -> subprocess.Popen[str]:
+    """A run whose handler was called `count` times and does `do` each time."""
+    write(folder / "shop.py", HANDLER.replace("COUNT", str(count)).replace("DO", do))
+    write(folder / "squall.yaml", 'version: 1\nhandlers: {shop: "shop:handle"}\n')
+    process = child(folder, "run", str(write(folder / "long.yaml", LONG)), *arguments)
+    await_line(process, "handled")
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_heals_drains_and_judges(tmp_path: Path, number: signal.Signals) -> None:
+    """Exit 130; the verdict is there and says that the run was interrupted; every fault that acted is healed."""
+    process = begun(tmp_path)
+    process.send_signal(number)
+    said = finished(process, 30)
+    (folder,) = tmp_path.glob("runs/long/2*")
+    assert said.code == 130, said.err
+    assert "stopping: faults are healed" in said.err
+    verdict = json.loads((folder / "verdict.json").read_text("utf-8"))["verdict"]
+    assert verdict["state"] == "unknown"
+    assert any("interrupted after" in reason["text"] for reason in verdict["reasons"])
+    assert "UNKNOWN" in said.out
+    assert "interrupted after" in said.out
+    with open_history(folder / "history", tmp_path) as db:
+        windows = db.execute("SELECT name, hits > 0, healed FROM fault ORDER BY name").fetchall()
+        published = db.execute("SELECT count(*) FROM publish WHERE ended IS NOT NULL").fetchone()
+    assert windows == [("errors", True, True), ("refuses", True, True)]
+    assert published is not None
+    assert published[0] > 0
+
+
+def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
+    """While it drains handlers that take an hour: exit 130, one line, no verdict."""
+    process = begun(tmp_path, do="await asyncio.sleep(3600)", count=1)
+    process.send_signal(signal.SIGINT)
+    await_line(process, "stopping")
+    process.send_signal(signal.SIGINT)
+    said = finished(process, 5)
+    assert said.code == 130
+    assert said.err.strip().endswith("ended at once: what was not written is lost")
+    assert "Traceback" not in said.err
+    assert not list(tmp_path.glob("runs/long/2*/verdict.json"))
+
+
+def test_slow_handlers_do_not_hold_up_the_first_signal(tmp_path: Path) -> None:
+    """The drain is brief, whatever is still being handled."""
+    process = begun(tmp_path, do="await asyncio.sleep(3600)", count=1)
+    process.send_signal(signal.SIGINT)
+    said = finished(process, 20)
+    assert said.code == 130
+    assert "UNKNOWN" in said.out
+
+
+def test_a_handler_that_blocks_the_loop_cannot_keep_the_second_signal_out(tmp_path: Path) -> None:
+    """Nothing of the loop runs any more, and still two signals end the process."""
+    process = begun(tmp_path, do="time.sleep(3600)", count=1)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    assert finished(process, 10).code == 130
+
+
+def test_a_signal_starts_no_further_run(tmp_path: Path) -> None:
+    """Of three runs one was begun."""
+    process = begun(tmp_path, "--repeat", "3")
+    process.send_signal(signal.SIGINT)
+    said = finished(process, 30)
+    assert said.code == 130
+    assert len(list(tmp_path.glob("runs/long/2*"))) == 1
