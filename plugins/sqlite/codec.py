@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from squall.core.errors import StoreFileError
 from squall.core.event import Event, Priority
 from squall.core.patterns import compile_pattern
 
@@ -112,7 +111,7 @@ def encode_events(events: Sequence[Event], types: TypeNumbers) -> list[Row]:
 
 
 def decode_event(row: Row, types: TypeNumbers) -> Event:
-    """The event of a row. Raises StoreFileError when it is none."""
+    """The event of a row. Raises ValueError when it is none."""
     seq, packed, number, source, version, priority, time_ns, key, correlation, metadata, payload = row
     try:
         event_id = unpack_id(packed)
@@ -130,4 +129,4 @@ def decode_event(row: Row, types: TypeNumbers) -> Event:
             seq=seq,
         )
     except (LookupError, TypeError, ValueError, AttributeError, msgspec.MsgspecError) as error:
-        raise StoreFileError(f"row {seq} of the table event is damaged: {error}") from error
+        raise ValueError(f"row {seq} of the table event: {error}") from error

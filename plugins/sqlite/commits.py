@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import apsw
 
-from squall.core.errors import StoreError, StoreFileError, SubscriptionError
+from squall.core.errors import StoreError, StoreFileError
 from squall.core.event import Event
 from squall.core.store import Progress, Settlement
 from squall.plugins.sqlite import records
@@ -69,7 +69,7 @@ class Committer:
             self._use(db)
             self.types = TypeNumbers(db.execute("SELECT id, name FROM type ORDER BY id"))
             return records.head_seq(db)
-        except apsw.Error as error:
+        except (apsw.Error, TypeError, ValueError) as error:
             self.close()
             raise self._file.unusable(error) from error
 
@@ -123,7 +123,8 @@ class Committer:
         """Close every connection and read the log anew from the file; then look whether the group is there.
 
         After a failed fsync the log may hold the group although the connection says it does not, and may lose it
-        although it says it does. So the log is first carried over into the database and emptied: what is found then
+        although it says it does. So the log is first carried over into the database and emptied, and that it is empty
+        is synced by a commit (else a power cut could bring its old part back, over the new pages): what is found then
         stays, and what is not found cannot come back. Only a log that could not be written whole needs no such care.
         """
         self._logger.error("%s: writing failed (%s); reopening", self._file.path, cause)
@@ -141,6 +142,7 @@ class Committer:
                 if getattr(cause, "extendedresult", 0) not in _LOG_WRITE_FAILED:
                     db.set_busy_timeout(1000)
                     db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                    db.execute("UPDATE head SET seq = seq + 1")  # some change: SQLite does not write the same again
                     db.set_busy_timeout(0)
                 fate = self._look_up(db, group)
                 self._use(db)
@@ -236,9 +238,13 @@ class Committer:
 
 
 def _result(db: apsw.Connection, work: Work) -> Any:
+    """What work returns, or its error; that must not fail what others store."""
     try:
-        return work(db)
-    except SubscriptionError as error:  # raised before anything is written
+        with db:
+            return work(db)
+    except Exception as error:
+        if not _is_one_items_fault(error):
+            raise
         return error
 
 

@@ -20,6 +20,10 @@ from squall.plugins.sqlite import schema
 
 MAGIC = b"SQLite format 3\x00"
 Role = Literal["writer", "reader", "checkpointer"]
+_DAMAGED = (
+    "; the file is damaged. It was left as it is: move it and its -wal and -shm files aside together, "
+    "recover what can be with `sqlite3 FILE .recover`, and start with another path or a backup"
+)
 
 
 class DatabaseFile:
@@ -37,6 +41,7 @@ class DatabaseFile:
         self.durability: Literal["process", "disk"] = durability
         self.indexes = indexes
         self._real = path.resolve()
+        self._log = Path(f"{self._real}-wal")
         self._clock = clock
         self._vfs = vfs
         self._lock: int | None = None
@@ -46,7 +51,7 @@ class DatabaseFile:
         try:
             self._real.parent.mkdir(parents=True, exist_ok=True)
             self._acquire()
-            if not self._real.exists() or self._real.stat().st_size == 0:
+            if not _size_bytes(self._real):
                 self._create()
             self._check_header()
             db = self.connect("writer")
@@ -96,15 +101,11 @@ class DatabaseFile:
             raise
         return db
 
-    def unusable(self, error: apsw.Error, where: str = "") -> StoreFileError:
-        """The error to raise when SQLite cannot use the file."""
+    def unusable(self, error: Exception, where: str = "") -> StoreFileError:
+        """The error to raise when the file cannot be used, or what was read in it is nonsense."""
         text = f"{self.path}{where}: {error}"
-        if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-            text += (
-                "; the file is damaged. It was left as it is: move it and its -wal and -shm files aside together, "
-                "recover what can be with `sqlite3 FILE .recover`, and start with another path or a backup"
-            )
-        return StoreFileError(text)
+        damaged = isinstance(error, apsw.CorruptError | apsw.NotADBError) or not isinstance(error, apsw.Error)
+        return StoreFileError(text + _DAMAGED if damaged else text)
 
     def _acquire(self) -> None:
         lock = os.open(f"{self._real}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -125,6 +126,11 @@ class DatabaseFile:
 
     def _create(self) -> None:
         """Made aside and renamed, so that a file under this name is always whole."""
+        if _size_bytes(self._log):
+            raise StoreFileError(
+                f"{self.path}: missing or empty, but there is its log, {self._log}, with stored events in it; "
+                "put the database back beside it, or move the log away to begin anew"
+            )
         new = Path(f"{self._real}.new")
         for leftover in (new, Path(f"{new}-journal")):
             leftover.unlink(missing_ok=True)
@@ -144,6 +150,10 @@ class DatabaseFile:
             raise StoreFileError(f"{self.path}: not a SQLite database; left as it is, give another path")
         if len(header) < 100 or struct.unpack_from(">I", header, 68)[0] != schema.APPLICATION_ID:
             raise StoreFileError(f"{self.path}: a SQLite database of another program; left as it is, give another path")
+        (page_bytes,), (pages,) = struct.unpack_from(">H", header, 16), struct.unpack_from(">I", header, 28)
+        expected, got = page_bytes * pages, self._real.stat().st_size
+        if got < expected and not _size_bytes(self._log):  # else the rest may be in the log
+            raise StoreFileError(f"{self.path}: {expected} bytes expected, {got} are there{_DAMAGED}")
 
     def _check_version(self, db: apsw.Connection) -> None:
         version = schema.user_version(db)
@@ -152,6 +162,10 @@ class DatabaseFile:
                 f"{self.path}: written by a newer squall (schema {version}, this one knows up to {schema.VERSION}); "
                 "upgrade squall, or give another path"
             )
+
+
+def _size_bytes(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _describe(holder: bytes) -> str:

@@ -8,8 +8,9 @@ from logging import Logger
 from typing import TypeVar
 
 import apsw
+import msgspec
 
-from squall.core.errors import StoreError, StoreFileError
+from squall.core.errors import StoreError
 from squall.core.event import Event
 from squall.core.query import bounds, page_of
 from squall.core.store import AttemptRow, Cursor, DeadLetter, Page, Query, StoreCounts
@@ -44,7 +45,7 @@ class EventReader:
     async def stop(self) -> None:
         """Read no more."""
         await self._worker.run(self.link.close)
-        self._worker.stop()
+        await self._worker.stop()
 
     def add(self, events: Sequence[Event], size_bytes: int) -> None:
         """These are stored now."""
@@ -96,8 +97,8 @@ class EventReader:
                 raise self._file.unusable(error, where + self._damage()) from error
             except apsw.Error as error:
                 raise StoreError(f"{self._file.path}{where}: {error}; nothing is lost, try again") from error
-            except StoreFileError as error:
-                raise StoreFileError(f"{self._file.path}{where}: {error}") from error
+            except (TypeError, ValueError, msgspec.MsgspecError) as error:
+                raise self._file.unusable(error, where) from error
 
         return await self._worker.run(read)
 

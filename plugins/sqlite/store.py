@@ -71,7 +71,7 @@ class SqliteStore:
         try:
             head, self._seq = await self._writer.run(self._committer.open)
         except BaseException:
-            self._writer.stop()
+            await self._writer.stop()
             raise
         self._checkpointer = Worker("squall-sqlite-checkpointer")
         self._reader.start(head)
@@ -93,14 +93,15 @@ class SqliteStore:
         if not self._busy:
             self._go_on()
         await self._drained
+        self._busy = True  # from now on nothing begins: a checkpoint that ends meanwhile would open the file anew
         error = StoreError(f"the store {self._path} is closed, and was down: not stored")
         for progress in self._dirty:
             progress.committed(progress.take(), error)
         self._dirty.clear()
         await self._reader.stop()
-        self._checkpointer.stop()
+        await self._checkpointer.stop()
         await self._writer.run(self._committer.close)
-        self._writer.stop()
+        await self._writer.stop()
 
     def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
         if self._refusal is not None:

@@ -68,8 +68,9 @@ class Worker:
         self.submit(job, done)
         return await future
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Let the thread end after the jobs that it has, and wait for that."""
+        await self.run(lambda: None)
         self._jobs.put(None)
         self._thread.join()
 

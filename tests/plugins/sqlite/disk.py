@@ -35,12 +35,14 @@ class FileState:
 
     synced: bytes
     unsynced: list[tuple[int, bytes | None]] = field(default_factory=list)
+    failed_syncs: int = 0
 
 
 class Disk(apsw.VFS):
     """`on_call` is told each change before it is made, in whatever thread makes it; what it raises is SQLite's error.
 
-    A sync that fails drops what it should have written, as Linux does: it can still be read, no later sync writes it.
+    A sync that fails drops what it should have written, as Linux does: it can still be read, no later sync writes it,
+    and everybody who has the file open is told once, by the next sync.
     """
 
     def __init__(self) -> None:
@@ -56,8 +58,10 @@ class Disk(apsw.VFS):
         path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
         file = DiskFile(self, name, path, flags)
         with self._lock:
-            if path not in self._files:
-                self._files[path] = FileState(Path(path).read_bytes())
+            state = self._files.setdefault(path, FileState(b""))
+            if not state.synced and not state.unsynced:
+                state.synced = Path(path).read_bytes()
+            file.failed_syncs = state.failed_syncs
         return file
 
     def xDelete(self, name: str, sync_folder: bool) -> None:
@@ -80,14 +84,27 @@ class Disk(apsw.VFS):
             if path in self._files:
                 self._files[path].unsynced.append((offset, data))
 
+    def failed_syncs(self, path: str) -> int:
+        """How many syncs of the file failed."""
+        with self._lock:
+            return self._files[path].failed_syncs
+
     def synced(self, path: str, ok: bool) -> None:
         """A sync was made, or failed."""
         with self._lock:
-            state = self._files.get(path)
-            if state is not None:
-                if ok:
-                    state.synced = applied(state.synced, state.unsynced)
-                state.unsynced.clear()
+            state = self._files[path]
+            if ok:
+                state.synced = applied(state.synced, state.unsynced)
+            else:
+                state.failed_syncs += 1
+            state.unsynced.clear()
+
+    def copy(self, folder: Path) -> None:
+        """Write to folder what another process would find if this one died now."""
+        with self._lock:
+            for path in self._files:
+                if not path.endswith("-shm"):
+                    (folder / Path(path).name).write_bytes(Path(path).read_bytes())
 
     def cut(self, folder: Path, chance: Random | None = None) -> None:
         """Write to folder what the disk would hold if the power were cut now: all that was synced; of the rest
@@ -113,6 +130,7 @@ class DiskFile(apsw.VFSFile):
 
     def __init__(self, disk: Disk, name: str | apsw.URIFilename | None, path: str, flags: list[int]) -> None:
         self._disk, self._path = disk, path
+        self.failed_syncs = 0
         super().__init__("", name, flags)
 
     def xRead(self, amount: int, offset: int) -> bytes:
@@ -133,10 +151,21 @@ class DiskFile(apsw.VFSFile):
     def xSync(self, flags: int) -> None:
         try:
             self._disk.count("sync", self._path)
-        except BaseException:
+        except apsw.Error:
             self._disk.synced(self._path, ok=False)
+            self.failed_syncs += 1
             raise
+        failed_before, self.failed_syncs = self.failed_syncs, self._disk.failed_syncs(self._path)
+        if self.failed_syncs > failed_before:
+            raise error_of(apsw.SQLITE_IOERR_FSYNC)
         self._disk.synced(self._path, ok=True)  # the real sync would only take time
+
+
+def error_of(code: int) -> apsw.Error:
+    """SQLite's error of this extended code."""
+    error = apsw.exception_for(code)
+    assert isinstance(error, apsw.Error)
+    return error
 
 
 def applied(content: bytes, writes: list[tuple[int, bytes | None]]) -> bytes:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import apsw
 from tests.plugins.store_promises import as_tuple, make_event
 
 from squall.core.clock import SystemClock
@@ -71,6 +70,7 @@ class Workload:
 
     def __init__(self, store: SqliteStore) -> None:
         self.store = store
+        self.refused: Callable[[], None] = lambda: None  # called as soon as a publisher was told fail or info
         self.publishes: list[Publish] = []
         self.announced: list[Event] = []
         self.progress: Settling
@@ -92,6 +92,7 @@ class Workload:
                 await done
         except StoreError as error:
             publish.outcome = error.outcome
+            self.refused()
         else:
             publish.outcome = "ok"
         return publish
@@ -111,6 +112,7 @@ class Workload:
         while (await self.publish(2)).outcome != "ok":  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         progress = self.progress
+        assert self.announced, "acknowledged, not announced"
         progress.settle(self.announced[-1].seq)
         while progress.told_high < progress.high or progress.naks:
             if progress.refused:
@@ -168,6 +170,10 @@ def check(told: Told, found: Stored) -> None:
         assert all(there) or not any(there), f"half of a batch is stored: {there}"
         assert publish.outcome != "ok" or there[0], f"seq {publish.events[0].seq} was acknowledged and is lost"
         assert publish.outcome != "fail" or not there[0], f"seq {publish.events[0].seq} was refused and is stored"
+    announced = {event.id for event in told.announced}
+    for publish in told.publishes:
+        if publish.outcome == "ok":
+            assert publish.events[0].id in announced, f"seq {publish.events[0].seq} was acknowledged, not announced"
     seqs = [event.seq for event in told.announced]
     assert seqs == sorted(set(seqs)), "announced twice or out of order"
     for event in told.announced:
@@ -183,10 +189,3 @@ def make_store(path: Path, durability: Literal["process", "disk"] = "disk", vfs:
     logger = logging.Logger("quiet", logging.CRITICAL)
     clock = SystemClock()
     return SqliteStore(DatabaseFile(path, durability, frozenset(), clock, vfs), clock, system_id, logger)
-
-
-def error_of(code: int) -> apsw.Error:
-    """SQLite's error of this extended code, for a Disk to raise."""
-    error = apsw.exception_for(code)
-    assert isinstance(error, apsw.Error)
-    return error
