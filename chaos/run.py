@@ -20,6 +20,7 @@ from squall.chaos.history import HistoryWriter
 from squall.chaos.load import Generator, Messages
 from squall.chaos.participants import Participants
 from squall.chaos.recorder import Recorder
+from squall.chaos.report import write_report
 from squall.chaos.run_folder import JUNIT, VERDICT, discard_run_folder, make_run_folder, point_latest
 from squall.chaos.run_log import logged_to
 from squall.chaos.scenario import Scenario, drain_limits
@@ -87,6 +88,7 @@ async def run_scenario(
         verdict = await asyncio.to_thread(check, folder / "history", target.claims, run.expectations(), facts)
         save_verdict(verdict, folder / VERDICT)
         save_junit(verdict, scenario.name, folder / JUNIT)
+        await asyncio.to_thread(write_report, folder)
     duration_s = (clock.monotonic_ns() - began_ns) / 1e9
     faulty_s = run.faults.acted_s if run.faults is not None else 0.0
     return RunResult(folder, verdict, duration_s, faulty_s, log.count, run.interrupted)

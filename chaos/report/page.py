@@ -1,0 +1,128 @@
+"""Makes report.html from a run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from jinja2 import Environment as Templates
+from jinja2 import FileSystemLoader, StrictUndefined
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as model
+
+from squall.chaos.check.facts import FACTS, RunFacts, load_facts
+from squall.chaos.check.output import load_verdict
+from squall.chaos.check.verdict import Verdict
+from squall.chaos.history.reader import MANIFEST, open_history
+from squall.chaos.remedies import NEXT
+from squall.chaos.report import view
+from squall.chaos.report.measured import Measured, measure
+from squall.chaos.report.words import many
+from squall.chaos.run_folder import ENVIRONMENT, REPORT, SCENARIO, VERDICT, run_name
+from squall.core.errors import StoreFileError
+from squall.core.yaml_source import load_document
+
+TEMPLATE = "report.html.j2"
+HISTORY = "history"
+WORDS: Mapping[str, str] = {"valid": "Valid", "invalid": "Invalid", "unknown": "Unknown", "unfinished": "No verdict"}
+
+
+@model(frozen=True)
+class Environment:
+    """What environment.json says of where the run was made."""
+
+    seed: int
+    started: str
+    python: str
+    system: str
+    cores: int | None
+    optimized: bool
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Everything in the folder that a report is made of."""
+
+    folder: Path
+    environment: Environment
+    about: str
+    scenario: str
+    facts: RunFacts
+    verdict: Verdict | None
+    measured: Measured | None
+
+
+_ENVIRONMENT = TypeAdapter(Environment)
+
+
+def write_report(folder: Path) -> Path:
+    """Write report.html into a run's folder and return its path.
+
+    The page needs nothing but itself. A run without a verdict, one that was interrupted and one that recorded nothing
+    have a report too. Raises StoreFileError when a file of the folder is missing, damaged, or cannot be written.
+    """
+    path = folder / REPORT
+    text = _render(_read(folder))
+    temporary = path.with_name(f"{path.name}.tmp-0")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreFileError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return path
+
+
+def _read(folder: Path) -> _Run:
+    try:
+        environment = _ENVIRONMENT.validate_json((folder / ENVIRONMENT).read_bytes())
+        scenario = (folder / SCENARIO).read_text(encoding="utf-8")
+    except OSError as error:
+        raise StoreFileError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise StoreFileError(f"{folder}: {ENVIRONMENT} or {SCENARIO} is not what squall wrote ({error})") from error
+    facts = load_facts(folder) if (folder / FACTS).exists() else RunFacts()
+    verdict = load_verdict(folder / VERDICT) if (folder / VERDICT).exists() else None
+    measured = None
+    if (folder / HISTORY / MANIFEST).exists():
+        with TemporaryDirectory(prefix="squall-report-") as spill, open_history(folder / HISTORY, Path(spill)) as db:
+            measured = measure(db, facts)
+    about = load_document(folder / SCENARIO).at(("about",))
+    return _Run(folder, environment, about if isinstance(about, str) else "", scenario, facts, verdict, measured)
+
+
+def _render(run: _Run) -> str:
+    templates = Templates(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # whatever the template is called: names and errors in a history are not ours
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters["count"] = many
+    verdict, measured, facts = run.verdict, run.measured, run.facts
+    state = verdict.state if verdict else "unfinished"
+    charts = view.over_time(measured, facts) if measured else None
+    return templates.get_template(TEMPLATE).render(
+        run=run_name(run.folder),
+        name=facts.scenario or run.folder.parent.name,
+        state=state,
+        mark=view.MARKS.get(state, "·"),
+        word=WORDS[state],
+        headline=verdict.headline if verdict else "It was ended before it was judged, or still goes on.",
+        reasons=[(reason.text, NEXT.get(reason.code, "")) for reason in verdict.reasons] if verdict else [],
+        key_figures=list(view.key_figures(verdict, measured, facts)) if measured else [],
+        causes=verdict.causes if verdict else (),
+        judged=view.judged(verdict) if verdict else (),
+        charts=charts,
+        hover={"times": charts.times, "charts": [[line.texts for line in chart.lines] for chart in charts.charts]}
+        if charts
+        else {},
+        faults=view.fault_rows(measured) if measured else (),
+        subscribers=view.subscriber_rows(measured) if measured else (),
+        environment=run.environment,
+        about=run.about,
+        scenario=run.scenario,
+    )

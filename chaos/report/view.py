@@ -1,0 +1,304 @@
+"""What stands in a report: a run's verdict, figures, charts and tables as texts, ready to be laid out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from squall.chaos.check.facts import RunFacts
+from squall.chaos.check.verdict import Finding, FindingState, Verdict
+from squall.chaos.report.axis import Axis, phases
+from squall.chaos.report.chart import Chart, Series, Tick, latency_chart, rate_chart, time_ticks
+from squall.chaos.report.meanings import MEANINGS
+from squall.chaos.report.measured import Fault, Measured, Subscriber, Terms
+from squall.chaos.report.words import NOTHING, figure, latency, many, rate, share
+from squall.core.units import format_count
+
+SHOWN_SUBSCRIBERS = 6
+CHARACTER = 2.8
+"""How much of the axis a character takes where the page is narrow, percent."""
+SEVERITY: tuple[FindingState, ...] = ("invalid", "unknown", "valid", "not judged")
+MARKS: dict[str, str] = {"valid": "✓", "invalid": "✗", "unknown": "?", "not judged": "·"}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row of the table of invariants. `meaning` is what the invariant says; `figures` are label and value."""
+
+    mark: str
+    state: FindingState
+    title: str
+    meaning: str
+    summary: str
+    why: str
+    figures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A named stretch of the time axis, in percent of it. `lane`: its row, where names would lie on each other."""
+
+    name: str
+    left: float
+    width: float
+    title: str
+    lane: int = 0
+
+    @property
+    def room(self) -> float:
+        """How many times its name fits into it, where the page is narrow."""
+        return self.width / (CHARACTER * len(self.name))
+
+
+@dataclass(frozen=True)
+class FaultRow:
+    """A row of the table of faults."""
+
+    name: str
+    what: str
+    when: str
+    evidence: str
+    bit: bool
+    healed: str
+    well: bool
+
+
+@dataclass(frozen=True)
+class SubscriberRow:
+    """A row of the table of subscribers; `tone` is its colour in the charts, empty where it is not in them."""
+
+    name: str
+    tone: str
+    wants: str
+    cells: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class OverTime:
+    """The charts, over one axis. `times` says when each bucket begins."""
+
+    bucket: str
+    ticks: tuple[Tick, ...]
+    phases: tuple[Window, ...]
+    faults: tuple[Window, ...]
+    lanes: int
+    charts: tuple[Chart, ...]
+    times: tuple[str, ...]
+    hidden: str
+
+
+def judged(verdict: Verdict) -> tuple[Judged, ...]:
+    """Every finding, what is broken first."""
+    findings = sorted(verdict.findings, key=lambda finding: SEVERITY.index(finding.state))
+    return tuple(
+        Judged(
+            MARKS[finding.state],
+            finding.state,
+            finding.title or finding.name,
+            MEANINGS.get(finding.name, ""),
+            finding.summary,
+            finding.why_unknown if finding.why_unknown != finding.summary else "",
+            _figures(finding),
+        )
+        for finding in findings
+    )
+
+
+def _figures(finding: Finding) -> tuple[tuple[str, str], ...]:
+    """Those that are not nothing, and that the summary does not tell."""
+    told = set(re.findall(r"(?<![\w.,])[0-9][0-9,.]*", finding.summary))
+    found = [figure(name, value) for name, value in finding.figures.items() if value]
+    return tuple((label, text) for label, text in found if text.split()[0] not in told)
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """One of the few figures that are read first."""
+
+    label: str
+    value: str
+    unit: str
+    note: str
+
+
+def key_figures(verdict: Verdict | None, measured: Measured, facts: RunFacts) -> Iterator[KeyFigure]:
+    """Few enough to be read at once."""
+    publishes = measured.publishes
+    asked, ok, fail, info = (sum(c) for c in (publishes.asked, publishes.ok, publishes.fail, publishes.info))
+    notes = [f"{format_count(asked)} published"]
+    notes += [f"{format_count(fail)} refused"] if fail else []
+    notes += [f"{format_count(info)} unknown"] if info else []
+    yield KeyFigure("Acknowledged", format_count(ok), "events", " · ".join(notes))
+    findings = {finding.name: finding.figures for finding in reversed(verdict.findings)} if verdict else {}
+    if "no_loss" in findings:
+        loss = findings["no_loss"]
+        notes = [f"{many(loss.get('owed', 0), 'delivery')} owed"]
+        notes += [f"{format_count(loss['dead_lettered'])} dead-lettered"] if loss.get("dead_lettered") else []
+        yield KeyFigure("Lost", format_count(loss.get("lost", 0)), "events", " · ".join(notes))
+    if "p99_s" in findings.get("latency", {}):
+        found = findings["latency"]
+        outside, inside = found.get("p99_outside_s", found["p99_s"]), found.get("p99_inside_s")
+        inside = found["p99_s"] if "p99_outside_s" in found else inside
+        value, _, unit = latency(outside).partition(" ")
+        note = "of the load" if inside is None else f"outside faults · inside: {latency(inside)}"
+        yield KeyFigure("Latency p99", value, unit, note)
+    if facts.load and facts.load.ended > facts.load.begun:
+        seconds = (facts.load.ended - facts.load.begun) / 1e9
+        yield KeyFigure("Load", f"{seconds:.1f}", "s", f"{rate(facts.asked / seconds)} asked on average")
+
+
+def over_time(measured: Measured, facts: RunFacts) -> OverTime:
+    """The charts of a run that recorded something."""
+    axis = measured.axis
+    shown = charted(measured.subscribers)
+    hidden = len(measured.subscribers) - len(shown)
+    faults = _laned(
+        [_window(axis, f.name, f.begun_ns, f.ended_ns, f"{_what(f)}, {_when(axis, f)}") for f in measured.faults]
+    )
+    return OverTime(
+        latency(axis.bucket_ns / 1e9),
+        time_ticks(axis),
+        tuple(
+            _window(axis, name, span.begun, span.ended, f"{name}, {(span.ended - span.begun) / 1e9:.1f} s")
+            for name, span in phases(facts)
+        ),
+        faults,
+        1 + max((one.lane for one in faults), default=-1),
+        (_publishing(measured), _handling(measured, shown), _latencies(axis, shown)),
+        tuple(f"{second:,.{0 if axis.bucket_ns >= 10**9 else 2}f} s" for second in axis.times_s()),
+        f"The charts show {len(shown)} of {len(measured.subscribers)} subscribers, the slowest." if hidden else "",
+    )
+
+
+def charted(subscribers: Sequence[Subscriber]) -> dict[str, Subscriber]:
+    """The subscribers that charts show, by the class of their colour: of many, the slowest."""
+    slowest = sorted(subscribers, key=lambda one: one.latency.p99_s if one.latency else float("inf"), reverse=True)
+    kept = {one.terms.number for one in slowest[:SHOWN_SUBSCRIBERS]}
+    return {f"s{place}": one for place, one in enumerate(one for one in subscribers if one.terms.number in kept)}
+
+
+def _window(axis: Axis, name: str, begun_ns: int, ended_ns: int | None, title: str) -> Window:
+    left = axis.share(begun_ns)
+    right = 1.0 if ended_ns is None else axis.share(ended_ns)
+    return Window(name, round(100 * left, 3), round(100 * max(0.0, right - left), 3), title)
+
+
+def _laned(windows: Sequence[Window]) -> tuple[Window, ...]:
+    """Each in the first row where nothing is in its way, its name and theirs included; in the order of begin."""
+    ends: list[float] = []
+    found = []
+    for one in windows:
+        lane = next((number for number, ended in enumerate(ends) if ended <= one.left), len(ends))
+        ends[lane : lane + 1] = [one.left + one.width / min(1.0, max(one.room, 0.01))]
+        found.append(replace(one, lane=lane))
+    return tuple(found)
+
+
+def _publishing(measured: Measured) -> Chart:
+    found = measured.publishes
+    lines = [
+        Series("asked", "asked", found.asked, many(sum(found.asked), "event"), faint=True, may_exceed=True),
+        Series("acknowledged", "ok", found.ok, many(sum(found.ok), "event")),
+    ]
+    lines += [Series("refused", "bad", found.fail, many(sum(found.fail), "event"))] if any(found.fail) else []
+    lines += [Series("unknown", "odd", found.info, many(sum(found.info), "event"))] if any(found.info) else []
+    about = "Asked: what the load had due. Acknowledged: what the target took on."
+    return rate_chart("Published", "events per second", about, lines, measured.axis)
+
+
+def _handling(measured: Measured, shown: dict[str, Subscriber]) -> Chart:
+    lines = [Series(one.terms.name, tone, one.handled, many(one.attempts.ok, "event")) for tone, one in shown.items()]
+    failed = [sum(counts) for counts in zip(*(one.failed for one in measured.subscribers), strict=True)]
+    if any(failed):
+        lines.append(Series("failed attempts", "bad", failed, many(sum(failed), "attempt")))
+    about = "Handlers that ended well, by subscriber; attempts that raised, timed out or died, of all."
+    return rate_chart("Handled", "deliveries per second", about, lines, measured.axis)
+
+
+def _latencies(axis: Axis, shown: dict[str, Subscriber]) -> Chart:
+    lines = []
+    for tone, one in shown.items():
+        p50, p99 = (latency(q) if q is not None else NOTHING for q in _both(one))
+        lines += [
+            Series(f"{one.terms.name} p99", tone, one.p99_s, p99),
+            Series("p50", tone, one.p50_s, p50, faint=True),
+        ]
+    about = "From when an event was to be sent until it was handled, by when it was to be sent. Logarithmic."
+    return latency_chart("Latency", "p99 and p50", about, lines, axis)
+
+
+def _both(one: Subscriber) -> tuple[float | None, float | None]:
+    return (one.latency.p50_s, one.latency.p99_s) if one.latency else (None, None)
+
+
+def fault_rows(measured: Measured) -> tuple[FaultRow, ...]:
+    """What each fault did, and whether it is gone."""
+    return tuple(
+        FaultRow(
+            fault.name,
+            _what(fault),
+            _when(measured.axis, fault),
+            _evidence(fault),
+            fault.hits > 0,
+            {True: "healed", False: f"not healed: {fault.error or 'no reason given'}", None: "never healed"}[
+                fault.healed
+            ],
+            fault.healed is True,
+        )
+        for fault in measured.faults
+    )
+
+
+def _evidence(fault: Fault) -> str:
+    if not fault.hits:
+        return f"never bit; {many(fault.passes, 'call')} passed" if fault.passes else "never bit: nothing passed"
+    if fault.passes < fault.hits:
+        return f"acted on {many(fault.hits, 'call')}"
+    return f"acted on {format_count(fault.hits)} of {many(fault.passes, 'call')} ({share(fault.hits, fault.passes)})"
+
+
+def _afterwards(fault: Fault) -> str:
+    if fault.healed is None:
+        return "never healed"
+    return "healed" if fault.healed else f"not healed: {fault.error or 'no reason given'}"
+
+
+def _what(fault: Fault) -> str:
+    return f"{fault.kind} on {fault.seam}"
+
+
+def _when(axis: Axis, fault: Fault) -> str:
+    ended = "the end" if fault.ended_ns is None else f"{axis.seconds(fault.ended_ns):.1f} s"
+    return f"{axis.seconds(fault.begun_ns):.1f} to {ended}"
+
+
+def subscriber_rows(measured: Measured) -> tuple[SubscriberRow, ...]:
+    """What each subscriber asked for and got."""
+    tones = {one.terms.number: tone for tone, one in charted(measured.subscribers).items()}
+    return tuple(
+        SubscriberRow(
+            one.terms.name,
+            tones.get(one.terms.number, ""),
+            _wants(one.terms),
+            tuple(_cells(one)),
+        )
+        for one in measured.subscribers
+    )
+
+
+def _wants(terms: Terms) -> str:
+    durable = ["durable"] if terms.durable else []
+    return " · ".join([terms.pattern, terms.delivery, *durable, f"{format_count(terms.concurrency)} at once"])
+
+
+def _cells(one: Subscriber) -> Iterator[tuple[str, str]]:
+    attempts = one.attempts
+    bad = [("raised", attempts.error), ("timed out", attempts.timeout), ("died", attempts.died)]
+    bad.append(("never ended", attempts.unended))
+    yield "Handled", many(attempts.ok, "event")
+    yield "Failed attempts", " · ".join(f"{format_count(n)} {word}" for word, n in bad if n) or "none"
+    yield "Redelivered", format_count(attempts.redelivered) if attempts.redelivered else "none"
+    yield "Dead-lettered", many(one.dead_lettered, "event") if one.dead_lettered else "none"
+    for name in ("p50", "p99", "max"):
+        yield f"Latency {name}", latency(getattr(one.latency, f"{name}_s")) if one.latency else NOTHING
