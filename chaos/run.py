@@ -35,6 +35,7 @@ from squall.core.target import RunContext, Target
 from squall.core.units import format_seconds
 
 POLL_S = 0.05
+POLL_SHARE = 10  # counting a backlog is work for the target, which has better to do
 ANSWER_S = 30.0
 BRIEFLY_S = 2.0
 
@@ -259,14 +260,16 @@ class _Run:
         await self.generator.finish(self._over(min(ANSWER_S, limit_s)))
         done, drained = -1, False
         while not drained and not over():
+            asked = self.clock.monotonic_ns()
             counts = (await self.target.counters()).subscribers.values()
+            took_s = (self.clock.monotonic_ns() - asked) / 1e9
             drained = not any(one.pending for one in counts)
             now_done = sum((one.acked or 0) + (one.dead_lettered or 0) for one in counts) + self.recorder.handled
             if now_done != done:
                 done, moved = now_done, self.clock.monotonic_ns()
             elif self.clock.monotonic_ns() - moved > stall_s * 1e9:
                 break
-            await self.clock.sleep(POLL_S)
+            await self.clock.sleep(max(POLL_S, POLL_SHARE * took_s))
         self.facts = replace(self.facts, drain=Span(begun, self.clock.monotonic_ns()), drained=drained)
         if self.interrupted and not drained and not self.facts.reasons:
             self._reason("interrupted while it drained")

@@ -12,7 +12,8 @@ from squall.chaos.recorder import Recorder
 from squall.core.target import Target
 
 PROGRESS_S = 0.25
-COUNT_EVERY = 4
+COUNT_NS = 1_000_000_000
+COUNT_SHARE = 50  # a target's own sums may be dear: a fiftieth of the time is spent on them at most
 Phase = Literal["setup", "steady", "load", "heal", "drain", "check"]
 
 
@@ -81,14 +82,14 @@ class Watch:
         clock = self._recorder.clock
         self._described = await self._target.describe()
         self._recorder.latencies_ns = []
-        turn = 0
+        count_ns = self._now()
         while True:
             due_ns = self._now() + round(PROGRESS_S * 1e9)
             await clock.sleep(PROGRESS_S)
             lag_s = max(0.0, (self._now() - due_ns) / 1e9)
-            if turn % COUNT_EVERY == 0:
+            if (asked_ns := self._now()) >= count_ns:
                 await self._count()
-            turn += 1
+                count_ns = self._now() + max(COUNT_NS, COUNT_SHARE * (self._now() - asked_ns))
             self._tell(lag_s)
 
     async def _count(self) -> None:

@@ -10,6 +10,7 @@ from rich.live import Live as Screen
 from rich.text import Text
 
 from squall.chaos.cli.output import console, width
+from squall.chaos.layout import hanging
 from squall.chaos.present_progress import Frames, plain_line
 from squall.chaos.scenario import Scenario
 from squall.chaos.watch import Progress
@@ -58,4 +59,5 @@ class Live:
 
     def say(self, text: str) -> None:
         """A line that stays, above the progress."""
-        self._console.print(Text(text, "yellow"))
+        for line in hanging(text, width(), indent=0, style="yellow"):
+            self._console.print(line)
