@@ -41,6 +41,8 @@ class Frames:
         if progress.phase in ("load", "heal"):
             lines += fault_lines(progress.faults, width)
         lines += field("", _counts(progress), width, label_width=LABEL)
+        for line in lines:  # one that the terminal wraps would push the next frame down
+            line.truncate(width, overflow="ellipsis")
         return lines
 
     def over(self, width: int) -> list[Text]:

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter
 from rich.console import Console
 from rich.text import Text
 
-MIN_WIDTH, MAX_WIDTH = 60, 120
+MIN_WIDTH, MAX_WIDTH = 40, 120
 
 
 def console(file: IO[str] | None = None) -> Console:
@@ -23,7 +23,7 @@ def console(file: IO[str] | None = None) -> Console:
 
 
 def width() -> int:
-    """Columns to write for: the terminal's (or COLUMNS), from 60 to 120."""
+    """Columns to write for: the terminal's (or COLUMNS), from 40 to 120."""
     return max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size((100, 24)).columns))
 
 
