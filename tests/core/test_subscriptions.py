@@ -7,7 +7,7 @@ import logging
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.core.world import FromAnswers, Heard, Held, KeptMemory, Policy, StoreWrapper, World, until
 
@@ -322,7 +322,11 @@ steps = st.one_of(
 @given(
     before=st.integers(0, 12), ops=st.lists(steps, max_size=25), in_flight=st.integers(1, 6), turns=st.integers(0, 4)
 )
+@example(before=2, ops=[], in_flight=1, turns=0)
+@example(before=0, ops=[("turn", 3), *[("publish", Priority.CRITICAL, 1)] * 2], in_flight=1, turns=2)
+@example(before=0, ops=[("turn", 3), ("publish", Priority.CRITICAL, 3)], in_flight=2, turns=2)
 @settings(max_examples=40)
+@pytest.mark.xfail(strict=True, reason="a read that ends after the last flush is followed by none")
 def test_catching_up_leaves_no_gap_and_no_overlap(
     start: str, before: int, ops: list[tuple[Any, ...]], in_flight: int, turns: int
 ) -> None:
@@ -330,7 +334,7 @@ def test_catching_up_leaves_no_gap_and_no_overlap(
     event once, each priority in order."""
 
     async def run() -> list[tuple[int, int]]:
-        kept, heard = KeptMemory(Stepwise), Heard()
+        kept, heard, todo = KeptMemory(Stepwise), Heard(), [*ops]
         first: Any = "earliest" if start == "earliest" else before // 2 + 1
         published = before
         while True:
@@ -339,8 +343,8 @@ def test_catching_up_leaves_no_gap_and_no_overlap(
                 if published == before:
                     await world.publish(*["a"] * (before - (await world.router.store.counts()).events))
                 own = await world.subscriber.subscribe(">", heard, name="late", start=first, in_flight=in_flight)
-                while ops:
-                    match ops.pop(0):
+                while todo:
+                    match todo.pop(0):
                         case "publish", priority, n:
                             published += n
                             await world.publisher.publish_batch([EventData("a", b"", priority)] * n)
