@@ -76,13 +76,14 @@ def _rest(findings: Sequence[Finding], own: Sequence[Finding], width: int, colum
 
 
 def _reason_lines(verdict: Verdict, width: int) -> list[Text]:
+    unknown = verdict.state == "unknown"
     lines = []
     for reason in verdict.reasons:
         if reason.code in ("undecided", "checker_failed"):
             continue  # its invariant's own line says so
         if reason.text != verdict.headline:
-            lines += field("why unknown", reason.text, width, style="yellow")
-        if reason.code in NEXT:
+            lines += field("why unknown" if unknown else "besides", reason.text, width, style="yellow")
+        if unknown and reason.code in NEXT:
             lines += field("advice", NEXT[reason.code], width)
     return [Text(), *lines] if lines else []
 

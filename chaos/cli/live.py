@@ -29,13 +29,6 @@ class Live:
         self._told: tuple[str, int] | None = None
 
     def __enter__(self) -> Self:
-        for line in self._frames.head(width()):
-            self._console.print(line)
-        if self._console.is_terminal:
-            self._screen = Screen(
-                console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-            )
-            self._screen.start()
         return self
 
     def __exit__(
@@ -48,14 +41,24 @@ class Live:
 
     def show(self, progress: Progress) -> None:
         """A moment of the run."""
-        if self._screen is not None:
-            self._screen.update(Text("\n").join(self._frames.lines(progress, width())), refresh=True)
-            return
-        self._frames.lines(progress, width())
+        if self._told is None:  # not earlier: a mistake that shows in set up stands alone
+            self._begin()
+        lines = self._frames.lines(progress, width())
         slot = (progress.phase, int(progress.phase_s / PLAIN_S))
-        if slot != self._told:
-            self._told = slot
+        if self._screen is not None:
+            self._screen.update(Text("\n").join(lines), refresh=True)
+        elif slot != self._told:
             self._console.print(plain_line(progress))
+        self._told = slot
+
+    def _begin(self) -> None:
+        for line in self._frames.head(width()):
+            self._console.print(line)
+        if self._console.is_terminal:
+            self._screen = Screen(
+                console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+            )
+            self._screen.start()
 
     def say(self, text: str) -> None:
         """A line that stays, above the progress."""

@@ -82,7 +82,7 @@ def read_scenarios(
     files: Sequence[str], sets: Sequence[str], seed: int | None, repeat: int, config: Config, catalogue: Catalogue
 ) -> list[Scenario]:
     """The scenarios, each `repeat` times, with one seed after the other. Raises ConfigError with all that is wrong."""
-    from squall.chaos.scenario import load_scenario
+    from squall.chaos.scenario import drain_limits, load_scenario
     from squall.core.errors import ConfigError
 
     known = catalogue.known(config)
@@ -92,6 +92,7 @@ def read_scenarios(
         try:
             path = scenario_path(file)
             first = load_scenario(path, sets=sets, seed=seed, config=config, known=known)
+            drain_limits(first, 0.0)
             seeds = range(first.seed + 1, first.seed + repeat)
             scenarios += [first, *(load_scenario(path, sets=sets, seed=n, config=config, known=known) for n in seeds)]
         except ConfigError as error:

@@ -1,0 +1,234 @@
+"""Bad input gets one clear error and the right exit code; nothing is started, nothing is left half-done."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+from tests.chaos.cli.command import CALM, Said, squall, write
+from tests.chaos.cli.strangers import HOOKS, hook, install, plugin
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{c}: &{c} [*{chr(ord(c) - 1)}, *{chr(ord(c) - 1)}]\n" for c in "bcdefghij")
+HOSTILE = {
+    "deep": (b"a: " + b"[" * 100_000, "nested too deeply: at most 32 levels"),
+    "aliases": (BOMB.encode(), "anchors are not used here"),
+    "twice": (CALM.encode() + b"name: again\n", "'name' is given twice; first in line 2"),
+    "large": (b"# " + b"x" * 10_000_000, "the file is too large: at most 256 KiB are read"),
+    "binary": (bytes(range(256)) * 10, "not a text file?"),
+    "nul": (b"version: 1\x00", "character U+0000 is not allowed"),
+    "empty": (b"", "the file is empty"),
+    "list": (b"- 1", "expected a mapping"),
+    "tag": (b"a: !!python/object/apply:os.system [ls]", "tags are not used here"),
+    "syntax": (b"a: [", "not valid YAML"),
+    "huge number": (b"version: " + b"9" * 100_000, "whole numbers go up to"),
+}
+
+
+def refused(said: Said, code: int, *words: str) -> None:
+    """One clear error: the code, the words, no traceback, nothing on stdout."""
+    assert said.code == code, said.err
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    assert "not foreseen" not in said.err
+    for one in words:
+        assert one in said.err, said.err
+
+
+def nothing_left(folder: Path) -> None:
+    """No run folder, nor one for runs."""
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_scenario_is_refused(here: Path, kind: str) -> None:
+    """Whatever it holds: exit 2 with the file's name, and nothing was started."""
+    content, complaint = HOSTILE[kind]
+    (here / "s.yaml").write_bytes(content)
+    said = squall("run", "s.yaml")
+    refused(said, 2, "s.yaml", complaint, "nothing was started")
+    assert len(said.err) < 10_000
+    nothing_left(here)
+    assert squall("validate", "s.yaml").code == 2
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("command", [["run", "s.yaml"], ["plugins"]])
+def test_a_hostile_configuration_is_refused(here: Path, kind: str, command: list[str]) -> None:
+    """squall.yaml is read by every verb, and as strictly."""
+    content, complaint = HOSTILE[kind]
+    write(here / "s.yaml", CALM)
+    (here / "squall.yaml").write_bytes(content.replace(CALM.encode(), b"version: 1\nname: x\n"))
+    refused(squall(*command), 2, "squall.yaml", complaint)
+    nothing_left(here)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaints"),
+    [
+        ("plugins: [retri]", ["s.yaml:7:11", "there is no plugin 'retri'", "did you mean 'retry'?"]),
+        ("plugins: [{retry: {attempts: 0}}]", ["s.yaml:7:30", "retry.attempts: expected at least 1, got 0"]),
+        ("plugins: [{retry: {atempts: 3}}]", ["'atempts' is not an option of retry", "did you mean 'attempts'?"]),
+        ("plugins: [{retry: {base: 5 parsecs}}, nope]", ["expected a duration such as", "there is no plugin 'nope'"]),
+        ("plugins: [{sqlite: {durability: diamond}}]", ["expected 'process' or 'disk'"]),
+        ("target: mars", ["there is no target 'mars'"]),
+        ("drain: {limit: 1s, stall: 5s}", ["the limit (1s) ends the drain before a stall (5s) shows"]),
+        ("seed: x", ["expected a whole number, got the text 'x'"]),
+    ],
+)
+def test_a_mistake_in_a_scenario_is_told_before_anything_starts(here: Path, change: str, complaints: list[str]) -> None:
+    """By run as by validate, with its place and what was expected."""
+    write(here / "s.yaml", f"{CALM}{change}\n")
+    refused(squall("run", "s.yaml"), 2, *complaints, "nothing was started")
+    nothing_left(here)
+
+
+def test_all_mistakes_are_told_at_once(here: Path) -> None:
+    """Of a plugin's options, names and the scenario's own."""
+    write(here / "s.yaml", CALM.replace("no_loss", "no_los") + "plugins: [{retry: {attempts: 0, cap: 0s}}, nope]\n")
+    said = squall("run", "s.yaml")
+    refused(said, 2, "no_los", "attempts", "cap", "nope", "4 errors, nothing was started")
+
+
+@pytest.mark.parametrize(
+    ("plugins", "complaints"),
+    [
+        ("[{retry: {attempts: 0}}]", ["squall.yaml:2:", "retry.attempts: expected at least 1, got 0"]),
+        ("[retri]", ["there is no plugin 'retri'", "did you mean 'retry'?"]),
+        ("[retry, retry]", ["the plugin 'retry' is listed twice"]),
+    ],
+)
+@pytest.mark.parametrize("command", [["run", "s.yaml"], ["plugins"], ["validate", "s.yaml"]])
+def test_a_mistake_in_the_configuration_is_told_at_its_place(
+    here: Path, plugins: str, complaints: list[str], command: list[str]
+) -> None:
+    """By every verb that reads its plugins."""
+    write(here / "s.yaml", CALM)
+    write(here / "squall.yaml", f"version: 1\nplugins: {plugins}\n")
+    refused(squall(*command), 2, *complaints)
+    nothing_left(here)
+
+
+@pytest.mark.parametrize("command", [["run", "s.yaml"], ["plugins"]])
+def test_two_stores_are_a_mistake(here: Path, command: list[str]) -> None:
+    """Both are named."""
+    write(here / "s.yaml", CALM)
+    write(here / "squall.yaml", "version: 1\nplugins: [memory, sqlite]\n")
+    refused(squall(*command), 2, "two stores are configured (MemoryStore and SqliteStore)")
+    nothing_left(here)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["run", "nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
+        (["run", "first-strom"], "did you mean 'first-storm'?"),
+        (["run", "."], "is not a file"),
+        (["run", "s.yaml", "--set", "rate"], "rate"),
+        (["run", "s.yaml", "--set", "nope=1"], "nope"),
+        (["run", "s.yaml", "--config", "nope.yaml"], "nope.yaml: cannot be read"),
+        (["run", "s.yaml", "--repeat", "0"], "--repeat"),
+        (["run", "s.yaml", "--seed", "x"], "--seed"),
+        (["run"], "FILE"),
+        (["rnu"], "rnu"),
+    ],
+)
+def test_a_wrong_argument_is_a_mistake(here: Path, arguments: list[str], complaint: str) -> None:
+    """Exit 2, what is wrong with which."""
+    write(here / "s.yaml", CALM)
+    refused(squall(*arguments), 2, complaint)
+    nothing_left(here)
+
+
+@pytest.mark.parametrize("runs", ["taken", "taken/below", "/proc/squall-runs"])
+def test_a_run_folder_that_cannot_be_written_is_infrastructure(here: Path, runs: str) -> None:
+    """Exit 4, the folder, what to do; by --runs and by squall.yaml."""
+    write(here / "taken", "a file")
+    write(here / "s.yaml", CALM)
+    refused(squall("run", "s.yaml", "--runs", runs), 4, f"{runs}/calm/", "cannot be written", "use --runs")
+    write(here / "squall.yaml", f"version: 1\nbench: {{runs: {runs}}}\n")
+    refused(squall("run", "s.yaml"), 4, f"{runs}/calm/", "cannot be written")
+    assert (here / "taken").read_text("utf-8") == "a file"
+
+
+def test_something_else_where_latest_should_be_is_infrastructure(here: Path) -> None:
+    """It is not removed, and the run that could not begin leaves nothing."""
+    write(here / "s.yaml", CALM)
+    write(here / "runs" / "calm" / "latest" / "precious", "")
+    refused(squall("run", "s.yaml"), 4, "runs/calm/latest: cannot be written")
+    assert [path.name for path in (here / "runs" / "calm").iterdir()] == ["latest"]
+    assert (here / "runs" / "calm" / "latest" / "precious").exists()
+
+
+def foreign(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE somebody (elses TEXT)")
+    db.commit()
+    return db
+
+
+@pytest.mark.parametrize("kind", ["foreign", "locked", "corrupt", "folder"])
+def test_no_run_touches_the_operators_database(here: Path, kind: str) -> None:
+    """Whatever stands at the path of squall.yaml's store: runs keep theirs in the run folder, byte for byte."""
+    write(here / "s.yaml", CALM)
+    write(here / "squall.yaml", "version: 1\nplugins: [{sqlite: {path: shop.db}}, retry]\n")
+    path = here / "shop.db"
+    db = None
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "corrupt":
+        path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000)
+    else:
+        db = foreign(path)
+        if kind == "locked":
+            db.execute("BEGIN EXCLUSIVE")
+    before = None if path.is_dir() else hashlib.sha256(path.read_bytes()).digest()
+    said = squall("run", "s.yaml")
+    shown = squall("plugins")
+    if db is not None:
+        db.close()
+    assert (said.code, shown.code) == (0, 0), said.err + shown.err
+    assert before is None or hashlib.sha256(path.read_bytes()).digest() == before
+    assert list(here.glob("runs/calm/2*/store/events.db"))
+    assert [one.name for one in here.glob("shop.db*")] == ["shop.db"]
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_plugin_that_raises_at_wiring_stops_the_run(here: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Exit 2, its name and the hook's, what it raised; nothing is left."""
+    install(here, monkeypatch, plugin(hook(name, "raise ValueError('out of luck')")))
+    write(here / "s.yaml", CALM)
+    write(here / "squall.yaml", "version: 1\nplugins: [retry, stranger]\n")
+    refused(squall("run", "s.yaml"), 2, "Stranger", f"raised in {name}: ValueError: out of luck", "nothing was started")
+    nothing_left(here)
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ("raise KeyError('while it was imported')", "its module raised KeyError: 'while it was imported'"),
+        ("import nowhere_to_be_found", "cannot be imported: No module named 'nowhere_to_be_found'"),
+        ("Stranger = 5", "expected a subclass of squall.Plugin"),
+        ("", "its module raised AttributeError: module"),
+        (plugin("def __init__(self, options=None): raise OSError('no luck')"), "raised while it was made: OSError: no"),
+        (plugin("class Options(squall.Options):", "    region: str"), "'region' is required in stranger"),
+        (plugin("def squall_gate(self, ctx): pass", before="from squall import hookimpl"), ""),
+        (plugin("@squall.hookimpl", "def squall_gaet(self, ctx): pass"), "squall_gaet"),
+        (plugin("@squall.hookimpl", "def squall_gate(self, contxt): pass"), "contxt"),
+        (plugin(hook("squall_publish_middleware", "return 5")), "expected squall.guard"),
+    ],
+)
+def test_a_plugin_that_is_wrong_is_told_when_it_is_enabled(
+    here: Path, monkeypatch: pytest.MonkeyPatch, body: str, complaint: str
+) -> None:
+    """Exit 2 for who enables it; nobody else is bothered."""
+    install(here, monkeypatch, body)
+    write(here / "s.yaml", CALM)
+    assert squall("validate", "s.yaml").code == 0
+    write(here / "squall.yaml", "version: 1\nplugins: [stranger]\n")
+    if complaint:
+        refused(squall("run", "s.yaml"), 2, complaint, "nothing was started")
+        nothing_left(here)
+    else:
+        assert squall("run", "s.yaml").code == 0

@@ -1,0 +1,89 @@
+"""A scenario's `handler: {call: shop}` runs the operator's own code, found beside squall.yaml."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from tests.chaos.cli.command import CALM, squall, write
+
+CALLING = CALM.replace('{pattern: ">"}', '{pattern: ">", handler: {call: shop}, timeout: 1s}')
+CODE = """\
+from pathlib import Path
+
+async def handle(payload):
+    with Path(__file__).with_name("handled").open("a") as file:
+        file.write(f"{len(payload)}\\n")
+
+def plainly(payload):
+    with Path(__file__).with_name("handled").open("a") as file:
+        file.write(f"{len(payload)}\\n")
+
+VALUE = 5
+"""
+
+
+@pytest.fixture
+def shop(here: Path, request: pytest.FixtureRequest) -> Path:
+    """A folder of the operator's with a module of a name that no other test imports."""
+    name = f"code_{abs(hash(request.node.name))}"
+    write(here / "op" / f"{name}.py", CODE)
+    write(here / "scenario.yaml", CALLING)
+    return here / "op" / f"{name}.py"
+
+
+def configured(shop: Path, reference: str) -> list[str]:
+    """The arguments that run the scenario with this handler."""
+    write(shop.parent / "squall.yaml", f'version: 1\nhandlers:\n  shop: "{reference}"\nplugins: [retry]\n')
+    return ["run", "scenario.yaml", "--config", "op/squall.yaml", "--runs", "runs"]
+
+
+@pytest.mark.parametrize("function", ["handle", "plainly"])
+def test_the_operators_code_is_called_with_each_payload(shop: Path, function: str) -> None:
+    """A module beside squall.yaml, wherever the command is run; the path for imports is as before afterwards."""
+    before = list(sys.path)
+    said = squall(*configured(shop, f"{shop.stem}:{function}"))
+    assert said.code == 0, said.err + said.out
+    assert shop.with_name("handled").read_text("utf-8").splitlines() == ["200"] * 40
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    ("reference", "complaint"),
+    [
+        ("nowhere:handle", "cannot import nowhere: there is no such module"),
+        ("{}:handel", "has no handel, did you mean 'handle'?"),
+        ("{}:VALUE", "is int, not a function"),
+        ("{}", "expected 'package.module:function'"),
+        ("broken:handle", "cannot import broken: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_code_that_is_not_there_is_told_at_its_place(shop: Path, here: Path, reference: str, complaint: str) -> None:
+    """Exit 2, file and line, what is missing; nothing was started and no run folder is left."""
+    write(shop.parent / "broken.py", "1 / 0\n")
+    said = squall(*configured(shop, reference.format(shop.stem)))
+    assert said.code == 2
+    assert said.err.startswith("op/squall.yaml:3:")
+    assert complaint in said.err
+    assert said.err.rstrip().endswith("1 error, nothing was started")
+    assert not (here / "runs").exists()
+
+
+def test_a_name_that_squall_yaml_does_not_give_is_told_in_the_scenario(shop: Path) -> None:
+    """Which handlers there are."""
+    write(shop.parent / "squall.yaml", 'version: 1\nhandlers: {shpo: "a:b"}\n')
+    said = squall("validate", "scenario.yaml", "--config", "op/squall.yaml")
+    assert said.code == 2
+    assert "scenario.yaml:4:" in said.err
+    assert "there is no handler 'shop'" in said.err
+    assert "did you mean 'shpo'?" in said.err
+
+
+def test_code_that_raises_is_the_subscribers_failure(shop: Path, here: Path) -> None:
+    """It fails deliveries, not the run: they end in the dead letters."""
+    shop.write_text("def handle(payload):\n    raise ValueError('no')\n", encoding="utf-8")
+    write(here / "scenario.yaml", CALLING.replace("subscribers", "plugins: [{retry: {attempts: 1}}]\nsubscribers"))
+    said = squall(*configured(shop, f"{shop.stem}:handle"))
+    assert said.code == 0, said.out
+    assert "40 owed · 0 acked · 40 dead-lettered" in said.out
