@@ -40,8 +40,9 @@ class Worker:
         self._jobs.put(run)
 
     def submit_now(self, job: Callable[[], T], done: Done[T]) -> None:
-        """Submit, and stand aside until the thread has begun: the loop would hold the interpreter's lock until its
-        next look for input, and the job, a commit, would start a millisecond or two later. It takes some 30 us."""
+        """Submit, and stand aside until the thread has begun, some 30 us. Else the loop, when it is busy, holds the
+        interpreter's lock until it next looks for input, and a commit starts a millisecond or more later: 128
+        publishers that each await their receipt got 0.82 to 0.92 of the events through."""
 
         begun = threading.Lock()
         begun.acquire()

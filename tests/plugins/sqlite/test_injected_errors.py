@@ -24,7 +24,7 @@ async def test_a_failed_write_of_the_log_is_a_definite_failure(error: int, tmp_p
     """After reopening it is known that nothing was stored; a failed checkpoint is no publisher's business."""
     sweep = Sweep(tmp_path, error, times=1)
     await sweep.run()
-    assert sweep.points > 30
+    assert sweep.points > 20
     assert set(sweep.outcomes) == {"ok", "fail"}
     assert set(sweep.of_checkpoints) == {"ok"}
 
