@@ -13,7 +13,7 @@ def command(
 ) -> None:
     """Print where a run's report is.
 
-    It is written anew if it is missing.
+    It is written anew where it is missing, or the run has no verdict yet.
 
     \b
     Example:
@@ -22,11 +22,11 @@ def command(
     """
 
     def work() -> int:
-        from squall.chaos.run_folder import REPORT, find_run
+        from squall.chaos.run_folder import REPORT, VERDICT, find_run
 
         folder = find_run(runs_folder(config, runs), run)
         path = folder / REPORT
-        if not path.exists():
+        if not (path.exists() and (folder / VERDICT).exists()):
             from squall.chaos.report import write_report
 
             path = write_report(folder)

@@ -130,3 +130,24 @@ def test_no_runs_yet_says_how_to_make_one(here: Path) -> None:
     """No empty page without a next step."""
     assert squall("runs").out == "no runs yet: squall run first-storm\n"
     assert json.loads(squall("runs", "--json").out) == {"runs": []}
+
+
+def test_report_prints_the_path_and_writes_it_anew_where_it_is_missing(lossy: Path, tmp_path: Path) -> None:
+    """One line, so that it can be given to what opens it."""
+    shutil.copytree(lossy, tmp_path / "runs", symlinks=True)
+    for path in tmp_path.glob("runs/loss/2*/report.html"):
+        path.unlink()
+    said = squall("report", "loss", "--runs", str(tmp_path / "runs"))
+    assert said.code == 0, said.err
+    assert "acknowledged events were lost" in Path(said.out.rstrip("\n")).read_text("utf-8")
+    assert squall("report", "--runs", str(tmp_path / "runs")).out == said.out
+
+
+def test_a_run_without_verdict_has_a_report_that_says_so(lossy: Path, tmp_path: Path) -> None:
+    """One that was killed: what it recorded is shown, though an older page may lie there."""
+    shutil.copytree(lossy, tmp_path / "runs", symlinks=True)
+    for path in tmp_path.glob("runs/loss/2*/verdict.json"):
+        path.unlink()
+    said = squall("report", "loss", "--runs", str(tmp_path / "runs"))
+    assert said.code == 0, said.err
+    assert "No verdict" in Path(said.out.rstrip("\n")).read_text("utf-8")
