@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Annotated, NoReturn
 
@@ -26,13 +27,11 @@ def guarded(work: Callable[[], int], *, debug: bool = False, consequence: str = 
     """
     from squall.core.errors import ConfigError, WiringError
 
-    if debug:
-        raise typer.Exit(work())
     try:
         code = work()
     except (ConfigError, WiringError) as error:
         count = len(error.problems) if isinstance(error, ConfigError) else 1
-        complain(error)
+        complain(error, debug=debug)
         if consequence:
             typer.echo(f"{count} error{'s' if count != 1 else ''}, {consequence}", err=True)
         code = USAGE
@@ -42,15 +41,17 @@ def guarded(work: Callable[[], int], *, debug: bool = False, consequence: str = 
         typer.echo("interrupted", err=True)
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001  whatever goes wrong, people get one message
-        complain(error)
+        complain(error, debug=debug)
         code = INFRASTRUCTURE
     raise typer.Exit(code)
 
 
-def complain(error: Exception) -> None:
-    """One error on stderr; what squall did not raise on purpose is named by its type."""
+def complain(error: Exception, *, debug: bool = False) -> None:
+    """One error on stderr, after its traceback if wanted; what squall did not raise on purpose is named by its type."""
     from squall.core.errors import SquallError
 
+    if debug:
+        traceback.print_exception(error)
     known = isinstance(error, SquallError | OSError)
     text = str(error) if known else f"{type(error).__name__}: {error}\nnot foreseen; --debug shows where it was raised"
     typer.echo(text, err=True)

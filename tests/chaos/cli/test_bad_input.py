@@ -232,3 +232,19 @@ def test_a_plugin_that_is_wrong_is_told_when_it_is_enabled(
         nothing_left(here)
     else:
         assert squall("run", "s.yaml").code == 0
+
+
+def test_debug_shows_where_an_error_was_raised(here: Path) -> None:
+    """The traceback, then the same message and the same exit code."""
+    said = squall("run", "nope.yaml", "--debug")
+    assert said.code == 2
+    assert said.err.startswith("Traceback (most recent call last):")
+    assert said.err.rstrip().endswith("1 error, nothing was started")
+
+
+def test_what_was_not_foreseen_is_one_message_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 4, its type, and how to see more."""
+    monkeypatch.setattr("squall.chaos.run_folder.list_runs", lambda runs: 1 / 0)
+    said = squall("runs")
+    assert (said.code, said.out) == (4, "")
+    assert said.err == "ZeroDivisionError: division by zero\nnot foreseen; --debug shows where it was raised\n"
