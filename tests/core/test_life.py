@@ -1,0 +1,430 @@
+"""A router's life: start, stop, start again; what a stop waits for; publishing from threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.core.world import (
+    Heard,
+    Held,
+    KeptMemory,
+    ManualStore,
+    OnStored,
+    Policy,
+    StoreWrapper,
+    World,
+    event,
+    until,
+)
+
+from squall import (
+    Event,
+    EventData,
+    EventRouter,
+    InvalidEvent,
+    NotRunning,
+    PublishError,
+    Query,
+    StoreFileError,
+    WrongThread,
+)
+
+USES: list[Callable[[World], Awaitable[object]]] = [
+    lambda world: world.publisher.publish("a", b""),
+    lambda world: world.publisher.publish_with_receipt("a", b""),
+    lambda world: world.publisher.publish_batch([EventData("a", b"")]),
+    lambda world: world.router.route_event(event()),
+    lambda world: world.subscriber.subscribe(">", Heard()),
+    lambda world: world.subscriber.unsubscribe("x"),
+    lambda world: asyncio.to_thread(world.publisher.publish_sync, "a", b""),
+    lambda world: asyncio.to_thread(world.router.get_metrics),
+]
+
+
+@pytest.mark.parametrize("use", USES)
+async def test_a_router_is_used_while_it_runs(use: Callable[[World], Awaitable[object]]) -> None:
+    """Before start and after stop, each use is an error that says what to do."""
+    world = World()
+    with pytest.raises(NotRunning, match="not running"):
+        await use(world)
+    await world.router.start()
+    await world.stop()
+    with pytest.raises(NotRunning, match="not running"):
+        await use(world)
+
+
+async def test_a_router_starts_once_at_a_time_and_stops_as_often_as_one_likes() -> None:
+    """A second start is an error, a second stop is none."""
+    world = World()
+    await world.stop()
+    async with world:
+        with pytest.raises(NotRunning, match="runs already"):
+            await world.router.start()
+        await world.publish("a")
+    await world.stop()
+
+
+async def test_two_stops_at_once_are_one() -> None:
+    """Both return when it is done, and neither trips over the other."""
+    held, world = Held(), World()
+    await world.router.start()
+    await world.subscriber.subscribe(">", held)
+    await world.publish("a")
+    await until(lambda: held.running)
+    both = [asyncio.ensure_future(world.router.stop(timeout_s=1)) for _ in range(2)]
+    await world.clock.advance(0.1)
+    held.finish_all()
+    await world.clock.advance(2)
+    assert all(one.done() for one in both)
+    await asyncio.gather(*both)
+
+
+async def test_a_router_starts_again() -> None:
+    """With nothing left of the run before: no subscriptions, no counts; its loop may be another."""
+    heard, world = Heard(), World()
+    async with world:
+        await world.subscriber.subscribe(">", heard)
+        await world.publish("a")
+    async with world:
+        metrics = world.router.get_metrics()
+        assert (metrics.published, metrics.delivered, metrics.subscriptions) == (0, 0, 0)
+        await world.publish("b")
+        await world.subscriber.subscribe(">", heard)
+        await world.publish("c")
+        await world.clock.settle()
+    assert heard.types == ["a", "c"]
+
+
+def test_a_router_may_run_in_one_loop_after_another() -> None:
+    """It keeps nothing of a loop that is gone."""
+    world, heard = World(), Heard()
+
+    async def run() -> None:
+        async with world:
+            await world.subscriber.subscribe(">", heard)
+            await world.publish("a")
+            await world.clock.settle()
+
+    for _ in range(2):
+        asyncio.run(run())
+    assert heard.types == ["a", "a"]
+
+
+# What a stop waits for
+
+
+async def test_a_stop_delivers_what_waits() -> None:
+    """The queue is drained, and what has ended is settled and told."""
+    heard, world = Heard(), World()
+    await world.router.start()
+    await world.subscriber.subscribe(">", heard)
+    await world.publish(*["a"] * 500)
+    await world.stop()
+    assert len(heard.events) == 500
+
+
+async def test_a_stop_takes_nothing_in() -> None:
+    """While it drains, a publish is refused."""
+    held, world = Held(), World()
+    await world.router.start()
+    await world.subscriber.subscribe(">", held)
+    await world.publish("a")
+    await until(lambda: held.running)
+    stopping = asyncio.ensure_future(world.stop(timeout_s=5))
+    await world.clock.settle()
+    with pytest.raises(NotRunning):
+        await world.publish("b")
+    held.finish_all()
+    await stopping
+    assert held.cancelled == 0
+
+
+async def test_a_stop_has_a_deadline() -> None:
+    """Handlers that run on are cancelled then. What is not durable is cancelled with a warning that counts it; what is
+    durable is released, uncounted, and delivered after the next start."""
+    kept, held, again = KeptMemory(), Held(), Heard()
+    async with World(Policy(), store=kept) as world:
+        await world.subscriber.subscribe(">", held, name="durable")
+        await world.subscriber.subscribe(">", held.by_hand)
+        await world.publish("a", "b")
+        await until(lambda: len(held.running) == 2)
+        before_ns = world.clock.monotonic_ns()
+        await world.stop(timeout_s=3)
+        assert 2.9e9 <= world.clock.monotonic_ns() - before_ns <= 3.2e9
+        assert held.cancelled == 2
+        (warning,) = world.log.at_least(logging.WARNING)
+        assert "billing: stopped with 2 events undelivered" in warning
+    async with World(Policy(), store=kept) as world:
+        await world.subscriber.subscribe(">", again, name="durable")
+        await world.clock.settle()
+        assert again.types == ["a", "b"]
+        assert await world.reasons() == []
+
+
+async def test_an_attempt_that_a_stop_cancels_does_not_count() -> None:
+    """However often the router is stopped in its middle, the event has all its attempts before it."""
+    kept, held = KeptMemory(), Held()
+    for _ in range(4):
+        async with World(Policy(), store=kept) as world:
+            await world.subscriber.subscribe(">", held, name="durable")
+            if not held.calls:
+                await world.publish("a")
+            await until(lambda: held.running)
+            await world.stop(timeout_s=0.1)
+    async with World(Policy(), store=kept) as world:
+        await world.subscriber.subscribe(">", Heard(ValueError("broken")), name="durable")
+        await world.clock.advance(10)
+        assert [one.attempts for one in await world.dead()] == [3]
+
+
+@pytest.mark.xfail(strict=True, reason="it waits for the cancelled handlers for ever")
+async def test_a_stop_has_its_deadline_though_a_handler_swallows_cancellation() -> None:
+    """One handler does not keep a program from ending."""
+    stubborn, world = Held(stubborn=True), World()
+    await world.router.start()
+    await world.subscriber.subscribe(">", stubborn)
+    await world.publish("a")
+    await until(lambda: stubborn.running)
+    stopping = asyncio.ensure_future(world.router.stop(timeout_s=1))
+    await world.clock.advance(10)
+    stopped = stopping.done()
+    stubborn.finish_all()
+    await world.finish(stopping, 5)
+    assert stopped
+
+
+@pytest.mark.xfail(strict=True, reason="a paused subscription is taken for one that has nothing running")
+async def test_a_stop_waits_for_a_handler_of_a_paused_subscription() -> None:
+    """It runs and may end: a pause only keeps the next from beginning."""
+    held, world = Held(), World()
+    await world.router.start()
+    own = await world.subscriber.subscribe(">", held)
+    await world.publish("a", "b")
+    await until(lambda: held.running)
+    await world.subscriber.pause_subscription(own)
+    stopping = asyncio.ensure_future(world.stop(timeout_s=5))
+    await world.clock.advance(0.5)
+    held.finish_all()
+    await stopping
+    assert (held.cancelled, len(held.calls)) == (0, 1)
+
+
+async def test_a_stop_does_not_wait_for_what_will_not_come() -> None:
+    """Retries that are due later, and what a paused subscription holds."""
+    world = World(Policy())
+    await world.router.start()
+    own = await world.subscriber.subscribe("held", Heard())
+    await world.subscriber.pause_subscription(own)
+    await world.subscriber.subscribe("fails", Heard(ValueError("broken")))
+    await world.publish("held", "fails")
+    await world.clock.settle()
+    before_ns = world.clock.monotonic_ns()
+    await world.stop(timeout_s=30)
+    assert world.clock.monotonic_ns() - before_ns < 1e9
+
+
+async def test_nothing_happens_after_a_stop() -> None:
+    """Timers of retries, deadlines and sweeps are of no consequence then, and no task is left."""
+    heard, world = Heard(ValueError("broken")), World(Policy())
+    async with world:
+        await world.subscriber.subscribe(">", heard)
+        await world.publish("a")
+        await world.clock.settle()
+    await world.clock.advance(60)
+    assert len(heard.events) == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_an_error_inside_async_with_stops_the_router_too() -> None:
+    """And goes on its way."""
+    world = World()
+    with pytest.raises(KeyError):
+        async with world:
+            raise KeyError("mine")
+    with pytest.raises(NotRunning):
+        world.router.get_metrics()
+
+
+# A start that fails
+
+
+class OpensThenFails(StoreWrapper):
+    """Opens the store behind it, then finds something wrong."""
+
+    closed = 0
+
+    async def open(self, on_stored: OnStored) -> int:
+        await self.inner.open(on_stored)
+        raise StoreFileError("the audit file is locked")
+
+    async def close(self) -> None:
+        self.closed += 1
+        await self.inner.close()
+
+
+class OpensSlowly(StoreWrapper):
+    """Takes its time to open."""
+
+    closed = 0
+
+    async def open(self, on_stored: OnStored) -> int:
+        head = await self.inner.open(on_stored)
+        await asyncio.Event().wait()
+        return head
+
+    async def close(self) -> None:
+        self.closed += 1
+        await self.inner.close()
+
+
+@pytest.mark.xfail(strict=True, reason="the store is left open")
+async def test_a_start_that_fails_ends_what_it_began() -> None:
+    """The store that was opened is closed again, so that its file is not locked by a router that does not run."""
+    kept = KeptMemory(OpensThenFails)
+    world = World(store=kept)
+    with pytest.raises(StoreFileError):
+        await world.router.start()
+    assert kept.store.closed == 1
+
+
+@pytest.mark.xfail(strict=True, reason="the store is left open")
+async def test_a_start_that_is_cancelled_ends_what_it_began() -> None:
+    """As one that fails."""
+    kept = KeptMemory(OpensSlowly)
+    world = World(store=kept)
+    starting = asyncio.ensure_future(world.router.start())
+    await world.clock.settle()
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    assert kept.store.closed == 1
+
+
+@pytest.mark.xfail(strict=True, reason="it keeps its loop and thread")
+async def test_a_start_that_failed_leaves_the_router_as_it_was() -> None:
+    """A thread that publishes learns that it does not run; it may be started again."""
+    kept = KeptMemory(OpensThenFails)
+    world = World(store=kept)
+    with pytest.raises(StoreFileError):
+        await world.router.start()
+    assert world.router.loop is None
+    with pytest.raises(NotRunning):
+        await asyncio.to_thread(world.publisher.publish_sync, "a", b"")
+    kept.store = kept.memory
+    async with world:
+        await world.publish("a")
+
+
+# From threads
+
+
+async def test_publish_sync_works_from_any_thread() -> None:
+    """Many at a time: each event is stored once, and delivered."""
+    heard = Heard()
+    async with World() as world:
+        await world.subscriber.subscribe(">", heard)
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(8) as pool:
+            ids = await asyncio.gather(
+                *(loop.run_in_executor(pool, world.publisher.publish_sync, f"a.{n}", {"n": n}) for n in range(64))
+            )
+        await world.clock.settle()
+        assert sorted(heard.ids) == sorted(ids)
+        assert len(set(ids)) == 64
+
+
+async def test_publish_sync_on_the_loops_own_thread_is_an_error_and_no_deadlock() -> None:
+    """From a coroutine, and from a handler."""
+    errors: list[BaseException] = []
+
+    async def handle(event: Event) -> None:
+        try:
+            world.publisher.publish_sync("b", b"")
+        except WrongThread as error:
+            errors.append(error)
+
+    async with World() as world:
+        await world.subscriber.subscribe("a", handle)
+        with pytest.raises(WrongThread, match=r"await publish\(…\) here instead"):
+            world.publisher.publish_sync("a", b"")
+        await world.publish("a")
+        await world.clock.settle()
+        assert len(errors) == 1
+        assert (await world.router.store.counts()).events == 1
+
+
+async def test_publish_sync_raises_what_publish_raises() -> None:
+    """With the same outcome."""
+    async with World() as world:
+        with pytest.raises(InvalidEvent, match="event_type"):
+            await asyncio.to_thread(world.publisher.publish_sync, "a..b", b"")
+
+
+async def test_publish_sync_without_an_answer_is_of_unknown_outcome() -> None:
+    """After its time limit it says `info`: the event may have been stored, and is delivered if it was."""
+    kept, heard = KeptMemory(ManualStore), Heard()
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", heard)
+        with pytest.raises(PublishError, match="may have been stored") as caught:
+            await asyncio.to_thread(world.publisher.publish_sync, "a", b"", timeout_s=0.01)
+        assert caught.value.outcome == "info"
+        kept.store.commit_all()
+        await world.clock.settle()
+        assert heard.types == [one.type for one in (await world.router.store.read(Query())).events]
+
+
+def test_a_program_without_a_loop_has_a_router_in_a_thread() -> None:
+    """It publishes, its handlers run in the router's thread, and all of it ends with the `with`."""
+    heard, names = Heard(), list[str]()
+
+    async def handle(event: Event) -> None:
+        await heard(event)
+        names.append(threading.current_thread().name)
+
+    with EventRouter.in_thread() as router:
+        assert router.loop is not None
+        subscribing = router.subscriber("billing").subscribe(">", handle)
+        asyncio.run_coroutine_threadsafe(subscribing, router.loop).result(10)
+        publisher = router.publisher("shop")
+        ids = [publisher.publish_sync("a", {"n": n}) for n in range(20)]
+    assert heard.ids == ids
+    assert set(names) == {"squall"}
+    with pytest.raises(NotRunning):
+        publisher.publish_sync("a", b"")
+    assert "squall" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_an_error_in_the_program_stops_the_thread_too() -> None:
+    """No thread outlives the `with`."""
+    with pytest.raises(KeyError), EventRouter.in_thread():
+        raise KeyError("mine")
+    assert "squall" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_router_that_cannot_start_leaves_no_thread() -> None:
+    """The error is the start's own."""
+    with pytest.raises(StoreFileError, match="audit file"), EventRouter.in_thread([KeptMemory(OpensThenFails)]):
+        pytest.fail("must not be reached")
+    assert "squall" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_lazy_router_in_a_thread_takes_a_call_from_its_own_handlers_thread_for_what_it_is() -> None:
+    """A handler that publishes synchronously in the router's own thread is told, not hung."""
+    told = list[BaseException]()
+
+    async def handle(event: Event) -> None:
+        try:
+            router.publisher("x").publish_sync("b", b"")
+        except WrongThread as error:
+            told.append(error)
+
+    with EventRouter.in_thread([]) as router:
+        assert router.loop is not None
+        subscribing = router.subscriber("billing").subscribe("a", handle)
+        asyncio.run_coroutine_threadsafe(subscribing, router.loop).result(10)
+        router.publisher("shop").publish_sync("a", b"")
+    assert len(told) == 1
