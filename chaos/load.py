@@ -22,26 +22,25 @@ ON_TIME_NS = 1_000_000_000
 Send = Callable[[Message], Awaitable[Outcome]]
 
 
-def due_times(stages: Sequence[Stage]) -> Iterator[float]:
-    """When each event of the load is due, seconds from its start, never falling.
+def due_times(stages: Sequence[Stage]) -> Iterator[tuple[float, bool]]:
+    """When each event of the load is due, seconds from its start, never falling; and whether it is one of a burst.
 
     A stage whose rate goes evenly from r to s over T has sent n events when r·t + (s - r)·t²/2T = n.
     """
     start_s = 0.0
     for stage in stages:
         if stage.burst is not None:
-            yield from (start_s for _ in range(stage.burst))
+            yield from ((start_s, True) for _ in range(stage.burst))
             continue
         rate, slope = stage.rate or 0.0, 0.0
         if stage.to is not None:
             slope = (stage.to - rate) / stage.seconds
         for n in range(stage.events):
-            if slope:
-                yield start_s + min(
-                    stage.seconds, 2 * n / (rate + math.sqrt(max(0.0, rate * rate + 2 * slope * n))) if n else 0.0
-                )
+            if slope and n:
+                passed_s = 2 * n / (rate + math.sqrt(max(0.0, rate * rate + 2 * slope * n)))
+                yield start_s + min(stage.seconds, passed_s), False
             else:
-                yield start_s + n / rate
+                yield start_s + (n / rate if n else 0.0), False
         start_s += stage.seconds
 
 
@@ -69,6 +68,7 @@ class Messages:
 
 class Generator:
     """Publishes a load. `asked` counts what was due, `sent` what was begun, `achieved` what was begun within a second.
+    A burst has no rate to keep: it counts as achieved when it is begun, and so does what was due while it waited.
 
     Publishers are tasks that live as long as the load; another is woken or started whenever all of them wait for the
     target, up to MAX_PUBLISHERS: from there on the target holds the generator back, and latencies show it.
@@ -80,6 +80,7 @@ class Generator:
         self._idle: list[asyncio.Future[None]] = []
         self._publishers: list[asyncio.Task[None]] = []
         self.asked = self.sent = self.achieved = 0
+        self._burst_ends = self._excused = 0
 
     @property
     def in_flight(self) -> int:
@@ -90,7 +91,7 @@ class Generator:
         """Publish what is due until the stages are over or stop is set; then wait for what was begun."""
         clock = self._recorder.clock
         start_ns = clock.monotonic_ns()
-        for due_s in due_times(stages):
+        for due_s, of_burst in due_times(stages):
             due_ns = start_ns + round(due_s * 1e9)
             while (now_ns := clock.monotonic_ns()) < due_ns and not stop.is_set():
                 self._more_publishers()
@@ -99,6 +100,10 @@ class Generator:
                 break
             self._due.append(due_ns)
             self.asked += 1
+            if of_burst:
+                self._burst_ends = self.asked
+            if self.sent < self._burst_ends:
+                self._excused = self.asked
             if len(self._due) % 1000 == 0:
                 self._more_publishers()
                 await asyncio.sleep(0)
@@ -145,7 +150,7 @@ class Generator:
             intended_ns = due.popleft()
             message, event = self._messages.next(intended_ns)
             self.sent += 1
-            self.achieved += recorder.now() - intended_ns <= ON_TIME_NS
+            self.achieved += self.sent <= self._excused or recorder.now() - intended_ns <= ON_TIME_NS
             await recorder.publish(self._send, message, event, intended_ns)
             turns += 1
             if turns % 64 == 0:

@@ -171,7 +171,7 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], *, complet
         yield Reason("not_steady", "the steady state never held, before any fault")
     if facts.asked and facts.achieved < KEPT_RATE * facts.asked:
         share = f"{format_count(facts.achieved)} of {format_count(facts.asked)}"
-        yield Reason("rate_not_kept", f"the generator sent {share} events that were asked for")
+        yield Reason("rate_not_kept", f"the generator sent only {share} events in time, within a second")
     yield from _fault_reasons(case)
     yield from _record_reasons(case, complete=complete)
     end = progress.standstill(case)
