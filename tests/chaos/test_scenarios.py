@@ -1,0 +1,108 @@
+"""The scenarios that squall ships: each runs to the verdict that its comment promises, and its report tells it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENARIOS = ROOT / "scenarios"
+AT_ONCE = 3
+
+# Fewer events, so that several run at once beside other tests; the timing is the scenario's own.
+SHORTER: dict[str, list[str]] = {
+    "first-storm": ["rate=1500"],
+    "calm": ["rate=200", "seconds=2s"],
+    "sustained-10k": ["rate=1000", "seconds=3s", "kept=900"],
+    "burst-100k": ["burst=3000", "rate=100", "after=5s"],
+    "failing-handlers": ["rate=200"],
+    "slow-and-hung": ["rate=200"],
+    "store-outage": ["rate=200"],
+    "loss-on-purpose": [],
+}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run of the command: its exit code, what it printed for programs, and its folder."""
+
+    exit_code: int
+    verdict: dict[str, object]
+    folder: Path
+
+    def states(self) -> dict[str, str]:
+        findings = self.verdict["findings"]
+        assert isinstance(findings, list)
+        return {one["title"] or one["name"]: one["state"] for one in findings}
+
+
+def run(name: str, runs: Path) -> Ran:
+    sets = [argument for value in SHORTER[name] for argument in ("--set", value)]
+    command = [sys.executable, "-m", "squall", "run", str(SCENARIOS / f"{name}.yaml"), *sets]
+    command += ["--runs", str(runs), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=runs)
+    assert done.stdout, done.stderr
+    (told,) = json.loads(done.stdout)["runs"]
+    return Ran(done.returncode, told["verdict"], Path(told["folder"]))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ran]]:
+    """Every scenario, run once by the command line."""
+    runs = tmp_path_factory.mktemp("runs")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield dict(zip(SHORTER, pool.map(lambda name: run(name, runs), SHORTER), strict=True))
+
+
+def test_every_scenario_is_run_here() -> None:
+    """A new one has to say how it is shortened."""
+    assert {path.stem for path in SCENARIOS.glob("*.yaml")} == set(SHORTER)
+
+
+@pytest.mark.parametrize("name", list(SHORTER))
+def test_every_scenario_is_commented(name: str) -> None:
+    """It begins with what it is about, and its lines can be read beside each other."""
+    lines = (SCENARIOS / f"{name}.yaml").read_text("utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    assert max(len(line) for line in lines) <= 120
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SHORTER if name != "loss-on-purpose"])
+def test_it_is_valid(ran: dict[str, Ran], name: str) -> None:
+    """With a report in its folder."""
+    one = ran[name]
+    assert one.exit_code == 0, (one.verdict["headline"], one.states(), one.verdict["reasons"])
+    assert one.verdict["state"] == "valid"
+    assert "Valid" in (one.folder / "report.html").read_text("utf-8")
+    assert (one.folder / "junit.xml").exists()
+
+
+@pytest.mark.slow
+def test_the_healthy_are_judged_beside_the_slow(ran: dict[str, Ran]) -> None:
+    """The expectation of the healthy subscriber is there, and it is not of everybody."""
+    assert ran["slow-and-hung"].states()["latency p99 of healthy"] == "valid"
+    assert ran["failing-handlers"].states()["latency p99 of audit"] == "valid"
+
+
+@pytest.mark.slow
+def test_loss_on_purpose_is_a_loss_with_its_true_cause(ran: dict[str, Ran]) -> None:
+    """Invalid under no_loss alone; every lost event was hit by the crash, and blame says so in words."""
+    one = ran["loss-on-purpose"]
+    assert one.exit_code == 1
+    assert [name for name, state in one.states().items() if state == "invalid"] == ["no_loss"]
+    causes = one.verdict["causes"]
+    assert isinstance(causes, list)
+    (cause,) = causes
+    assert cause["sentence"].startswith("settled before the handler ran, then the handler crashed (fault crash")
+    assert "at-least-once" in cause["advice"]
+    report = (one.folder / "report.html").read_text("utf-8")
+    assert cause["sentence"] in report
+    assert f"acted on {cause['count']} of" in report
