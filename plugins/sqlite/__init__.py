@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,17 +16,23 @@ from squall.plugins.sqlite.store import SqliteStore
 
 
 class SqliteOptions(Options):
-    """Where events are kept, and what an acknowledgement is worth.
+    """Where events are kept, and what an acknowledgement is worth."""
 
-    `durability`: `disk` survives a power cut (fsync before the acknowledgement), `process` a kill -9. `index`: what
-    else to index; each costs writing speed (id 0.81 of that without, type 0.63, correlation 0.55, key 0.34).
-    """
+    noun: ClassVar[str] = "the sqlite store"
 
-    noun = "the sqlite store"
-
-    path: Annotated[str, Field(min_length=1)] = "data/squall.db"
-    durability: Literal["process", "disk"] = "disk"
-    index: tuple[IndexName, ...] = ()
+    path: Annotated[str, Field(min_length=1, description="the database file; its folder is made")] = "data/squall.db"
+    durability: Annotated[
+        Literal["process", "disk"],
+        Field(description="what an acknowledgement is worth: `disk` survives a power cut, `process` a `kill -9`"),
+    ] = "disk"
+    index: Annotated[
+        tuple[IndexName, ...],
+        Field(
+            strict=False,  # a list too, where options are given in Python
+            description="what else to index for queries: `id` (writing at 0.81 of the speed without), `type` (0.63), "
+            "`correlation` (0.55), `key` (0.34)",
+        ),
+    ] = ()
 
 
 class SqlitePlugin(Plugin):
@@ -34,6 +40,7 @@ class SqlitePlugin(Plugin):
 
     Options = SqliteOptions
     options: SqliteOptions
+    summary: ClassVar[str] = "store: events in a file, on disk before they are acknowledged"
 
     @hookimpl
     def squall_event_store(self, ctx: Context) -> EventStore:
