@@ -178,6 +178,8 @@ class MemoryStore:
     async def read(self, query: Query) -> Page:
         first = self._first
         low, high = bounds(query, first, self._seq)
+        if low > high:
+            return Page([], low if query.newest_first else high)
         if query.seqs is not None:
             seqs = [seq for seq in sorted(set(query.seqs), reverse=query.newest_first) if low <= seq <= high]
             return search([self._events[seq - first] for seq in seqs], query, low, high)
