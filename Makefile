@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint bench schema lock clean
+.PHONY: help setup run test check lint bench hooks schema lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: $(STAMP)
 
 bench: $(STAMP) ## measure squall against its limits and its peers
 	$(BIN)/python tests/benchmarks
+
+hooks: $(STAMP) ## write docs/hooks.md anew from core/hookspecs.py
+	PYTHONPATH=. $(BIN)/python tests/docs/hook_reference.py
 
 lock: $(STAMP) ## write requirements.lock anew from pyproject.toml (add UPGRADE=1 for the newest versions)
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

@@ -139,7 +139,7 @@ def test_an_entry_point_that_is_no_plugin_is_refused(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("wrong", [{"atempts": 3}, {"attempts": "3"}, {"attempts": 0}])
 def test_a_plugins_options_are_checked_in_python_too(wrong: dict[str, Any]) -> None:
     """By the same model."""
-    with pytest.raises(ConfigError, match="RetryPlugin: .*attempts"):
+    with pytest.raises(ConfigError, match=r"RetryPlugin: .*attempts"):
         RetryPlugin(**wrong)
 
 
