@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import logging
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -418,6 +420,30 @@ async def test_a_thousand_retries_do_not_hold_a_subscription(name: str | None) -
         assert len(heard.events) == 3000
         metrics = world.router.get_metrics()
         assert (metrics.delayed, metrics.pending, metrics.dead_lettered) == (0, 0, 0)
+
+
+async def test_nothing_is_kept_of_what_a_handler_raised() -> None:
+    """Once its delivery has ended, but for the last one of a worker: an error holds the frames that it came through."""
+
+    class Broken(Exception):
+        pass
+
+    raised: list[weakref.ref[Broken]] = []
+
+    async def handle(event: Event) -> None:
+        error = Broken()
+        raised.append(weakref.ref(error))
+        raise error
+
+    async with World(Policy()) as world:
+        await world.subscriber.subscribe(">", handle)
+        await world.subscriber.subscribe(">", handle, name="durable", concurrency=3)
+        await world.subscriber.subscribe(">", handle, delivery="at-most-once")
+        await world.publish(*"abcdef")
+        await world.clock.advance(5)
+        assert len(raised) == 6 * (3 + 3 + 1)
+        gc.collect()
+        assert sum(one() is not None for one in raised) <= 5
 
 
 class SlowToSettle(StoreWrapper):
