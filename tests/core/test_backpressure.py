@@ -389,7 +389,8 @@ async def test_a_filter_that_answers_differently_each_time_costs_no_room() -> No
         assert 50 < len(heard.events) < 150
 
 
-@pytest.mark.xfail(strict=True, reason="it is stored after the workers were halted, and acknowledged")
+# Not strict: whether the publisher is let in before or after the workers are halted is a matter of a turn of the loop.
+@pytest.mark.xfail(strict=False, reason="it may be stored after the workers were halted, and acknowledged")
 async def test_a_publisher_that_waits_when_the_router_stops_learns_what_became_of_its_event() -> None:
     """Delivered, or refused: not acknowledged and forgotten."""
     heard = Heard()

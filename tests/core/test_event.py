@@ -15,7 +15,13 @@ from squall import Event, EventData, InvalidEvent, Priority
 from squall.core.event import MAX_PAYLOAD_BYTES, check_text, encode
 
 json_values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.text(), st.floats(allow_nan=False, width=32)),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**53), 2**53),
+        st.text(),
+        st.floats(allow_nan=False, allow_infinity=False),
+    ),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
     max_leaves=6,
 )
@@ -54,6 +60,14 @@ def test_what_cannot_be_serialized_is_refused(payload: object) -> None:
     """With the payload's type, and what is accepted."""
     with pytest.raises(InvalidEvent, match=r"payload: a .* expected bytes, a protobuf message, or what JSON can hold"):
         encode(payload)
+
+
+@pytest.mark.xfail(strict=True, reason="JSON has no such numbers: they arrive as null")
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
+def test_numbers_that_json_cannot_hold_are_refused(number: float) -> None:
+    """Nothing else than what was published arrives."""
+    with pytest.raises(InvalidEvent, match="payload"):
+        encode({"n": [number]})
 
 
 def test_data_of_a_broken_payload_is_an_error_of_the_reader() -> None:
