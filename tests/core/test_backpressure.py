@@ -7,13 +7,14 @@ import random
 from collections.abc import Awaitable, Sequence
 
 import pytest
-from tests.core.world import Heard, Held, KeptMemory, ManualStore, StoreWrapper, World, until
+from tests.core.world import Heard, Held, KeptMemory, ManualStore, Policy, StoreWrapper, World, until
 
 from squall import (
     Context,
     Event,
     EventData,
     InvalidEvent,
+    Nak,
     Observer,
     Plugin,
     Query,
@@ -345,6 +346,21 @@ async def test_a_durable_backlog_stays_in_the_store() -> None:
         await until(lambda: len(heard.events) >= 100)
         await world.clock.settle()
         assert heard.seqs == [*range(1, 101)]
+
+
+async def test_a_retry_that_waits_keeps_its_room() -> None:
+    """So what fails again and again stays bounded, though nothing of it runs."""
+    heard = Heard(ValueError("broken"))
+    async with World(Policy(lambda delivery, error: Nak(100.0)), backlog=Backlog(max_events=2, timeout=1)) as world:
+        own = await world.subscriber.subscribe(">", heard)
+        await world.publish("a")
+        await world.clock.settle()
+        assert world.router.get_metrics().delayed == 1
+        assert await world.places(own, 3) == 1
+        heard.fail = None
+        await world.clock.advance(150)
+        assert await world.places(own, 3) == 2
+        await world.clock.settle()
 
 
 async def test_unsubscribing_lets_waiting_publishers_go_on() -> None:
