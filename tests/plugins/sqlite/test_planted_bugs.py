@@ -175,7 +175,7 @@ FAULTS: list[tuple[Plant, int, int]] = [
     (acknowledge_before_the_commit, apsw.SQLITE_IOERR_WRITE, 1),
     (believe_the_connection_after_a_failed_sync, apsw.SQLITE_IOERR_FSYNC, 2),
     (do_not_reopen, apsw.SQLITE_IOERR_FSYNC, 1),
-    (keep_the_log_after_a_failed_sync, apsw.SQLITE_IOERR_FSYNC, 2),
+    (keep_the_log_after_a_failed_sync, apsw.SQLITE_IOERR_FSYNC, LASTING),
     (call_every_failure_definite, apsw.SQLITE_IOERR_FSYNC, LASTING),
     (split_a_batch_over_two_groups, apsw.SQLITE_FULL, 1),
     (forget_settlements_that_were_refused, apsw.SQLITE_IOERR_WRITE, LASTING),

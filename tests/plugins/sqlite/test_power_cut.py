@@ -41,7 +41,6 @@ async def cuts(folder: Path, durability: Literal["process", "disk"], seed: int |
         await work.open()
         disk.on_call = cut
         await work.work(ROUNDS)
-        disk.on_call = None
         await work.store.close()
     return made
 
