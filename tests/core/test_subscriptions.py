@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.core.world import FromAnswers, Heard, Held, KeptMemory, Policy, StoreWrapper, World, until
+from tests.core.world import FromAnswers, Heard, Held, KeptMemory, OnStored, Policy, StoreWrapper, World, until
 
 from squall import (
     Event,
@@ -173,6 +173,58 @@ async def test_out_of_order_settlements_survive_a_restart() -> None:
         await world.subscriber.subscribe(">", heard, name="billing")
         await world.clock.settle()
         assert heard.types == ["a", "c", "e"]
+
+
+async def test_what_was_in_hand_when_the_process_died_comes_again() -> None:
+    """Nobody stopped the router: the store knows what was settled, and nothing else is."""
+    kept, held, heard = KeptMemory(), Held(), Heard()
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", held, name="billing", concurrency=4)
+        await world.subscriber.pause_subscription(own)
+        await world.publish(*"abcde")
+        await world.clock.settle()
+        await world.subscriber.resume_subscription(own)
+        await until(lambda: len(held.running) == 4)
+        held.calls[1].finish()
+        await until(lambda: len(held.running) == 4)
+        held.calls[3].finish()
+        await world.clock.settle()
+        async with World(store=kept) as after:  # the first one is never heard of again
+            await after.subscriber.subscribe(">", heard, name="billing")
+            await after.clock.settle()
+            assert heard.types == ["a", "c", "e"]
+        held.finish_all()
+        await world.clock.settle()
+
+
+class LateToTell(StoreWrapper):
+    """Announces what it has stored when the test says so: until then it can be read already."""
+
+    async def open(self, on_stored: OnStored) -> int:
+        self.untold: list[Event] = []
+        self.on_stored = on_stored
+        return await self.inner.open(self.untold.extend)
+
+    def tell(self) -> None:
+        events = [*self.untold]
+        self.untold.clear()
+        self.on_stored(events)
+
+
+async def test_an_event_that_was_read_before_it_was_announced_is_delivered_once() -> None:
+    """A store may let it be seen a moment early."""
+    kept, heard = KeptMemory(LateToTell), Heard()
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", heard, start="earliest")
+        await world.publish("a", "b")
+        await world.subscriber.subscribe(">", heard, name="late", start="earliest")
+        await world.clock.settle(50)
+        kept.store.tell()
+        await world.clock.settle(50)
+        await world.publish("c")
+        kept.store.tell()
+        await world.clock.settle(50)
+        assert sorted(heard.types) == ["a", "a", "b", "b", "c", "c"]
 
 
 async def test_another_pattern_or_filter_needs_update() -> None:
