@@ -209,6 +209,21 @@ async def test_an_acknowledged_event_stays_so_when_its_handler_hangs_then() -> N
         assert (len(times_s), await world.reasons()) == (1, [])
 
 
+@pytest.mark.parametrize("answers", [[ValueError("broken"), None], [ValueError("broken")] * 3])
+async def test_a_retry_that_has_ended_is_done_for_good(answers: list[Exception | None]) -> None:
+    """Acknowledged or dead-lettered at last: a durable subscription that is taken up again is not given it."""
+    kept, handler, heard = KeptMemory(), FromAnswers(*answers), Heard()
+    async with World(Policy(), store=kept) as world:
+        await world.subscriber.subscribe(">", handler, name="billing")
+        await world.publish("a")
+        await world.clock.advance(5)
+        assert len(handler.events) == len(answers)
+    async with World(Policy(), store=kept) as world:
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await world.clock.advance(5)
+    assert heard.events == []
+
+
 @pytest.mark.xfail(strict=True, reason="ack() and then a raise leaves the attempt row")
 async def test_an_event_acknowledged_on_a_later_attempt_is_done_for_good() -> None:
     """A durable subscription that is taken up again is not given it: its attempt row goes with the acknowledgement."""
