@@ -192,17 +192,7 @@ async def alarms_in(found: Section, folder: Path) -> list[str]:
 def test_the_settings_cover_what_there_is() -> None:
     """A hundred draws hold every option at least once: a setting that is never drawn proves nothing."""
     drawn = json.dumps([Draw(seed).scenario() for seed in range(BATCHES * RUNS_A_BATCH)])
-    words = [
-        "at-most-once",
-        "block_key",
-        "durable",
-        "priority_min",
-        "join",
-        "burst",
-        "to",
-        "key",
-        "rate_limit",
-    ]
-    words += ["sqlite", "disk", "process", "reject", "queue", *PRIORITIES]
+    words = ["at-most-once", "block_key", "durable", "priority_min", "filters", "join", "burst", "to", "key"]
+    words += ["rate_limit", "sqlite", "disk", "process", "reject", "queue", *PRIORITIES]
     words += ["exception", "hang", "slow", "crash", "write-error", "refuse"]
     assert [word for word in words if f'"{word}"' not in drawn] == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
@@ -16,6 +18,7 @@ from tests.chaos.check.model import History, write
 from tests.chaos.check.runs import FACTS, MS, clean, failed, handled
 from tests.chaos.report import folders
 
+from squall.chaos.catalogue import load_catalogue
 from squall.chaos.check.expectations import EXPECTATIONS
 from squall.chaos.check.facts import RunFacts
 from squall.chaos.history import open_history
@@ -25,6 +28,10 @@ from squall.chaos.report.chart import Series, latency_chart, path, rate_chart
 from squall.chaos.report.meanings import MEANINGS
 from squall.chaos.report.measured import Measured, measure
 from squall.chaos.report.words import figure, latency, many
+from squall.chaos.run import run_scenario
+from squall.chaos.scenario import load_scenario
+from squall.chaos.watch import Progress
+from squall.core.config import Config
 from squall.core.errors import StoreFileError
 
 EVERY_KIND = [
@@ -267,3 +274,23 @@ def test_a_damaged_folder_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(StoreFileError, match=r"environment\.json"):
         write_report(folder)
     assert not list(folder.glob("report*"))
+
+
+async def test_a_run_that_is_interrupted_has_a_report(tmp_path: Path) -> None:
+    """Written by the run itself, with what it was until then and why it is unknown."""
+    text = "version: 1\nname: stopped\nsubscribers: {billing: {pattern: order.>}}\n"
+    text += "load: {stages: [{for: 60s, rate: 200}], events: [{type: order.created}]}\n"
+    (tmp_path / "stopped.yaml").write_text(text, encoding="utf-8")
+    catalogue, stop = load_catalogue(), asyncio.Event()
+    scenario = load_scenario(tmp_path / "stopped.yaml", known=catalogue.known(Config()))
+
+    def interrupt(progress: Progress) -> None:
+        if progress.handled:
+            stop.set()
+
+    config = replace(Config(), folder=tmp_path)
+    result = await run_scenario(scenario, config, catalogue, on_progress=interrupt, stop=stop)
+    assert result.interrupted
+    found = Page((result.folder / "report.html").read_text("utf-8")).text
+    assert "Unknown Interrupted after".lower() in found.lower()
+    assert "deliveries per second" in found
