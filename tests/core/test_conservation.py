@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.core.world import Call, KeptMemory, ManualStore, OnStored, Policy, World
+from tests.core.world import Call, KeptMemory, ManualStore, OnStored, Policy, World, known
 
 from squall import (
     Decision,
@@ -221,11 +221,6 @@ SUBSCRIPTIONS: list[dict[str, object]] = [
     {"delivery": "at-most-once"},
     {"timeout_s": 0.12, "concurrency": 2},
 ]
-
-
-def known(defect: str) -> pytest.MarkDecorator:
-    """The mark of a case that fails for a reason that is known."""
-    return pytest.mark.xfail(strict=True, reason=defect)
 
 
 SETTINGS = settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])

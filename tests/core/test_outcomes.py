@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.core.world import Heard, KeptMemory, ManualStore, World
+from tests.core.world import Heard, KeptMemory, ManualStore, World, known
 
 from squall import (
     Context,
@@ -28,11 +28,6 @@ from squall.core.middleware import Middleware, Next
 
 ROOM = 3
 Publishing = asyncio.Task[str] | asyncio.Task[list[str]]
-
-
-def known(defect: str) -> pytest.MarkDecorator:
-    """The mark of a case that fails for a reason that is known."""
-    return pytest.mark.xfail(strict=True, reason=defect)
 
 
 def manual(store: EventStore) -> ManualStore:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.core.world import FromAnswers, Heard, Held, KeptMemory, OnStored, Policy, StoreWrapper, World, until
+from tests.core.world import FromAnswers, Heard, Held, KeptMemory, OnStored, Policy, StoreWrapper, World, known, until
 
 from squall import (
     Event,
@@ -76,11 +76,6 @@ async def test_filters_of_a_durable_subscription_are_data() -> None:
             await world.subscriber.subscribe(">", Heard(), filters=[lambda event: True], name="billing")
         assert world.router.get_metrics().subscriptions == 0
         await world.subscriber.subscribe("a", Heard(), name="billing")
-
-
-def known(defect: str) -> pytest.MarkDecorator:
-    """The mark of a case that fails for a reason that is known."""
-    return pytest.mark.xfail(strict=True, reason=defect)
 
 
 UNCHECKED = known("is not checked at subscribe")
