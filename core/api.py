@@ -37,7 +37,8 @@ class EventPublisher:
         metadata: Mapping[str, Any] | None = None,
     ) -> str:
         """Publish a single event; returns its id once it is as durable as the store promises."""
-        intake = self.router.intake
+        router = self.router
+        intake = router.entry or router.intake  # asked for with each publish: the property costs more than a check
         event = intake.make(self.source, event_type, payload, priority, correlation_id, key, metadata)
         pending = intake.submit(event)
         if pending is not None:

@@ -38,7 +38,7 @@ Decision = Ack | Nak | Term
 ACK = Ack()
 
 
-class Attempt(msgspec.Struct):
+class Attempt(msgspec.Struct, gc=False):
     """One call of a handler, over. Times are monotonic ns; `attempt` counts from 1; `permits` are the gate's."""
 
     event: Event
@@ -49,6 +49,13 @@ class Attempt(msgspec.Struct):
     outcome: Outcome = "ok"
     error: BaseException | None = None
     decision: Decision = ACK
+
+
+class Attempts(list[Attempt]):
+    """Attempts that ended since the last batch, in the order of their ends. `plain`: every one of them ended well and
+    was acknowledged, at the first try; so nobody needs to look at each."""
+
+    plain = False
 
 
 class FailedDelivery(NamedTuple):
@@ -97,7 +104,7 @@ class Gate(Protocol):
     def try_acquire(self, n: int) -> Permits | WaitUntil:
         """Leave for up to n deliveries, or when to ask again."""
 
-    def record(self, permits: Permits, attempts: Sequence[Attempt]) -> None:
+    def record(self, permits: Permits, attempts: Attempts) -> None:
         """How deliveries under these permits ended. Cancelled ones are given back by `release` instead."""
 
     def release(self, permits: Permits, n: int) -> None:
@@ -113,10 +120,10 @@ class Observer:
     def dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
         """An event was not taken by a subscription (None: by the router as a whole)."""
 
-    def attempted(self, subscription: Subscription, attempts: Sequence[Attempt], settle_invoked_ns: int) -> None:
+    def attempted(self, subscription: Subscription, attempts: Attempts, settle_invoked_ns: int) -> None:
         """Handlers ended and their settlements were asked for."""
 
-    def settled(self, subscription: Subscription, attempts: Sequence[Attempt], ok_ns: int, answer: str) -> None:
+    def settled(self, subscription: Subscription, attempts: Attempts, ok_ns: int, answer: str) -> None:
         """The store answered for a batch of `attempted`: 'ok' or 'refused'."""
 
     def gate_changed(self, subscription: Subscription, gate: str, state: str) -> None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from squall.core.clock import Clock
+from squall.core.clock import Clock, Timer
 from squall.core.delivery import (
     ACK,
     Ack,
     Attempt,
+    Attempts,
     Decision,
     FailedDelivery,
     Gate,
@@ -92,12 +93,13 @@ class Dispatcher:
         self.workers: list[Worker] = []
         self.window: Window | None = None
         self.wants = wiring.wants
-        self.first_seq = subscription.from_seq
         self.take_in: Callable[[Event], None] = self.offer
         if subscription.overflow == "drop_new":
             self.take_in = self._offer_unless_dropped
         elif wiring.wants is not None:
             self.take_in = self._offer_wanted
+        if head() + 1 < subscription.from_seq:
+            self.take_in = self._skip_earlier(self.take_in)
         self.progress = SubscriptionProgress(self)
         self.closed = self.halted = False
         self.cancelled = self.dropped = self.abandoned = 0
@@ -106,10 +108,12 @@ class Dispatcher:
         self._ready: deque[Event] = deque()
         self._dropped: set[str] = set()
         self._idle: list[Worker] = []
-        self._done: list[Attempt] = []
+        self._done = Attempts()
         self._flush_due = False
-        self._credits = self._failed_now = self._naks_now = self._started = 0
+        self._credits = self._failed_now = self._naks_now = self._started = self._counted = 0
         self._permits: Permits | None = None
+        self._gate_timer: Timer | None = None
+        self._held_until_ns = 0
         self._head = head
         self._now = wiring.clock.monotonic_ns
         self._timeout_ns = round(subscription.timeout_s * 1e9)
@@ -123,6 +127,9 @@ class Dispatcher:
             self._wake()
         elif not self.workers:
             self._spawn()
+        elif not self._flush_due and len(self.workers) < self.subscription.concurrency:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self.flush_soon)
 
     def _offer_wanted(self, event: Event) -> None:
         if self.wants is not None and self.wants(event):
@@ -133,6 +140,16 @@ class Dispatcher:
             self._dropped.discard(event.id)
         elif self.wants is None or self.wants(event):
             self.offer(event)
+
+    def _skip_earlier(self, then: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Events that were being stored when the subscription began are announced to it too, and not owed."""
+
+        def take_in(event: Event) -> None:
+            if event.seq >= self.subscription.from_seq:
+                self.take_in = then
+                then(event)
+
+        return take_in
 
     def drop(self, event: Event) -> None:
         """There is no room, and the subscription would rather lose the event than hold its publisher."""
@@ -260,19 +277,24 @@ class Dispatcher:
         critical, high, normal, low = self.queue.levels
         served, keys, by_hand = self.queue.served, self._keys, self.wiring.by_hand
         call_soon = asyncio.get_running_loop().call_soon
-        turns = ended = 0
+        turns = ended = unscheduled = 0
         while not worker.abandoned:
             # When only NORMAL waits, as mostly, its turn needs no scheduling.
             if normal and self._credits > 0 and keys is None and not (critical or high or low):
                 event = normal.popleft()
                 self._credits -= 1
-                served[2] += 1
+                unscheduled += 1
             elif (taken := self._take()) is not None:
                 event = taken
             else:
+                served[2] += unscheduled
+                turns = ended = unscheduled = 0
+                self.flush()
                 await self._rest(worker)
-                ended = 0
                 continue
+            if done and not self._flush_due:
+                self._flush_due = True
+                call_soon(self.flush_soon)
             worker.event = event
             worker.begun_ns = begun = ended or now()
             worker.permits = permits = self._permits
@@ -289,14 +311,12 @@ class Dispatcher:
                 else:
                     done.append(Attempt(event, begun, ended, permits))
                     worker.event = None
-            if keys is not None:
+            if keys is not None and not worker.abandoned:
                 self._release_key(event)
-            if not self._flush_due:
-                self._flush_due = True
-                call_soon(self.flush)
             turns += 1
             if turns >= BATCH:
-                turns = ended = 0
+                served[2] += unscheduled
+                turns = ended = unscheduled = 0
                 await asyncio.sleep(0)
 
     async def _work_settled(self, worker: Worker) -> None:
@@ -304,15 +324,15 @@ class Dispatcher:
         call = self.wiring.bind(worker)
         while not worker.abandoned:
             if not self._ready:
-                batch: list[Event] = []
-                while len(batch) < BATCH and (event := self._take()) is not None:
-                    batch.append(event)
-                if not batch:
+                taken: list[Event] = []
+                while len(taken) < BATCH and (event := self._take()) is not None:
+                    taken.append(event)
+                if not taken:
                     await self._rest(worker)
                     continue
-                await self.progress.settle_first(batch)
-                self._ready.extend(batch)
-                self._give_room(len(batch))
+                await self.progress.settle_first(taken)
+                self._ready.extend(taken)
+                self._give_room(len(taken))
                 self.more_workers()
             if not self._ready:
                 continue
@@ -329,8 +349,9 @@ class Dispatcher:
             finally:
                 worker.event, attempt.ended_ns, attempt.decision = None, self._now(), ACK
                 self._release_key(event)
-                self._tell((attempt,), attempt.begun_ns)
-                self.confirmed((attempt,))
+                batch = Attempts((attempt,))
+                self._tell(batch, attempt.begun_ns)
+                self.confirmed(batch)
             await asyncio.sleep(0)
 
     def _release_key(self, event: Event) -> None:
@@ -349,10 +370,10 @@ class Dispatcher:
         while (event := self.queue.take()) is not None:
             if self._keys is None or self._keys.claim(event):
                 self._credits -= 1
-                if self.subscription.concurrency > 1 and self._idle and not self._flush_due:
-                    # If the handler suspends, the flush finds events left and wakes others.
+                if self.subscription.concurrency > 1 and not self._flush_due:
+                    # If the handler suspends, the flush finds events left, and wakes or starts others.
                     self._flush_due = True
-                    asyncio.get_running_loop().call_soon(self.flush)
+                    asyncio.get_running_loop().call_soon(self.flush_soon)
                 return event
         return None
 
@@ -360,16 +381,19 @@ class Dispatcher:
         """May more be delivered now? Asks the gate for as many as a batch takes."""
         held = self.closed or self.halted or self.subscription.paused
         if (
-            held
+            self.queue.empty()
+            or held
             or len(self.delayed) >= self.subscription.in_flight
-            or self.queue.empty()
             or self.progress.unsaved > MAX_UNSAVED
+            or self._held_until_ns
         ):
             return False
         gate = self.wiring.gate
         if gate is None:
             self._credits = UNLIMITED
             return True
+        if self._done:
+            self.flush()  # so that a batch mostly has one permit
         try:
             answer = gate.try_acquire(min(BATCH, len(self.queue)))
         except Exception:
@@ -378,16 +402,35 @@ class Dispatcher:
             )
             answer = WaitUntil(self._now() + round(GATE_FAILED_S * 1e9))
         if isinstance(answer, WaitUntil):
-            self.wiring.clock.call_later(max(0.001, (answer.at_ns - self._now()) / 1e9), self.more_workers)
+            self._ask_again(answer.at_ns)
             return False
         self._permits, self._credits = answer, answer.n
         return answer.n > 0
 
+    def _ask_again(self, at_ns: int) -> None:
+        """The gate is closed: ask it no sooner than it says, by one timer."""
+
+        def due() -> None:
+            self._held_until_ns = 0
+            self.more_workers()
+
+        if self._gate_timer is not None:
+            self._gate_timer.cancel()
+        wait_ns = max(1_000_000, at_ns - self._now())
+        self._held_until_ns = self._now() + wait_ns
+        self._gate_timer = self.wiring.clock.call_later(wait_ns / 1e9, due)
+
+    def gate_changed(self) -> None:
+        """The gate's answer may be another now: withdraw what it gave, and ask it again."""
+        self._held_until_ns = 0
+        self.withdraw_credits()
+        self.more_workers()
+
     def withdraw_credits(self) -> None:
         """Deliver nothing more until it is asked again: the gate's answer, or what holds the subscription, changed."""
-        if self._credits and self._permits is not None and self.wiring.gate is not None:
-            self.wiring.gate.release(self._permits, self._credits)
-        self._credits = 0
+        unused, self._credits = self._credits, 0
+        if unused and self._permits is not None and self.wiring.gate is not None:
+            self.wiring.gate.release(self._permits, unused)
 
     # How deliveries end
 
@@ -474,13 +517,20 @@ class Dispatcher:
             attempt.event, self.subscription, failure.attempts, attempt.outcome, failure.first_ns, attempt.ended_ns
         )
         try:
-            return policy.decide(what, error)
+            decision = policy.decide(what, error)
+            if not isinstance(decision, Ack | Nak | Term):
+                raise TypeError(f"expected Ack, Nak or Term, got {decision!r:.80}")
+            return decision
         except Exception as wrong:
             self.wiring.observers.logger.exception("subscription %s: the settle policy raised", self.subscription.label)
             return Term("delivery_limit", f"the settle policy raised {wrong!r} about {error!r}")
 
     def sweep(self, now_ns: int) -> None:
         """Cancel handlers that are over their time, and abandon those that do not end then."""
+        counted = self.subscription.delivery_count + self.subscription.error_count
+        if counted != self._counted:
+            self._counted = counted
+            self.subscription.last_delivered = datetime.fromtimestamp(self.wiring.clock.time_ns() / 1e9, UTC)
         for worker in tuple(self.workers):
             if worker.event is None or worker.task is None or now_ns - worker.begun_ns <= self._timeout_ns:
                 continue
@@ -509,30 +559,39 @@ class Dispatcher:
 
     # Once per turn of the loop
 
+    def flush_soon(self) -> None:
+        """The flush that was due, this turn or the last."""
+        self._flush_due = False
+        self.flush()
+
     def flush(self) -> None:
         """Settle, account and report all deliveries that ended since the last time."""
-        self._flush_due = False
-        batch = self._done[:]
-        self._done.clear()
-        failed, naks, self._failed_now, self._naks_now = self._failed_now, self._naks_now, 0, 0
-        if batch:
-            self._tell(batch, self._now())
+        if self._done:
+            batch = Attempts(self._done)
+            self._done.clear()
+            failed, naks, self._failed_now, self._naks_now = self._failed_now, self._naks_now, 0, 0
+            batch.plain = not failed
+            self._tell(batch, batch[-1].ended_ns)
             self.progress.settle(batch, failed)
             self._give_room(len(batch) - naks)
             self.subscription.delivery_count += len(batch) - failed
             self.subscription.error_count += failed
-            self.subscription.last_delivered = datetime.fromtimestamp(self.wiring.clock.time_ns() / 1e9, UTC)
         if self.subscription.concurrency > 1:
             self.more_workers()
         if self.window is not None:
             self.window.refill()
 
-    def _tell(self, batch: Sequence[Attempt], invoked_ns: int) -> None:
+    def _tell(self, batch: Attempts, invoked_ns: int) -> None:
         if self.wiring.gate is not None:
-            _record(self.wiring.gate, batch)
+            try:
+                _record(self.wiring.gate, batch, in_order=self.subscription.concurrency == 1)
+            except Exception:
+                self.wiring.observers.logger.exception(
+                    "subscription %s: a gate raised about an outcome; it does not know of it", self.subscription.label
+                )
         self.wiring.observers.attempted(self.subscription, batch, invoked_ns)
 
-    def confirmed(self, batch: Sequence[Attempt]) -> None:
+    def confirmed(self, batch: Attempts) -> None:
         """The store has the settlements of these attempts."""
         self.wiring.observers.settled(self.subscription, batch, self._now)
 
@@ -567,15 +626,16 @@ class Dispatcher:
         self.flush()
 
 
-def _record(gate: Gate, batch: Sequence[Attempt]) -> None:
+def _record(gate: Gate, batch: Attempts, *, in_order: bool) -> None:
     """Tell the gate how deliveries under each of its permits ended."""
     first = batch[0].permits
-    if first is not None and all(attempt.permits is first for attempt in batch):
+    if first is not None and (batch[-1].permits is first if in_order else all(one.permits is first for one in batch)):
         gate.record(first, batch)
         return
-    by_permits: dict[int, list[Attempt]] = {}
+    by_permits: dict[int, Attempts] = {}
     for attempt in batch:
-        by_permits.setdefault(id(attempt.permits), []).append(attempt)
+        by_permits.setdefault(id(attempt.permits), Attempts()).append(attempt)
     for attempts in by_permits.values():
         if (permits := attempts[0].permits) is not None:
+            attempts.plain = batch.plain
             gate.record(permits, attempts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from squall.core.delivery import Attempt, Gate, Permits, WaitUntil
+from squall.core.delivery import Attempts, Gate, Permits, WaitUntil
 
 
 class AllGates:
@@ -34,7 +34,7 @@ class AllGates:
             if part.n > keep:
                 gate.release(part, part.n - keep)
 
-    def record(self, permits: Permits, attempts: Sequence[Attempt]) -> None:
+    def record(self, permits: Permits, attempts: Attempts) -> None:
         for gate, part in zip(self._gates, permits.parts, strict=True):
             gate.record(part, attempts)
 

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from random import Random
+from collections.abc import Callable, Iterator
+from random import Random, SystemRandom
 from uuid import UUID
 
 from uuid_utils import uuid4
 
 NewId = Callable[[], str]
+_BLOCK = 4096
 
 
 def system_id() -> str:
     """A fresh UUID v4; processes that share a seed must not make the same ones."""
     return str(uuid4())
+
+
+def system_ids() -> NewId:
+    """Fresh UUIDs v4, quickly: a random prefix, and after it each of a block of endings, in an order of its own.
+
+    A whole UUID from the system costs five times as much. Each maker draws its own prefix before its first id, so two
+    of them never make the same; a process that forks must not share one, as it must not share a router.
+    """
+    return _system_ids().__next__
+
+
+def _system_ids() -> Iterator[str]:
+    endings = [f"{number:03x}" for number in range(_BLOCK)]
+    SystemRandom().shuffle(endings)
+    while True:
+        prefix = str(uuid4())[: -len(endings[0])]
+        for ending in endings:
+            yield prefix + ending
 
 
 def fresh_seed() -> int:

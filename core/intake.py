@@ -19,6 +19,7 @@ from squall.core.store import EventStore
 
 MAX_ROUTES = 16_384
 MAX_BATCH = 1000
+TELL_AT = 256
 
 
 class Intake:
@@ -31,13 +32,11 @@ class Intake:
         store: EventStore,
         observers: Observers,
         layers: Sequence[Middleware],
+        rules: Sequence[RoutingRule],
         block_s: float,
     ) -> None:
-        self.accepting = True
         self.head = 0
-        self.published = 0
         self.refused = 0
-        self.rules: list[RoutingRule] = []
         self.trie: PatternTrie[Dispatcher] = PatternTrie()
         self._routes: dict[str, tuple[Dispatcher, ...]] = {}
         self._clock, self._monotonic_ns, self._time_ns = clock, clock.monotonic_ns, clock.time_ns
@@ -45,8 +44,29 @@ class Intake:
         guard = guards_only(layers)
         self._guard = guard or None
         self._layers = layers if guard is False else ()
-        self._plain = not layers
+        self._rules = rules
+        self._open = True
+        self._plain = not layers and not rules
         self._fresh: list[Event] = []
+        self._told = 0
+
+    @property
+    def published(self) -> int:
+        """Events that the store took."""
+        return self._told + len(self._fresh)
+
+    def add_rule(self, rule: RoutingRule) -> None:
+        """Route by this one too."""
+        self._rules = (*self._rules, rule)
+        self._plain = False
+
+    def close(self) -> None:
+        """Take nothing in any more."""
+        self._open = self._plain = False
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise NotRunning("the router is not running: start it, and publish before it stops")
 
     def forget_routes(self) -> None:
         """Subscriptions changed."""
@@ -73,7 +93,7 @@ class Intake:
         metadata: Mapping[str, Any] | None,
     ) -> Event:
         """The event, checked but for its type. Raises InvalidEvent."""
-        own = dict(metadata) if metadata else {}
+        own = {} if metadata is None else dict(metadata)
         if type(payload) is not bytes:
             payload, content_type = encode(payload)
             if content_type is not None:
@@ -84,16 +104,18 @@ class Intake:
             raise InvalidEvent(f"priority: expected a squall.Priority, got {priority!r:.80}")
         if key is not None:
             check_text("key", key)
-        if correlation_id is not None:
-            check_text("correlation_id", correlation_id)
         new_id = self._new_id()
+        if correlation_id is None:
+            correlation_id = new_id
+        else:
+            check_text("correlation_id", correlation_id)
         return Event(
             new_id,
             event_type,
             source,
             self._time_ns(),  # type: ignore[arg-type]  # a datetime only when asked for
             priority,
-            correlation_id or new_id,
+            correlation_id,
             own,
             payload,
             "1",
@@ -103,21 +125,21 @@ class Intake:
 
     def submit(self, event: Event) -> Awaitable[None] | None:
         """Take one event in. Returns None when it is stored, else what to await for that. Raises PublishError."""
-        if not self.accepting:
-            raise NotRunning("the router is not running: start it, and publish before it stops")
         if not self._plain:
-            if self._guard is None:
+            self._check_open()
+            if self._layers:
                 return self._submit_all([event])
-            self._pass(event)
-        if self.rules:
-            return self._admit_all([event], apply(self.rules, event, self._new_id))
+            if self._guard is not None:
+                self._pass(event)
+            if self._rules:
+                return self._admit_all([event], apply(self._rules, event, self._new_id))
         targets = self._routes.get(event.type)
         if targets is None:
             targets = self.route(event.type)
-        for number, target in enumerate(targets):
+        for target in targets:
             if target.wants is None or target.wants(event):
                 if target.room <= 0:
-                    self._return_room(event, targets[:number])
+                    self._return_room(event, targets[: targets.index(target)])
                     return self._admit_all([event], [event])
                 target.room -= 1
         try:
@@ -129,8 +151,7 @@ class Intake:
 
     async def submit_all(self, events: Sequence[Event]) -> None:
         """Take up to 1,000 events in, all or none. Raises PublishError."""
-        if not self.accepting:
-            raise NotRunning("the router is not running: start it, and publish before it stops")
+        self._check_open()
         if len(events) > MAX_BATCH:
             raise InvalidEvent(f"events: expected at most {MAX_BATCH}, got {len(events)}")
         if events:
@@ -175,8 +196,8 @@ class Intake:
 
     async def _admit(self, events: Sequence[Event]) -> None:
         routed = list(events)
-        if self.rules:
-            routed = [out for event in events for out in apply(self.rules, event, self._new_id)]
+        if self._rules:
+            routed = [out for event in events for out in apply(self._rules, event, self._new_id)]
         await self._admit_all(events, routed)
 
     async def _admit_all(self, asked: Sequence[Event], events: Sequence[Event]) -> None:
@@ -255,20 +276,21 @@ class Intake:
 
     def announce(self, events: Sequence[Event]) -> None:
         """The store has these events: offer them to their subscriptions, in seq order."""
+        routes, fresh = self._routes, self._fresh
         for event in events:
-            targets = self._routes.get(event.type)
+            targets = routes.get(event.type)
             for target in self.route(event.type) if targets is None else targets:
-                if event.seq >= target.first_seq:
-                    target.take_in(event)
-        self.head = events[-1].seq
-        self.published += len(events)
-        if self._observers.wants_published:
-            if not self._fresh:
-                asyncio.get_running_loop().call_soon(self.flush)
-            self._fresh.extend(events)
+                target.take_in(event)
+            fresh.append(event)
+        if fresh:
+            self.head = fresh[-1].seq
+        if len(fresh) >= TELL_AT:
+            self.flush()
 
     def flush(self) -> None:
-        """Tell observers what was published since the last time."""
-        if self._fresh:
-            fresh, self._fresh = self._fresh, []
+        """Tell observers what was published since the last time: every TELL_AT events, and with each sweep."""
+        fresh = self._fresh[:]
+        self._fresh.clear()
+        self._told += len(fresh)
+        if fresh and self._observers.wants_published:
             self._observers.published(fresh)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from logging import Logger
 
-from squall.core.delivery import Attempt, Observer
+from squall.core.delivery import Attempts, Observer
 from squall.core.event import Event
 from squall.core.subscription import Subscription
 
@@ -29,29 +29,28 @@ class Observers:
         self.wants_attempted = bool(self._by_method["attempted"])
         self.wants_settled = bool(self._by_method["settled"])
 
-    def _tell(self, method: str, call: Callable[[Observer], None]) -> None:
+    def _tell(self, method: str, *what: object) -> None:
         for observer in tuple(self._by_method[method]):
             try:
-                call(observer)
+                getattr(observer, method)(*what)
             except Exception:
                 self.logger.exception("observer %s raised in %s and is disabled", type(observer).__name__, method)
                 self._observers.remove(observer)
                 self._wire()
 
     def published(self, events: Sequence[Event]) -> None:
-        self._tell("published", lambda observer: observer.published(events))
+        self._tell("published", events)
 
     def dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
-        self._tell("dropped", lambda observer: observer.dropped(event, subscription_id, why))
+        self._tell("dropped", event, subscription_id, why)
 
-    def attempted(self, subscription: Subscription, batch: Sequence[Attempt], invoked_ns: int) -> None:
+    def attempted(self, subscription: Subscription, batch: Attempts, invoked_ns: int) -> None:
         if self.wants_attempted:
-            self._tell("attempted", lambda observer: observer.attempted(subscription, batch, invoked_ns))
+            self._tell("attempted", subscription, batch, invoked_ns)
 
-    def settled(self, subscription: Subscription, batch: Sequence[Attempt], now: Callable[[], int]) -> None:
+    def settled(self, subscription: Subscription, batch: Attempts, now: Callable[[], int]) -> None:
         if self.wants_settled:
-            ok_ns = now()
-            self._tell("settled", lambda observer: observer.settled(subscription, batch, ok_ns, "ok"))
+            self._tell("settled", subscription, batch, now(), "ok")
 
     def gate_changed(self, subscription: Subscription, gate: str, state: str) -> None:
-        self._tell("gate_changed", lambda observer: observer.gate_changed(subscription, gate, state))
+        self._tell("gate_changed", subscription, gate, state)

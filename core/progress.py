@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from squall.core.delivery import Attempt, Nak, Term
+from squall.core.delivery import Attempt, Attempts, Nak, Term
 from squall.core.event import Event, Priority
 from squall.core.store import AttemptRow, Cursor, DeadLetter, Settlement
 
@@ -42,16 +42,16 @@ class SubscriptionProgress:
         self._naks: list[AttemptRow] = []
         self._dead: list[DeadLetter] = []
         self._cleared: list[int] = []
-        self._unconfirmed: list[Attempt] = []
+        self._unconfirmed = Attempts()
         self._waiters: list[asyncio.Future[None]] = []
-        self._taken: deque[tuple[list[Attempt], list[asyncio.Future[None]]]] = deque()
+        self._taken: deque[tuple[Attempts, list[asyncio.Future[None]]]] = deque()
 
     @property
     def unsaved(self) -> int:
         """Naks and dead letters that are not stored yet: a store that refuses them must stop deliveries some time."""
         return len(self._naks) + len(self._dead)
 
-    def settle(self, batch: Sequence[Attempt], failed: int) -> None:
+    def settle(self, batch: Attempts, failed: int) -> None:
         """Attempts that ended, `failed` of them other than by a plain ack: settled, or nak'd, from now on."""
         dispatcher, high = self._dispatcher, self.high
         if failed:
@@ -69,6 +69,7 @@ class SubscriptionProgress:
             high[event.priority] = max(high[event.priority], event.seq)
         for attempt in batch if self.returned else ():
             self.returned.pop(attempt.event.seq, None)
+        self._unconfirmed.plain = batch.plain and (self._unconfirmed.plain or not self._unconfirmed)
         self._unconfirmed.extend(batch)
         dispatcher.wiring.store.settle(self)
 
@@ -132,7 +133,7 @@ class SubscriptionProgress:
         )
         self._naks, self._dead, self._cleared = [], [], []
         self._taken.append((self._unconfirmed, self._waiters))
-        self._unconfirmed, self._waiters = [], []
+        self._unconfirmed, self._waiters = Attempts(), []
         return settlement
 
     def _cursors(self) -> list[Cursor]:
@@ -167,7 +168,7 @@ class SubscriptionProgress:
             return
         self._naks, self._dead = settlement.naks + self._naks, settlement.dead + self._dead
         self._cleared = settlement.cleared + self._cleared
-        self._unconfirmed, self._waiters = batch + self._unconfirmed, waiters + self._waiters
+        self._unconfirmed, self._waiters = Attempts([*batch, *self._unconfirmed]), waiters + self._waiters
         if not self._refused:
             dispatcher.wiring.observers.logger.warning(
                 "subscription %s: its settlements are not stored yet (%s); tried again until they are",

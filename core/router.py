@@ -21,7 +21,7 @@ from squall.core.clock import Clock, SystemClock, Timer
 from squall.core.config import Backlog, load_config
 from squall.core.errors import NotRunning
 from squall.core.event import Durability, Event, Priority, check_text
-from squall.core.identity import fresh_seed, seeded_ids, system_id
+from squall.core.identity import fresh_seed, seeded_ids, system_ids
 from squall.core.intake import Intake
 from squall.core.observers import Observers
 from squall.core.plugin import Context, Plugin
@@ -86,6 +86,7 @@ class EventRouter:
         self._logger = logger or logging.getLogger("squall")
         self._rules: list[RoutingRule] = []
         self._running: _Running | None = None
+        self.entry: Intake | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread: int | None = None
 
@@ -120,17 +121,16 @@ class EventRouter:
         if self._running is not None:
             raise NotRunning("the router runs already")
         base = self._seed if self._seed is not None else fresh_seed()
-        new_id = seeded_ids(Random(f"{base}:ids")) if self.clock.virtual else system_id
+        new_id = seeded_ids(Random(f"{base}:ids")) if self.clock.virtual else system_ids()
         ctx = Context(self.clock, lambda name: Random(f"{base}:{name}"), self._logger, new_id, self._gate_changed)
         layers = self._registry.publish_layers(ctx)
         observers = Observers(self._registry.ask("squall_observer", ctx=ctx), self._logger)
         store = self._registry.store(ctx)
-        intake = Intake(self.clock, new_id, store, observers, layers, self._backlog.timeout)
-        intake.rules = self._rules
+        intake = Intake(self.clock, new_id, store, observers, layers, tuple(self._rules), self._backlog.timeout)
         self.loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         intake.head = await store.open(intake.announce)
         subscriptions = Subscriptions(ctx, self._registry, store, observers, intake, self._backlog)
-        self._running = _Running(store, intake, subscriptions)
+        self._running, self.entry = _Running(store, intake, subscriptions), intake
         self._sweep()
 
     async def stop(self, *, timeout_s: float = 10.0) -> None:
@@ -141,7 +141,7 @@ class EventRouter:
         running = self._running
         if running is None:
             return
-        running.intake.accepting = False
+        running.intake.close()
         deadline_ns = self.clock.monotonic_ns() + round(timeout_s * 1e9)
         dispatchers = [*running.subscriptions.dispatchers.values()]
         while any(d.busy for d in dispatchers) and self.clock.monotonic_ns() < deadline_ns:
@@ -160,13 +160,14 @@ class EventRouter:
         running.intake.flush()
         if running.sweeper is not None:
             running.sweeper.cancel()
-        self._running = self.loop = self._thread = None
+        self._running = self.entry = self.loop = self._thread = None
         await running.store.close()
 
     def _sweep(self) -> None:
         """Watch the deadlines of all handlers, by one timer."""
         if self._running is not None:
             now_ns = self.clock.monotonic_ns()
+            self._running.intake.flush()
             for dispatcher in tuple(self._running.subscriptions.dispatchers.values()):
                 dispatcher.sweep(now_ns)
             self._running.sweeper = self.clock.call_later(SWEEP_S, self._sweep)
@@ -214,6 +215,8 @@ class EventRouter:
     def add_routing_rule(self, rule: RoutingRule) -> None:
         """Add custom routing rule: rules act in the order in which they were added, before an event is stored."""
         self._rules.append(rule)
+        if self._running is not None:
+            self._running.intake.add_rule(rule)
 
     def get_metrics(self) -> RouterMetrics:
         """Get router performance metrics."""
@@ -242,8 +245,7 @@ class EventRouter:
     @property
     def intake(self) -> Intake:
         """Where events come in. Raises NotRunning."""
-        running = self._running  # asked for with each publish: no further call
-        return self._started().intake if running is None else running.intake
+        return self._started().intake
 
     @property
     def store(self) -> EventStore:

@@ -109,8 +109,7 @@ class Subscriptions:
         """A gate's answer may be another now: what it gave is withdrawn, and it is asked again."""
         dispatcher = self.dispatchers.get(subscription_id)
         if dispatcher is not None:
-            dispatcher.withdraw_credits()
-            dispatcher.more_workers()
+            dispatcher.gate_changed()
             self._observers.gate_changed(dispatcher.subscription, gate, state)
 
     def _wire(self, subscription: Subscription) -> Wiring:
@@ -181,6 +180,7 @@ class Subscriptions:
             lambda: dispatcher.pending,
             subscription.in_flight,
             self._observers,
+            self._ctx.clock,
         )
         dispatcher.progress.high = list(positions)
         dispatcher.window = Window(feed, positions)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from squall.core.clock import Clock
 from squall.core.errors import SquallError
 from squall.core.event import Event, Priority
 from squall.core.observers import Observers
@@ -27,6 +28,7 @@ class Feed:
     used: Callable[[], int]
     size: int
     observers: Observers
+    clock: Clock
 
 
 class Window:
@@ -92,7 +94,10 @@ class Window:
             self._feed.observers.logger.error(
                 "reading the backlog of %s failed: %s; tried again", self._feed.pattern, error
             )
-            asyncio.get_running_loop().call_later(RETRY_READ_S, self.refill)
+            self._feed.clock.call_later(RETRY_READ_S, self.refill)
+        else:
+            # What was flushed while the read was ending found it still reading, and asked for nothing.
+            asyncio.get_running_loop().call_soon(self.refill)
 
     async def _read(self) -> None:
         feed = self._feed

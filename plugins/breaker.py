@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from squall.core.delivery import Attempt, Gate, Permits, WaitUntil
+from squall.core.delivery import Attempt, Attempts, Gate, Permits, WaitUntil
 from squall.core.errors import Reject
 from squall.core.options import Options as BaseOptions
 from squall.core.plugin import Context, Plugin, hookimpl
@@ -181,7 +180,7 @@ class Breaker:
             self._given += n
         return _Granted(n, self._generation, given_ns=now_ns)
 
-    def record(self, permits: Permits, attempts: Sequence[Attempt]) -> None:
+    def record(self, permits: Permits, attempts: Attempts) -> None:
         """Count how calls ended, given in the order in which they did. Stale permits are ignored."""
         if self._is_stale(permits) or not attempts:
             return
@@ -191,10 +190,10 @@ class Breaker:
         now_ns = attempts[-1].ended_ns
         self._window.move_to(now_ns)
         if isinstance(permits, _Granted) and now_ns - permits.given_ns < self._slow_ns:
-            bad = [attempt for attempt in attempts if attempt.outcome != "ok"]
+            bad = not attempts.plain and any(attempt.outcome != "ok" for attempt in attempts)
         else:
             slow_ns = self._slow_ns
-            bad = [a for a in attempts if a.outcome != "ok" or a.ended_ns - a.begun_ns >= slow_ns]
+            bad = any(a.outcome != "ok" or a.ended_ns - a.begun_ns >= slow_ns for a in attempts)
         if bad:
             self._add_mixed(attempts)
         else:
@@ -215,7 +214,7 @@ class Breaker:
     def _is_stale(self, permits: Permits) -> bool:
         return permits.generation != self._generation
 
-    def _add_mixed(self, attempts: Sequence[Attempt]) -> None:
+    def _add_mixed(self, attempts: Attempts) -> None:
         good, generation, slow_ns = 0, self._generation, self._slow_ns
         for attempt in attempts:
             if attempt.outcome == "ok" and attempt.ended_ns - attempt.begun_ns < slow_ns:
@@ -246,7 +245,7 @@ class Breaker:
                     return
         window.add(calls)
 
-    def _record_trial(self, attempts: Sequence[Attempt]) -> None:
+    def _record_trial(self, attempts: Attempts) -> None:
         for attempt in attempts:
             self._trial.add(1, *self._judged(attempt))
             if self._trial.calls == self._options.half_open_permits:

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from squall.core.clock import Clock
-from squall.core.delivery import ACK, Attempt, Nak, Observer, Term
+from squall.core.delivery import ACK, Attempt, Attempts, Nak, Observer, Term
 from squall.core.event import Event
 from squall.core.options import Options as BaseOptions
 from squall.core.plugin import Context, Plugin, hookimpl
@@ -21,6 +21,7 @@ SUB_BUCKET_BITS = 5
 RELATIVE_ERROR = 2.0 ** -(SUB_BUCKET_BITS + 1)
 SAMPLED = 4
 FAST_NS = 10_000
+TIMED_AT_ONCE = 64
 _NS = 1_000_000_000
 
 
@@ -158,13 +159,14 @@ class _Counts:
 
     __slots__ = (
         "acked", "dead_lettered", "dropped", "failed", "gate_changes", "gates", "handler", "label", "latency", "naked",
-        "ok", "rate", "refused",
+        "ok", "rate", "refused", "untimed",
     )  # fmt: skip
 
     def __init__(self, label: str, rate: _Rate) -> None:
         self.label = label
         self.rate = rate
         self.ok = self.acked = self.naked = self.refused = self.gate_changes = 0
+        self.untimed: list[Attempt] = []
         self.failed: Counter[str] = Counter()
         self.dead_lettered: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
@@ -179,7 +181,12 @@ class _Counts:
         if known:
             self.latency.add(known, weight)
 
+    def measure_untimed(self) -> None:
+        untimed, self.untimed = self.untimed, []
+        self.measure(untimed, 1)
+
     def snapshot(self, now_ns: int) -> SubscriptionSnapshot:
+        self.measure_untimed()
         return SubscriptionSnapshot(
             label=self.label,
             attempts={"ok": self.ok, **self.failed},
@@ -221,9 +228,9 @@ class MetricsObserver(Observer):
         else:
             self._counts(subscription_id).dropped[why] += 1
 
-    def attempted(self, subscription: Subscription, attempts: Sequence[Attempt], settle_invoked_ns: int) -> None:
+    def attempted(self, subscription: Subscription, attempts: Attempts, settle_invoked_ns: int) -> None:
         counts, total = self._of(subscription), len(attempts)
-        failed = [attempt.outcome for attempt in attempts if attempt.outcome != "ok"]
+        failed = [] if attempts.plain else [attempt.outcome for attempt in attempts if attempt.outcome != "ok"]
         if failed:
             counts.failed.update(failed)
         counts.ok += total - len(failed)
@@ -231,13 +238,19 @@ class MetricsObserver(Observer):
         if total >= 2 * SAMPLED and attempts[-1].ended_ns - attempts[0].begun_ns < FAST_NS * total:
             step = total // SAMPLED
             counts.measure(attempts[counts.ok % step :: step], step)
-        elif total:
-            counts.measure(attempts, 1)
+        else:
+            # The few attempts of a small batch wait for others: starting to measure costs more than measuring.
+            counts.untimed += attempts
+            if len(counts.untimed) >= TIMED_AT_ONCE:
+                counts.measure_untimed()
 
-    def settled(self, subscription: Subscription, attempts: Sequence[Attempt], ok_ns: int, answer: str) -> None:
+    def settled(self, subscription: Subscription, attempts: Attempts, ok_ns: int, answer: str) -> None:
         counts, total = self._of(subscription), len(attempts)
         if answer != "ok":
             counts.refused += total
+            return
+        if attempts.plain:
+            counts.acked += total
             return
         others = [attempt.decision for attempt in attempts if attempt.decision is not ACK]
         counts.acked += total - len(others)

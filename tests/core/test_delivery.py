@@ -32,7 +32,6 @@ from squall.core.store import Progress
 ByHand = Callable[[Event, Delivery], Awaitable[None]]
 
 
-@pytest.mark.xfail(strict=True, reason="no other worker is started while all that there are hang")
 async def test_as_many_handlers_run_at_once_as_asked() -> None:
     """Concurrency is there as soon as there is work for it, not once the first handler has ended."""
     held = Held()
@@ -365,7 +364,6 @@ async def test_a_policy_that_raises_costs_the_event_its_retries_only() -> None:
         assert "settle policy raised" in world.log.text
 
 
-@pytest.mark.xfail(strict=True, reason="whatever is no Nak and no Term is an acknowledgement")
 async def test_a_policy_that_answers_nonsense_loses_nothing() -> None:
     """Whatever is no decision is no acknowledgement."""
     nonsense: Any = "later"

@@ -373,7 +373,6 @@ steps = st.one_of(
 @example(before=0, ops=[("turn", 3), *[("publish", Priority.CRITICAL, 1)] * 2], in_flight=1, turns=2)
 @example(before=0, ops=[("turn", 3), ("publish", Priority.CRITICAL, 3)], in_flight=2, turns=2)
 @settings(max_examples=40)
-@pytest.mark.xfail(strict=True, reason="a read that ends after the last flush is followed by none")
 def test_catching_up_leaves_no_gap_and_no_overlap(
     start: str, before: int, ops: list[tuple[Any, ...]], in_flight: int, turns: int
 ) -> None:
@@ -429,7 +428,6 @@ class BrokenReads(StoreWrapper):
         return await self.inner.read(query)
 
 
-@pytest.mark.xfail(strict=True, reason="it waits by the loop's clock, not the injected one")
 async def test_a_backlog_that_cannot_be_read_is_read_later() -> None:
     """Loudly, and by the router's own clock."""
     heard = Heard()

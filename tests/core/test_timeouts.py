@@ -193,7 +193,6 @@ async def test_an_abandoned_handler_that_ends_after_all_settles_nothing() -> Non
 
 
 @pytest.mark.parametrize("late", [None, ValueError("late")])
-@pytest.mark.xfail(strict=True, reason="the key is freed by whose event it is, not by whose attempt")
 async def test_an_abandoned_handler_does_not_free_the_key_of_the_redelivery(late: Exception | None) -> None:
     """One in flight per key, whatever ends late."""
     stubborn = Held(stubborn=True)

@@ -102,7 +102,6 @@ async def test_a_closed_gate_holds_the_subscription_without_burning_attempts() -
         assert world.router.get_metrics().failed == 0
 
 
-@pytest.mark.xfail(strict=True, reason="each ask sets a timer of its own, and each timer asks again")
 async def test_a_closed_gate_is_asked_again_once_and_not_for_every_event_that_came() -> None:
     """What waits behind it costs nothing."""
     gates, heard = Gates(), Heard()
@@ -245,7 +244,6 @@ class RaisesAtRecord(Bulkhead):
         raise ValueError("gate is broken")
 
 
-@pytest.mark.xfail(strict=True, reason="the flush that tells it is cut short: nothing of the batch is settled")
 async def test_a_gate_that_raises_about_an_outcome_costs_no_settlement() -> None:
     """It is logged, the events are settled, and their room comes back."""
     gates, heard = Gates(RaisesAtRecord), Heard()
@@ -273,7 +271,6 @@ class TellsWhenReleased(Bulkhead):
         self.tell()
 
 
-@pytest.mark.xfail(strict=True, reason="permits are given back before they are forgotten: round in circles")
 async def test_a_gate_may_say_it_changed_while_it_has_permits_back() -> None:
     """They come back once, and it does not go round in circles."""
     ids: list[str] = []

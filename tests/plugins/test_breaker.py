@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from tests.plugins.surroundings import Surroundings, attempt, subscription
 
-from squall.core.delivery import Attempt, Permits, WaitUntil
+from squall.core.delivery import Attempt, Attempts, Permits, WaitUntil
 from squall.core.errors import ConfigError, Reject
 from squall.core.subscription import Subscription
 from squall.plugins.breaker import BUCKETS, Breaker, BreakerOptions, BreakerPlugin, TimeWindow
@@ -147,7 +147,7 @@ class Comparison:
         self.check()
 
     def finish(self, held: Held, ends: Sequence[str]) -> None:
-        now_ns, batch = self.clock.monotonic_ns(), list[Attempt]()
+        now_ns, batch = self.clock.monotonic_ns(), Attempts()
         for end in ends[: held.left]:
             begun_ns = held.given_ns if end == "slow" else now_ns
             outcome = "timeout" if end == "timeout" else "error" if end in ("error", "reject") else "ok"
@@ -334,7 +334,7 @@ def permits_of(breaker: Breaker, n: int = 64) -> Permits:
 
 def end(breaker: Breaker, around: Surroundings, permits: Permits, *outcomes: str) -> None:
     now_ns = around.clock.monotonic_ns()
-    breaker.record(permits, [attempt(now_ns, now_ns, outcome) for outcome in outcomes])
+    breaker.record(permits, Attempts(attempt(now_ns, now_ns, outcome) for outcome in outcomes))
 
 
 def test_it_opens_at_the_failure_rate_and_not_before_min_calls() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.plugins.surroundings import Surroundings, attempt, event, subscription
 
-from squall.core.delivery import Attempt, Nak, Term
+from squall.core.delivery import Attempts, Nak, Term
 from squall.plugins.metrics import (
     FAST_NS,
     RELATIVE_ERROR,
@@ -104,8 +104,8 @@ def only(plugin: MetricsPlugin) -> SubscriptionSnapshot:
     return snapshot
 
 
-def settled(decisions: list[Nak | Term | None]) -> list[Attempt]:
-    made = [attempt(0, 10) for _ in decisions]
+def settled(decisions: list[Nak | Term | None]) -> Attempts:
+    made = Attempts(attempt(0, 10) for _ in decisions)
     for one, decision in zip(made, decisions, strict=True):
         if decision is not None:
             one.decision = decision
@@ -120,7 +120,9 @@ def test_everything_is_counted_exactly() -> None:
     observer.dropped(event(), None, "rule")
     observer.dropped(event(), billing.id, "overflow")
     observer.dropped(event(), billing.id, "overflow")
-    observer.attempted(billing, [attempt(0, 5), attempt(5, 9, "error"), attempt(9, 12, "timeout"), attempt(12, 13)], 20)
+    observer.attempted(
+        billing, Attempts([attempt(0, 5), attempt(5, 9, "error"), attempt(9, 12, "timeout"), attempt(12, 13)]), 20
+    )
     observer.settled(
         billing, settled([None, Nak(1.0), Term("rejected"), Term("timeout"), None, Term("timeout")]), 30, "ok"
     )
@@ -137,15 +139,17 @@ def test_everything_is_counted_exactly() -> None:
 def test_latency_counts_from_the_publish_and_handler_time_from_the_begin() -> None:
     """Two distributions; an event of unknown publish time is in one of them only."""
     plugin, observer, _ = watched()
-    observer.attempted(subscription(), [attempt(1_000, 1_040, published_ns=940), attempt(1_040, 1_050)], 1_060)
+    observer.attempted(
+        subscription(), Attempts([attempt(1_000, 1_040, published_ns=940), attempt(1_040, 1_050)]), 1_060
+    )
     counts = only(plugin)
     assert (counts.handler.count, counts.handler.max_ns) == (2, 40)
     assert (counts.latency.count, counts.latency.max_ns) == (1, 100)
 
 
-def batch(durations_ns: list[int]) -> list[Attempt]:
+def batch(durations_ns: list[int]) -> Attempts:
     """Calls one after the other."""
-    made, now_ns = list[Attempt](), 1_000_000
+    made, now_ns = Attempts(), 1_000_000
     for duration_ns in durations_ns:
         made.append(attempt(now_ns, now_ns + duration_ns, published_ns=now_ns - 5_000))
         now_ns += duration_ns
@@ -199,7 +203,7 @@ def test_rates_are_means_over_the_window() -> None:
     for _ in range(6000):
         now_ns = around.clock.monotonic_ns()
         observer.published([event(), event()])
-        observer.attempted(billing, one * 3, now_ns)
+        observer.attempted(billing, Attempts(one * 3), now_ns)
         around.clock.move(0.01)
     assert plugin.snapshot().published_rate == pytest.approx(200, rel=0.1)
     assert only(plugin).handled_rate == pytest.approx(300, rel=0.1)
@@ -232,7 +236,7 @@ def test_memory_is_bounded_by_max_subscriptions() -> None:
     plugin = MetricsPlugin(max_subscriptions=3)
     observer = plugin.squall_observer(Surroundings().ctx)
     for number in range(10):
-        observer.attempted(subscription(f"s{number}", subscription_id=f"id-{number}"), [attempt(0, 1)], 5)
+        observer.attempted(subscription(f"s{number}", subscription_id=f"id-{number}"), Attempts([attempt(0, 1)]), 5)
     assert list(plugin.snapshot().subscriptions) == ["id-7", "id-8", "id-9"]
 
 
@@ -241,7 +245,7 @@ def test_a_snapshot_stands_still_and_a_new_start_begins_at_zero() -> None:
     plugin, observer, around = watched()
     before = plugin.snapshot()
     observer.published([event()])
-    observer.attempted(subscription(), [attempt(0, 1)], 5)
+    observer.attempted(subscription(), Attempts([attempt(0, 1)]), 5)
     assert before == MetricsSnapshot(0, {}, 0.0, {})
     assert plugin.snapshot().published == 1
     plugin.squall_observer(around.ctx)
