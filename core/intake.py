@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from squall.core.clock import Clock
 from squall.core.dispatch import Dispatcher
-from squall.core.errors import InvalidEvent, NotRunning, Overflow, PublishError, Refused, StoreError
+from squall.core.errors import InvalidEvent, NotRunning, Overflow, PublishError, Refused, SquallError, StoreError
 from squall.core.event import CONTENT_TYPE, MAX_PAYLOAD_BYTES, Event, Priority, check_text, encode
 from squall.core.identity import NewId
 from squall.core.middleware import Middleware, compose, guards_only
@@ -125,29 +125,34 @@ class Intake:
 
     def submit(self, event: Event) -> Awaitable[None] | None:
         """Take one event in. Returns None when it is stored, else what to await for that. Raises PublishError."""
-        if not self._plain:
-            self._check_open()
-            if self._layers:
-                return self._submit_all([event])
-            if self._guard is not None:
-                self._pass(event)
-            if self._rules:
-                return self._admit_all([event], apply(self._rules, event, self._new_id))
+        if not self._plain and (long_way := self._check(event)) is not None:
+            return long_way
         targets = self._routes.get(event.type)
         if targets is None:
             targets = self.route(event.type)
-        for target in targets:
+        for number, target in enumerate(targets):
             if target.wants is None or target.wants(event):
                 if target.room <= 0:
-                    self._return_room(event, targets[: targets.index(target)])
-                    return self._admit_all([event], [event])
+                    _return_room(event, targets[:number])
+                    return self._admit([event])
                 target.room -= 1
+                if target.expected is not None:
+                    target.expect(event)
         try:
             pending = self._store.append((event,))
-        except StoreError:
-            self._return_room(event, targets)
-            raise
-        return None if pending is None else self._stored(pending, [event])
+        except Exception as error:
+            _return_room(event, targets)
+            raise _store_error(error) from error
+        if pending is None:
+            return None
+        return self._answer(pending, lambda stored: None if stored else _return_room(event, targets))
+
+    def _check(self, event: Event) -> Awaitable[None] | None:
+        self._check_open()
+        if self._layers or self._rules:
+            return self._submit_all([event])
+        self._pass(event)
+        return None
 
     async def submit_all(self, events: Sequence[Event]) -> None:
         """Take up to 1,000 events in, all or none. Raises PublishError."""
@@ -155,75 +160,113 @@ class Intake:
         if len(events) > MAX_BATCH:
             raise InvalidEvent(f"events: expected at most {MAX_BATCH}, got {len(events)}")
         if events:
-            await self._submit_all(list(events))
+            await self._submit_all(events)
 
-    async def _submit_all(self, events: list[Event]) -> None:
+    async def _submit_all(self, events: Sequence[Event]) -> None:
         if not self._layers:
             for event in events:
                 self._pass(event)
-            await self._admit(events)
+            await self._route_and_admit(events)
             return
         # With one event the innermost layer waits for the store; a batch is stored once all have passed.
         passed: list[Event] = []
 
         async def last(event: Event) -> None:
+            passed.append(event)
             if len(events) == 1:
-                await self._admit([event])
-            else:
-                passed.append(event)
+                await self._route_and_admit(events)
 
         chain = compose(self._layers, last)
-        for event in events:
+        for number, event in enumerate(events):
             try:
                 await chain(event)
-            except (PublishError, asyncio.CancelledError):
-                raise
+                if len(passed) <= number:
+                    raise Refused("publish middleware did not call next: nothing was stored (raise Refused to refuse)")
             except Exception as error:
-                raise Refused(f"publish middleware raised {type(error).__name__}: {error}") from error
-        if passed:
-            await self._admit(passed)
+                raise self._refusal(error, stored=len(events) == 1 and bool(passed)) from error
+        if len(events) > 1:
+            await self._route_and_admit(events)
 
     def _pass(self, event: Event) -> None:
-        if self._guard is None:
+        if self._guard is not None:
+            try:
+                self._guard(event)
+            except Exception as error:
+                raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception, *, stored: bool = False) -> SquallError:
+        """What a publish is told of an error of its middleware. `stored`: the event had come through by then."""
+        if stored and isinstance(error, SquallError):
+            return error  # of the kernel's own, counted where it arose
+        self.refused += 1
+        return (
+            error
+            if isinstance(error, PublishError)
+            else Refused(f"publish middleware raised {type(error).__name__}: {error}")
+        )
+
+    async def _route_and_admit(self, events: Sequence[Event]) -> None:
+        if not self._rules:
+            await self._admit(events)
             return
-        try:
-            self._guard(event)
-        except PublishError:
-            self.refused += 1
-            raise
-        except Exception as error:
-            raise Refused(f"publish middleware raised {type(error).__name__}: {error}") from error
+        routed: list[Event] = []
+        for event in events:
+            out = apply(self._rules, event, self._new_id)
+            if not any(one is event for one in out):
+                self._observers.dropped(event, None, "routing rule")
+            routed.extend(out)
+        if routed:
+            await self._admit(routed)
 
     async def _admit(self, events: Sequence[Event]) -> None:
-        routed = list(events)
-        if self._rules:
-            routed = [out for event in events for out in apply(self._rules, event, self._new_id)]
-        await self._admit_all(events, routed)
-
-    async def _admit_all(self, asked: Sequence[Event], events: Sequence[Event]) -> None:
         """Reserve room for all events in all their subscriptions, then store them. A wait may change who gets them."""
-        for event in asked:
-            if not any(event is kept for kept in events):
-                self._observers.dropped(event, None, "routing rule")
-        if not events:
-            return
         needs = await self._needs(events)
+        late: list[tuple[Dispatcher, Event]] = []
         for target, wanted in needs.items():
+            if target.subscription.overflow == "drop_new":
+                room = max(0, target.room)
+                late += ((target, event) for event in wanted[room:])
+                del wanted[room:]
             target.room -= len(wanted)
+            for event in wanted:
+                target.expect(event)
+
+        def answered(stored: bool) -> None:
+            for target, wanted in () if stored else needs.items():
+                for event in wanted:
+                    target.return_room(event)
+            for target, event in late if stored else ():
+                target.drop(event)
+
         try:
             pending = self._store.append(events)
-        except StoreError:
-            self._give_back(needs)
-            raise
-        if pending is not None:
-            try:
-                await pending
-            except StoreError:
-                self._give_back(needs)
-                raise
+        except Exception as error:
+            answered(stored=False)
+            raise _store_error(error) from error
+        if pending is None:
+            answered(stored=True)
+        else:
+            await self._answer(pending, answered)
+
+    async def _answer(self, pending: Awaitable[None], answered: Callable[[bool], None]) -> None:
+        """Wait for the store's answer. Whether it stored is told even when the publisher has gone meanwhile."""
+        answer = asyncio.ensure_future(pending)
+        arrived = asyncio.get_running_loop().create_future()
+
+        def ended(answer: asyncio.Future[None]) -> None:
+            answered(not answer.cancelled() and answer.exception() is None)
+            if not arrived.done():
+                arrived.set_result(None)
+
+        answer.add_done_callback(ended)
+        await arrived
+        try:
+            answer.result()
+        except Exception as error:
+            raise _store_error(error) from error
 
     async def _needs(self, events: Sequence[Event]) -> dict[Dispatcher, list[Event]]:
-        """Who gets which of the events, once all of them have room for that. Raises Overflow."""
+        """Who gets which of the events, once all have room for that but those that rather drop. Raises Overflow."""
         deadline_ns = self._monotonic_ns() + round(self._block_s * 1e9)
         while True:
             needs: dict[Dispatcher, list[Event]] = {}
@@ -231,48 +274,23 @@ class Intake:
                 for target in self.route(event.type):
                     if target.wants is None or target.wants(event):
                         needs.setdefault(target, []).append(event)
-            short = [target for target, wanted in needs.items() if target.room < len(wanted)]
-            if not await self._make_room(short, needs, deadline_ns):
+            for target, wanted in needs.items():
+                if target.room < len(wanted) and target.subscription.overflow != "drop_new":
+                    await self._wait_for_room(target, len(wanted), (deadline_ns - self._monotonic_ns()) / 1e9)
+                    break
+            else:
                 return needs
 
-    async def _make_room(
-        self, short: Sequence[Dispatcher], needs: dict[Dispatcher, list[Event]], deadline_ns: int
-    ) -> bool:
-        """Deal with subscriptions that lack room. Returns whether to look again; raises Overflow."""
-        for target in short:
-            subscription, wanted = target.subscription, needs[target]
-            if subscription.overflow == "drop_new":
-                for event in wanted[max(0, target.room) :]:
-                    target.drop(event)
-                needs[target] = wanted[: max(0, target.room)]
-                continue
-            left_s = (deadline_ns - self._monotonic_ns()) / 1e9
-            if subscription.overflow == "reject" or len(wanted) > target.wiring.room or left_s <= 0:
-                self.refused += len(wanted)
-                raise Overflow(
-                    f"subscription {subscription.label}: {target.wiring.room} events wait already, no room for "
-                    f"{len(wanted)} more; nothing was stored (publish slower, or raise backlog.max_events)"
-                )
-            await target.wait_for_room(left_s)
-            return True
-        return False
-
-    async def _stored(self, pending: Awaitable[None], events: Sequence[Event]) -> None:
-        try:
-            await pending
-        except StoreError:
-            for event in events:
-                self._return_room(event, self.route(event.type))
-            raise
-
-    def _return_room(self, event: Event, targets: Sequence[Dispatcher]) -> None:
-        for target in targets:
-            if target.wants is None or target.wants(event):
-                target.room += 1
-
-    def _give_back(self, needs: Mapping[Dispatcher, Sequence[Event]]) -> None:
-        for target, wanted in needs.items():
-            target.room += len(wanted)
+    async def _wait_for_room(self, target: Dispatcher, wanted: int, left_s: float) -> None:
+        subscription, room = target.subscription, target.wiring.room
+        if subscription.overflow == "reject" or wanted > room or left_s <= 0:
+            self.refused += wanted
+            raise Overflow(
+                f"subscription {subscription.label}: {room} events wait already, no room for {wanted} more; nothing "
+                "was stored (publish slower, or raise backlog.max_events)"
+            )
+        await target.wait_for_room(left_s)
+        self._check_open()
 
     def announce(self, events: Sequence[Event]) -> None:
         """The store has these events: offer them to their subscriptions, in seq order."""
@@ -294,3 +312,15 @@ class Intake:
         self._told += len(fresh)
         if fresh and self._observers.wants_published:
             self._observers.published(fresh)
+
+
+def _return_room(event: Event, targets: Sequence[Dispatcher]) -> None:
+    for target in targets:
+        target.return_room(event)
+
+
+def _store_error(error: Exception) -> PublishError:
+    """A store that raises anything but a StoreError breaks its word: nobody knows whether it stored."""
+    if isinstance(error, PublishError):
+        return error
+    return StoreError(f"the store raised {type(error).__name__}: {error}", outcome="info")

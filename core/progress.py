@@ -6,7 +6,6 @@ import asyncio
 import traceback
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from squall.core.delivery import Attempt, Attempts, Nak, Term
@@ -18,15 +17,6 @@ if TYPE_CHECKING:
 
 RETRY_SETTLE_S = 1.0
 MAX_ERROR_CHARACTERS = 2000
-
-
-@dataclass(slots=True)
-class Failure:
-    """What is known of an event whose delivery failed before. Times are wall ns and monotonic ns."""
-
-    attempts: int
-    first_wall_ns: int
-    first_ns: int
 
 
 class SubscriptionProgress:
@@ -51,14 +41,17 @@ class SubscriptionProgress:
         """Naks and dead letters that are not stored yet: a store that refuses them must stop deliveries some time."""
         return len(self._naks) + len(self._dead)
 
-    def settle(self, batch: Attempts, failed: int) -> None:
-        """Attempts that ended, `failed` of them other than by a plain ack: settled, or nak'd, from now on."""
+    def settle(self, batch: Attempts) -> None:
+        """Attempts that ended: settled, or to be made again, from now on."""
         dispatcher, high = self._dispatcher, self.high
-        if failed:
+        if batch.plain or dispatcher.settles_first:
+            self.acked += len(batch)
+        else:
             for attempt in batch:
-                if attempt.error is not None or attempt.attempt > 1:
-                    self._settle_failed(attempt)
-        self.acked += len(batch) - failed
+                self._settle_one(attempt)
+        if dispatcher.settles_first:
+            dispatcher.confirmed(batch)
+            return
         if not dispatcher.subscription.durable:
             dispatcher.confirmed(batch)
             if self._dead:
@@ -73,13 +66,13 @@ class SubscriptionProgress:
         self._unconfirmed.extend(batch)
         dispatcher.wiring.store.settle(self)
 
-    def _settle_failed(self, attempt: Attempt) -> None:
+    def _settle_one(self, attempt: Attempt) -> None:
         event, decision, error = attempt.event, attempt.decision, attempt.error
-        clock, failures = self._dispatcher.wiring.clock, self._dispatcher.failures
+        clock, failures = self._dispatcher.wiring.clock, self._dispatcher.endings.failures
         durable = self._dispatcher.subscription.durable
         if isinstance(decision, Nak):
-            if not durable:
-                return  # what is not stored keeps its retries in memory alone
+            if not durable or self._dispatcher.closed:
+                return  # what is not stored keeps its retries in memory alone; what has ended has none
             due_ns = clock.time_ns() + round(decision.delay_s * 1e9)
             self._naks.append(AttemptRow(event.seq, attempt.attempt, due_ns, _text(error)))
             return
@@ -114,7 +107,6 @@ class SubscriptionProgress:
         for event in events:
             self.high[event.priority] = max(event.seq, self.high[event.priority])
             self.returned.pop(event.seq, None)
-        self.acked += len(events)
         if self._dispatcher.subscription.durable:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)

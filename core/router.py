@@ -20,9 +20,10 @@ from squall.core.api import EventPublisher, EventSubscriber
 from squall.core.clock import Clock, SystemClock, Timer
 from squall.core.config import Backlog, load_config
 from squall.core.errors import NotRunning
-from squall.core.event import Durability, Event, Priority, check_text
+from squall.core.event import Durability, Event, check_text
 from squall.core.identity import fresh_seed, seeded_ids, system_ids
 from squall.core.intake import Intake
+from squall.core.metrics import RouterMetrics
 from squall.core.observers import Observers
 from squall.core.plugin import Context, Plugin
 from squall.core.rules import RoutingRule
@@ -32,25 +33,6 @@ from squall.core.subscriptions import Subscriptions
 SWEEP_S = 0.05
 DRAIN_POLL_S = 0.005
 P = TypeVar("P", bound=Plugin)
-
-
-@dataclass(frozen=True)
-class RouterMetrics:
-    """The router's sums since it started, over all its subscriptions."""
-
-    published: int
-    refused: int
-    delivered: int
-    failed: int
-    dead_lettered: int
-    dropped: int
-    cancelled: int
-    pending: int
-    delayed: int
-    abandoned: int
-    subscriptions: int
-    queue_depths: dict[Priority, int]
-    processing_rates: dict[Priority, float]
 
 
 @dataclass
@@ -143,20 +125,10 @@ class EventRouter:
             return
         running.intake.close()
         deadline_ns = self.clock.monotonic_ns() + round(timeout_s * 1e9)
-        dispatchers = [*running.subscriptions.dispatchers.values()]
-        while any(d.busy for d in dispatchers) and self.clock.monotonic_ns() < deadline_ns:
+        subscriptions = running.subscriptions
+        while subscriptions.busy() and self.clock.monotonic_ns() < deadline_ns:
             await self.clock.sleep(DRAIN_POLL_S)
-        for dispatcher in dispatchers:
-            await dispatcher.halt()
-            subscription = dispatcher.subscription
-            if subscription.durable:
-                running.store.settle(dispatcher.progress)
-            elif dispatcher.pending:
-                self._logger.warning(
-                    "subscription %s: stopped with %d events undelivered; it is not durable, so they are cancelled",
-                    subscription.label,
-                    dispatcher.pending,
-                )
+        await subscriptions.halt()
         running.intake.flush()
         if running.sweeper is not None:
             running.sweeper.cancel()
@@ -168,8 +140,7 @@ class EventRouter:
         if self._running is not None:
             now_ns = self.clock.monotonic_ns()
             self._running.intake.flush()
-            for dispatcher in tuple(self._running.subscriptions.dispatchers.values()):
-                dispatcher.sweep(now_ns)
+            self._running.subscriptions.sweep(now_ns)
             self._running.sweeper = self.clock.call_later(SWEEP_S, self._sweep)
 
     def _gate_changed(self, subscription_id: str, gate: str, state: str) -> None:
@@ -221,26 +192,7 @@ class EventRouter:
     def get_metrics(self) -> RouterMetrics:
         """Get router performance metrics."""
         running = self._started()
-        live = [*running.subscriptions.dispatchers.values()]
-        every = [*live, *running.subscriptions.ended]
-        now_ns = self.clock.monotonic_ns()
-        for dispatcher in live:
-            dispatcher.queue.measure(now_ns)
-        return RouterMetrics(
-            published=running.intake.published,
-            refused=running.intake.refused,
-            delivered=sum(one.subscription.delivery_count for one in every),
-            failed=sum(one.subscription.error_count for one in every),
-            dead_lettered=sum(one.progress.dead_lettered for one in every),
-            dropped=sum(one.dropped for one in every),
-            cancelled=sum(one.cancelled for one in every),
-            pending=sum(one.pending for one in live),
-            delayed=sum(len(one.delayed) for one in live),
-            abandoned=sum(one.abandoned for one in every),
-            subscriptions=len(live),
-            queue_depths={p: sum(one.queue.queue_depths[p] for one in live) for p in Priority},
-            processing_rates={p: sum(one.queue.processing_rates[p] for one in live) for p in Priority},
-        )
+        return running.subscriptions.metrics(running.intake.published, running.intake.refused)
 
     @property
     def intake(self) -> Intake:

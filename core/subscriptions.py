@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Literal
 
 import msgspec
 
 from squall.core.clock import Clock
 from squall.core.config import Backlog
-from squall.core.dispatch import Dispatcher, Wiring, Worker
+from squall.core.dispatch import Dispatcher, Wiring
+from squall.core.endings import Failure
 from squall.core.errors import SubscriptionError
 from squall.core.event import Event, Priority
 from squall.core.filters import Filter, Predicate, combine
 from squall.core.intake import Intake
+from squall.core.metrics import RouterMetrics, Totals, router_metrics
 from squall.core.middleware import Next, compose
 from squall.core.observers import Observers
 from squall.core.patterns import check_pattern
 from squall.core.plugin import Context
-from squall.core.progress import Failure
 from squall.core.settle import Delivery
 from squall.core.store import Attached, DurableSpec, EventStore, Query
 from squall.core.subscription import EventHandler, Overflow, Subscription
 from squall.core.window import Feed, Window
 from squall.core.wiring import Registry
+from squall.core.workers import Worker
 
 Start = int | Literal["new", "earliest"]
 LOAD_AT_ONCE = 500
@@ -45,7 +49,8 @@ class Subscriptions:
         self._ctx, self._registry, self._store = ctx, registry, store
         self._observers, self._intake, self._backlog = observers, intake, backlog
         self.dispatchers: dict[str, Dispatcher] = {}
-        self.ended: list[Dispatcher] = []
+        self._ended: list[Dispatcher] = []
+        self._totals = Totals()
 
     def get(self, subscription_id: str) -> Dispatcher:
         """Raises SubscriptionError where there is none."""
@@ -89,7 +94,7 @@ class Subscriptions:
         self._intake.trie.remove(dispatcher.subscription.pattern, dispatcher)
         self._intake.forget_routes()
         dispatcher.close()
-        self.ended.append(dispatcher)
+        self._ended.append(dispatcher)
         if dispatcher.subscription.durable:
             await self._store.detach(subscription_id)
 
@@ -97,7 +102,7 @@ class Subscriptions:
         """Deliver nothing until resume; handlers that run may end."""
         dispatcher = self.get(subscription_id)
         dispatcher.subscription.paused = True
-        dispatcher.withdraw_credits()
+        dispatcher.credit.withdraw()
 
     def resume(self, subscription_id: str) -> None:
         """Deliver again."""
@@ -109,8 +114,40 @@ class Subscriptions:
         """A gate's answer may be another now: what it gave is withdrawn, and it is asked again."""
         dispatcher = self.dispatchers.get(subscription_id)
         if dispatcher is not None:
-            dispatcher.gate_changed()
+            dispatcher.credit.changed()
             self._observers.gate_changed(dispatcher.subscription, gate, state)
+
+    def busy(self) -> bool:
+        """Is there anything that a stop should wait for?"""
+        return any(one.busy for one in (*self.dispatchers.values(), *self._ended))
+
+    def sweep(self, now_ns: int) -> None:
+        """Watch all deadlines. Subscriptions that ended go when their last handler has; their counts stay."""
+        for one in (*self.dispatchers.values(), *self._ended):
+            one.sweep(now_ns)
+        for one in [one for one in self._ended if not one.workers.present and not one.workers.abandoned]:
+            self._ended.remove(one)
+            self._totals.add(one)
+
+    def metrics(self, published: int, refused: int) -> RouterMetrics:
+        """The router's sums, with what it published and refused."""
+        live, totals = [*self.dispatchers.values()], replace(self._totals)
+        for one in (*live, *self._ended):
+            totals.add(one)
+        return router_metrics(published, refused, totals, live, self._ctx.clock.monotonic_ns())
+
+    async def halt(self) -> None:
+        """The router stops: cancel what runs. Durable subscriptions are owed the rest, of others it is cancelled."""
+        await asyncio.gather(*(one.halt() for one in (*self.dispatchers.values(), *self._ended)))
+        for one in self.dispatchers.values():
+            if one.subscription.durable:
+                self._store.settle(one.progress)
+            elif one.pending:
+                self._ctx.logger.warning(
+                    "subscription %s: stopped with %d events undelivered; it is not durable, so they are cancelled",
+                    one.subscription.label,
+                    one.pending,
+                )
 
     def _wire(self, subscription: Subscription) -> Wiring:
         layers = self._registry.deliver_layers(self._ctx, subscription)
@@ -183,10 +220,10 @@ class Subscriptions:
             self._ctx.clock,
         )
         dispatcher.progress.high = list(positions)
-        dispatcher.window = Window(feed, positions)
-        dispatcher.take_in = dispatcher.window.announce
+        window = Window(feed, positions)
+        dispatcher.read_through(window)
         if attached is not None:
-            await self._take_up(dispatcher, dispatcher.window, attached)
+            await self._take_up(dispatcher, window, attached)
 
     async def _take_up(self, dispatcher: Dispatcher, window: Window, attached: Attached) -> None:
         """Bring back what was in hand or waiting for a retry when the subscription was last attended."""
@@ -201,10 +238,12 @@ class Subscriptions:
                 row = rows.get(event.seq)
                 if row is None:
                     dispatcher.progress.returned[event.seq] = event.priority
+                    dispatcher.pending += 1
                     dispatcher.queue.put_nowait(event)
                 else:
                     first_ns = self._ctx.clock.monotonic_ns()
-                    dispatcher.failures[event.seq] = Failure(row.attempts, now_ns, first_ns)
+                    dispatcher.endings.failures[event.seq] = Failure(row.attempts, now_ns, first_ns)
+                    dispatcher.pending += 1
                     dispatcher.delay(event, max(0.0, (row.due_ns - now_ns) / 1e9))
 
 

@@ -44,6 +44,7 @@ class Window:
         self._live = [priority not in feed.levels for priority in Priority]
         self._skip: set[int] = set()
         self._reading: asyncio.Task[None] | None = None
+        self._closed = False
 
     def position(self, priority: Priority) -> int:
         """All up to this seq was taken into the window, or is not wanted."""
@@ -66,7 +67,12 @@ class Window:
 
     def refill(self) -> None:
         """Start reading if a level is behind and half of the window is free."""
-        if self._reading is None and not all(self._live) and self._feed.used() <= self._feed.size // 2:
+        if (
+            self._reading is None
+            and not self._closed
+            and not all(self._live)
+            and self._feed.used() <= self._feed.size // 2
+        ):
             self._reading = asyncio.get_running_loop().create_task(self._read())
             self._reading.add_done_callback(self._read_ended)
 
@@ -83,8 +89,8 @@ class Window:
         return count
 
     def close(self) -> None:
-        """Read no more."""
-        self._live = [True, True, True, True]
+        """Read no more. What was not read stays behind, and owed."""
+        self._closed = True
         if self._reading is not None:
             self._reading.cancel()
 
@@ -105,8 +111,6 @@ class Window:
             while not self._live[level] and (room := feed.size - feed.used()) > 0:
                 after = self._positions[level]
                 page = await feed.store.read(Query(pattern=feed.pattern, priority=level, after_seq=after, limit=room))
-                if self._live[level]:
-                    return  # closed meanwhile
                 for event in page.events:
                     if event.seq in self._skip:
                         self._skip.discard(event.seq)

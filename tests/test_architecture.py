@@ -4,10 +4,12 @@ Each rule is a function from source to findings, so that each is also shown to f
 """
 
 import ast
+import io
 import re
 import shutil
 import subprocess
 import sys
+import tokenize
 import tomllib
 from collections.abc import Callable, Iterator
 from importlib.metadata import packages_distributions
@@ -19,11 +21,12 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("core", "plugins", "chaos", "dashboards", "protos")
 MAX_FUNCTION_LINES = 70
 MAX_MODULE_LINES = 400
+# Lines of code: what is written to be read beside it, docstrings, comments and blank lines, is not held against it.
 # The goal is 2,000. Until the kernel is there, this limit only ever goes down.
-MAX_KERNEL_LINES = 3_700
+MAX_KERNEL_LINES = 2_800
 
 # Modules that may be longer than the limit, each with its reason.
-LONG_MODULES: dict[str, str] = {"core/dispatch.py": "to be cut into workers, and how deliveries end"}
+LONG_MODULES: dict[str, str] = {}
 
 # The kernel is what an event passes on its way. The rest of core/ is read when something is loaded or wired:
 NOT_KERNEL: dict[str, str] = {
@@ -62,6 +65,18 @@ def sources(*folders: str, root: Path = ROOT) -> Iterator[tuple[str, ast.Module]
 def line_count(name: str) -> int:
     """Lines of a module, named relative to the root."""
     return len((ROOT / name).read_text(encoding="utf-8").splitlines())
+
+
+def code_lines(source: str) -> int:
+    """Lines that hold code: no blank lines, comments or docstrings."""
+    counted = {node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt | ast.expr)}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in (tokenize.NAME, tokenize.OP, tokenize.NUMBER, tokenize.STRING):
+            counted.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            counted.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(counted)
 
 
 def imported_names(tree: ast.Module) -> dict[str, str]:
@@ -191,9 +206,18 @@ def test_modules_stay_short() -> None:
 
 
 def test_kernel_can_be_read_in_one_sitting() -> None:
-    """What an event passes on its way stays under two thousand lines."""
-    kernel = {name: line_count(name) for name, _ in sources("core") if name not in NOT_KERNEL}
+    """What an event passes on its way stays small."""
+    kernel = {
+        name: code_lines((ROOT / name).read_text(encoding="utf-8"))
+        for name, _ in sources("core")
+        if name not in NOT_KERNEL
+    }
     assert sum(kernel.values()) < MAX_KERNEL_LINES, kernel
+
+
+def test_lines_of_code_are_counted_without_what_explains_them() -> None:
+    """Two of these eight lines are code."""
+    assert code_lines('"""What it is.\n\nMore.\n"""\n\n# why\na = (\n    1)\n') == 2
 
 
 def test_no_module_is_a_drawer_for_everything() -> None:

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from squall.core.options import Options
     from squall.core.plugin import Context, Plugin, hookimpl
     from squall.core.queue import PriorityEventQueue
-    from squall.core.router import EventRouter, RouterMetrics
+    from squall.core.metrics import RouterMetrics
+    from squall.core.router import EventRouter
     from squall.core.rules import RoutingRule
     from squall.core.settle import Delivery
     from squall.core.store import Capabilities, DeadLetter, EventStore, Page, Query

@@ -150,9 +150,6 @@ async def test_the_backlogs_own_overflow_is_the_default() -> None:
             await paused(world, name="other", overflow="drop_new")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="counted with each look for room while the publish waits for another subscription"
-)
 async def test_a_drop_is_decided_once() -> None:
     """While the publish waits for another subscription, the drop is not counted again and again; a place that becomes
     free meanwhile is either used or not, and comes back."""
@@ -180,7 +177,6 @@ async def test_a_drop_is_decided_once() -> None:
         assert fast.types == ["a", "later0", "later1", "later2"]
 
 
-@pytest.mark.xfail(strict=True, reason="it is reserved and then given to an event that was noted as dropped")
 async def test_a_place_that_becomes_free_while_another_is_waited_for_is_not_lost() -> None:
     """The event is dropped, or delivered, by whoever had no room at first; never both, never neither."""
     fast, held = Heard(), Held()
@@ -206,7 +202,6 @@ async def test_a_place_that_becomes_free_while_another_is_waited_for_is_not_lost
         assert fast.types[-1] == "c"
 
 
-@pytest.mark.xfail(strict=True, reason="the drop is counted before the publish is accepted")
 async def test_a_publish_that_fails_has_dropped_nothing() -> None:
     """Refused by one subscription, or by the store: nobody lost an event that does not exist."""
     kept = KeptMemory(lambda store: ManualStore(store, auto=True))
@@ -390,7 +385,6 @@ async def test_a_new_full_subscription_is_not_forgotten_by_those_who_wait() -> N
         assert late.types == ["b"]
 
 
-@pytest.mark.xfail(strict=True, reason="a filter is asked for the room and again for the delivery")
 async def test_a_filter_that_answers_differently_each_time_costs_no_room() -> None:
     """Sampling by a function is asked once an event: what it said for the room is what counts for the delivery."""
     chance, heard = random.Random(5), Heard()
@@ -405,8 +399,6 @@ async def test_a_filter_that_answers_differently_each_time_costs_no_room() -> No
         assert 50 < len(heard.events) < 150
 
 
-# Not strict: whether the publisher is let in before or after the workers are halted is a matter of a turn of the loop.
-@pytest.mark.xfail(strict=False, reason="it may be stored after the workers were halted, and acknowledged")
 async def test_a_publisher_that_waits_when_the_router_stops_learns_what_became_of_its_event() -> None:
     """Delivered, or refused: not acknowledged and forgotten."""
     heard = Heard()

@@ -166,7 +166,6 @@ async def test_an_acknowledged_event_stays_so_whatever_the_handler_does_then(lat
     assert (await told(ack_and_raise, Policy()))[:2] == ([0.0], [])
 
 
-@pytest.mark.xfail(strict=True, reason="the error raised after nak() decides")
 async def test_a_nak_stays_a_nak_whatever_the_handler_does_then() -> None:
     """The first word counts: its delay, not the error that came after."""
 
@@ -177,7 +176,6 @@ async def test_a_nak_stays_a_nak_whatever_the_handler_does_then() -> None:
     assert (await told(nak_and_raise, Policy()))[0] == [0.0, 4.0, 8.0]
 
 
-@pytest.mark.xfail(strict=True, reason="the error raised after term() decides")
 async def test_a_term_stays_a_term_whatever_the_handler_does_then() -> None:
     """The first word counts: a dead letter at once."""
 
@@ -223,7 +221,6 @@ async def test_a_retry_that_has_ended_is_done_for_good(answers: list[Exception |
     assert heard.events == []
 
 
-@pytest.mark.xfail(strict=True, reason="ack() and then a raise leaves the attempt row")
 async def test_an_event_acknowledged_on_a_later_attempt_is_done_for_good() -> None:
     """A durable subscription that is taken up again is not given it: its attempt row goes with the acknowledgement."""
     calls = 0
@@ -295,7 +292,6 @@ async def test_a_policy_counts_attempts_until_it_ends_them() -> None:
         assert (metrics.delivered, metrics.failed, metrics.dead_lettered, metrics.delayed) == (0, 3, 1, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="it counts as one more failure")
 async def test_an_acknowledgement_on_a_later_attempt_is_a_delivery() -> None:
     """One failure and one delivery, in the subscription's counts and the router's."""
     handler = FromAnswers(ValueError("broken"))
@@ -554,7 +550,6 @@ async def test_what_is_no_handler_is_refused(handler: Any) -> None:
 # At most once
 
 
-@pytest.mark.xfail(strict=True, reason="what a stop cancels is given again")
 async def test_at_most_once_is_settled_before_it_is_handled() -> None:
     """The store has the settlement when the handler begins: what fails, or dies, is not delivered again."""
     kept, held, heard = KeptMemory(), Held(), Heard()
@@ -592,7 +587,6 @@ async def test_at_most_once_is_not_handled_before_it_is_settled() -> None:
         assert heard.types == ["a"]
 
 
-@pytest.mark.xfail(strict=True, reason="they do not pass where deliveries are counted")
 async def test_at_most_once_deliveries_are_counted() -> None:
     """As the others are."""
     heard = Heard()
@@ -618,7 +612,6 @@ async def test_at_most_once_keeps_its_order() -> None:
         assert len(heard.events) == 200
 
 
-@pytest.mark.xfail(strict=True, reason="what was settled together is handled together")
 async def test_at_most_once_stands_still_when_paused() -> None:
     """A pause in the middle of what was settled together holds the rest."""
     heard = Heard()

@@ -182,7 +182,6 @@ async def test_an_attempt_that_a_stop_cancels_does_not_count() -> None:
         assert [one.attempts for one in await world.dead()] == [3]
 
 
-@pytest.mark.xfail(strict=True, reason="it waits for the cancelled handlers for ever")
 async def test_a_stop_has_its_deadline_though_a_handler_swallows_cancellation() -> None:
     """One handler does not keep a program from ending."""
     stubborn, world = Held(stubborn=True), World()
@@ -198,7 +197,6 @@ async def test_a_stop_has_its_deadline_though_a_handler_swallows_cancellation() 
     assert stopped
 
 
-@pytest.mark.xfail(strict=True, reason="a paused subscription is taken for one that has nothing running")
 async def test_a_stop_waits_for_a_handler_of_a_paused_subscription() -> None:
     """It runs and may end: a pause only keeps the next from beginning."""
     held, world = Held(), World()

@@ -292,7 +292,6 @@ async def test_a_name_is_attached_once_though_two_ask_at_the_same_time() -> None
         assert len(one.events) + len(two.events) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a worker that rests after the end is never ended")
 async def test_unsubscribing_a_durable_subscription_ends_it() -> None:
     """Of it nothing more is owed: the name begins anew, under another id."""
     kept, heard = KeptMemory(), Heard()
@@ -501,7 +500,6 @@ async def test_a_handler_may_pause_its_own_subscription(concurrency: int) -> Non
 
 
 @pytest.mark.parametrize("name", [None, "durable"])
-@pytest.mark.xfail(strict=True, reason="a worker that rests after the end is never ended")
 async def test_a_handler_may_end_its_own_subscription(name: str | None) -> None:
     """Its own event is settled, the rest is cancelled and counted, and no task is left behind."""
     heard = Heard()
@@ -532,7 +530,6 @@ async def assert_nothing_runs() -> None:
 
 
 @pytest.mark.parametrize("name", [None, "durable"])
-@pytest.mark.xfail(strict=True, reason="a worker that rests after the end is never ended")
 async def test_ending_a_subscription_under_load_ends_its_tasks(name: str | None) -> None:
     """The handler that runs may end; nothing begins after it."""
     held = Held()
@@ -555,7 +552,6 @@ async def test_ending_a_subscription_under_load_ends_its_tasks(name: str | None)
         await assert_nothing_runs()
 
 
-@pytest.mark.xfail(strict=True, reason="deadlines of ended subscriptions are not watched")
 async def test_a_handler_of_an_ended_subscription_has_its_time_and_no_more() -> None:
     """It is still cancelled when its time is over."""
     held = Held()
@@ -570,7 +566,6 @@ async def test_a_handler_of_an_ended_subscription_has_its_time_and_no_more() -> 
         assert cancelled == 1
 
 
-@pytest.mark.xfail(strict=True, reason="it neither waits for them nor cancels them")
 async def test_a_router_that_stops_waits_for_handlers_of_ended_subscriptions() -> None:
     """As for all others: it does not leave them running."""
     held = Held()
@@ -587,7 +582,6 @@ async def test_a_router_that_stops_waits_for_handlers_of_ended_subscriptions() -
     assert running == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the window goes on reading and starts a worker")
 async def test_a_subscription_may_end_while_it_catches_up() -> None:
     """It reads no more, and nothing is delivered after its end."""
     heard, kept = Heard(), KeptMemory(Stepwise)
@@ -604,7 +598,6 @@ async def test_a_subscription_may_end_while_it_catches_up() -> None:
         await assert_nothing_runs()
 
 
-@pytest.mark.xfail(strict=True, reason="what fails after the end is dropped uncounted")
 async def test_a_retry_of_an_ended_subscription_is_counted_as_cancelled() -> None:
     """Whether it waited for its time, or failed after the end."""
     handler, held = FromAnswers(ValueError("broken")), Held()

@@ -214,7 +214,6 @@ async def test_an_abandoned_handler_does_not_free_the_key_of_the_redelivery(late
         assert stubborn.seqs == [1, 1, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="abandoning asks the policy, whatever was said by hand")
 async def test_an_event_acknowledged_by_hand_stays_so_when_its_handler_is_abandoned() -> None:
     """`ack` counts, whatever the handler does then."""
     stubborn = Held(stubborn=True)
@@ -233,7 +232,6 @@ async def test_an_event_acknowledged_by_hand_stays_so_when_its_handler_is_abando
         assert (attempts, metrics.delivered, metrics.failed) == (1, 1, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="an abandoned event is counted as delayed or dead and as pending")
 async def test_what_pends_counts_each_event_once() -> None:
     """An abandoned event that waits for its retry, or is dead-lettered, is not counted a second time."""
     stubborn = Held(stubborn=True)
@@ -247,7 +245,6 @@ async def test_what_pends_counts_each_event_once() -> None:
         assert (metrics.abandoned, metrics.delayed, metrics.pending) == (1, 1, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="the sign of its cancellation stays: the next to hang is abandoned at once")
 async def test_at_most_once_goes_on_after_a_handler_that_swallowed_its_cancellation() -> None:
     """The late return is the end of that delivery alone; the next has its whole time."""
     heard = Heard()

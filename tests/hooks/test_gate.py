@@ -356,7 +356,6 @@ def test_every_permit_comes_back_once(concurrency: int, outcomes: list[str], ste
 
 
 @pytest.mark.parametrize("step", [1, 2])
-@pytest.mark.xfail(strict=True, reason="all of a batch are recorded under the last permits asked for")
 async def test_at_most_once_deliveries_are_recorded_under_their_own_permits(step: int) -> None:
     """Though several batches of permits were used to settle them together."""
     gates, heard = Gates(lambda now_ns: Bulkhead(now_ns, step=step)), Heard()
@@ -370,7 +369,6 @@ async def test_at_most_once_deliveries_are_recorded_under_their_own_permits(step
         assert (gates.bulkhead.mistakes, gates.bulkhead.out) == ([], 0)
 
 
-@pytest.mark.xfail(strict=True, reason="nobody gives it back")
 async def test_a_delivery_that_a_stop_cancels_gives_its_permit_back() -> None:
     """It was no failure of the handler's."""
     gates, held = Gates(), Held()
