@@ -62,7 +62,8 @@ class Dispatcher:
         self.delayed: dict[int, Event] = {}
         self.window: Window | None = None
         self.take_in: Callable[[Event], None] = self.offer
-        if wiring.wants is not None or subscription.overflow == "drop_new":
+        self.choosy = wiring.wants is not None or subscription.overflow == "drop_new"
+        if self.choosy:
             self.expected, self.take_in = {}, self._offer_expected
         elif head() + 1 < subscription.from_seq:
             self.take_in = self._offer_from_first
@@ -95,7 +96,14 @@ class Dispatcher:
         elif not self.flush_due and len(workers.present) < self.subscription.concurrency:
             self._flush_soon()
 
-    def expect(self, event: Event) -> None:
+    def expects(self, event: Event) -> bool:
+        """Is event wanted? Then it is remembered that room is reserved for it."""
+        if self.wants is not None and not self.wants(event):
+            return False
+        self.remember(event)
+        return True
+
+    def remember(self, event: Event) -> None:
         """Room was reserved for event."""
         if self.expected is not None:
             self.expected[event.id] = self.expected.get(event.id, 0) + 1
@@ -262,7 +270,8 @@ class Dispatcher:
             self.done.clear()
             self._plain = True
             self.credit.record(batch, in_order=self.subscription.concurrency == 1)
-            self.wiring.observers.attempted(self.subscription, batch, batch[-1].ended_ns)
+            asked_ns = min(one.begun_ns for one in batch) if self.settles_first else batch[-1].ended_ns
+            self.wiring.observers.attempted(self.subscription, batch, asked_ns)
             failed = again = 0
             if not batch.plain:
                 failed = sum(attempt.error is not None for attempt in batch)

@@ -130,14 +130,13 @@ class Intake:
         targets = self._routes.get(event.type)
         if targets is None:
             targets = self.route(event.type)
-        for number, target in enumerate(targets):
-            if target.wants is None or target.wants(event):
-                if target.room <= 0:
-                    _return_room(event, targets[:number])
-                    return self._admit([event])
-                target.room -= 1
-                if target.expected is not None:
-                    target.expect(event)
+        for target in targets:
+            if target.choosy and not target.expects(event):
+                continue
+            target.room -= 1
+            if target.room < 0:
+                _return_room(event, targets[: targets.index(target) + 1])
+                return self._admit([event])
         try:
             pending = self._store.append((event,))
         except Exception as error:
@@ -229,7 +228,7 @@ class Intake:
                 del wanted[room:]
             target.room -= len(wanted)
             for event in wanted:
-                target.expect(event)
+                target.remember(event)
 
         def answered(stored: bool) -> None:
             for target, wanted in () if stored else needs.items():

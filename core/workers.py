@@ -114,12 +114,14 @@ class Workers:
         call, now = own.wiring.bind(worker), own.wiring.clock.monotonic_ns
         critical, high, normal, low = own.queue.levels
         done, credit, failures, by_hand = own.done, own.credit, own.endings.failures, own.wiring.by_hand
-        served, keys, in_turn = own.queue.served, own.keys, own.keys is None and not own.settles_first
+        served, keys = own.queue.served, own.keys
+        plain = normal if keys is None and not own.settles_first else ()
         call_soon = asyncio.get_running_loop().call_soon
         turns = ended = unscheduled = 0
-        while not (worker.abandoned or own.over):
+        goes_on = True
+        while goes_on:
             # When only NORMAL waits, as mostly, its turn needs no scheduling.
-            if in_turn and normal and credit.left > 0 and not (critical or high or low):
+            if plain and credit.left > 0 and not (critical or high or low):
                 event = normal.popleft()
                 credit.left -= 1
                 unscheduled += 1
@@ -129,7 +131,8 @@ class Workers:
                 served[2] += unscheduled
                 turns = ended = unscheduled = 0
                 own.flush()
-                if not (own.settles_first and await own.settle_ahead()):
+                goes_on = not own.over
+                if goes_on and not (own.settles_first and await own.settle_ahead()):
                     await self._rest(worker)
                 continue
             if done and not own.flush_due:
@@ -142,26 +145,26 @@ class Workers:
                 await call(event)
             except BaseException as error:
                 ended = 0
-                if not self._raised(worker, Attempt(event, begun, now(), permits), error):
+                goes_on = self._raised(worker, Attempt(event, begun, now(), permits), error)
+                if not (goes_on or worker.abandoned):
                     raise
             else:
                 ended = now()
                 if by_hand or worker.cancelled_ns or (failures and event.seq in failures):
-                    await self._returned(worker, Attempt(event, begun, ended, permits))
+                    goes_on = await self._returned(worker, Attempt(event, begun, ended, permits))
                 else:
                     done.append(Attempt(event, begun, ended, permits))
                     worker.event = None
-            if keys is not None and not worker.abandoned:
+            if keys is not None and goes_on:
                 own.release_key(event)
             turns += 1
             if turns >= BATCH:
                 served[2] += unscheduled
                 turns = ended = unscheduled = 0
                 await asyncio.sleep(0)
-        own.flush()
 
-    async def _returned(self, worker: Worker, attempt: Attempt) -> None:
-        """The handler returned, but it may have settled by hand, failed before, or been cancelled."""
+    async def _returned(self, worker: Worker, attempt: Attempt) -> bool:
+        """The handler returned, but settled by hand, failed before, or was cancelled. Returns whether to go on."""
         late = worker.cancelled_ns
         if late and worker.task is not None:
             # The cancellation may still be on its way; it belongs to this delivery and must not hit the next.
@@ -172,16 +175,17 @@ class Workers:
                     raise
             worker.task.uncancel()
         if worker.abandoned:
-            return
+            return False
         if late:
             self._dispatcher.conclude(attempt, worker.put_down(), "timeout", self._dispatcher.endings.timeout())
         else:
             self._dispatcher.conclude(attempt, worker.put_down(), "ok", None)
+        return True
 
     def _raised(self, worker: Worker, attempt: Attempt, error: BaseException) -> bool:
         """The handler raised. Returns whether the worker goes on."""
         if worker.abandoned:
-            return isinstance(error, Exception)
+            return False
         own = self._dispatcher
         outcome: Outcome = "error"
         if isinstance(error, asyncio.CancelledError):
