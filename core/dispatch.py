@@ -47,7 +47,8 @@ class Wiring:
 class Dispatcher:
     """Everything that happens to one subscription's events.
 
-    `pending` counts the events that are owed and neither settled nor only in the store. `room` is what publishers may
+    `pending` counts the events that are owed and neither settled nor only in the store. `attentive`: what comes next
+    is to be seen to, because a worker may be woken, started, or asked for with a flush. `room` is what publishers may
     still reserve; a subscription that does not take all of its type remembers in `expected` for what it was reserved.
     """
 
@@ -56,6 +57,7 @@ class Dispatcher:
         self.wiring = wiring
         self.settles_first = subscription.delivery == "at-most-once"
         self.queue = PriorityEventQueue()
+        self._levels = self.queue.levels
         self.room = wiring.room
         self.wants = wiring.wants
         self.expected: dict[str, int] | None = None
@@ -73,6 +75,7 @@ class Dispatcher:
         self.keys = KeyLocks() if keyed else None
         self.done = Attempts()
         self.flush_due = self.closed = self.over = False
+        self.attentive = True
         self.pending = self.cancelled = self.dropped = 0
         self.workers = Workers(self)
         self.credit = Credit(wiring.gate, wiring.clock, wiring.observers.logger, subscription.label, self.more_workers)
@@ -87,7 +90,12 @@ class Dispatcher:
     def offer(self, event: Event) -> None:
         """An event that is owed: into the queue, and wake a worker."""
         self.pending += 1
-        self.queue.levels[event.priority].append(event)
+        self._levels[event.priority].append(event)
+        if self.attentive:
+            self._arrived()
+
+    def _arrived(self) -> None:
+        """See to it that somebody takes what came."""
         workers = self.workers
         if workers.idle:
             workers.wake()
@@ -95,6 +103,8 @@ class Dispatcher:
             self.more_workers()
         elif not self.flush_due and len(workers.present) < self.subscription.concurrency:
             self._flush_soon()
+        else:
+            self.attentive = False
 
     def expects(self, event: Event) -> bool:
         """Is event wanted? Then it is remembered that room is reserved for it."""
@@ -261,6 +271,7 @@ class Dispatcher:
     def flush_soon(self) -> None:
         """The flush that was due, this turn or the last."""
         self.flush_due = False
+        self.attentive = True
         self.flush()
 
     def flush(self) -> None:

@@ -293,15 +293,14 @@ class Intake:
 
     def announce(self, events: Sequence[Event]) -> None:
         """The store has these events: offer them to their subscriptions, in seq order."""
-        routes, fresh = self._routes, self._fresh
+        routes = self._routes
         for event in events:
             targets = routes.get(event.type)
             for target in self.route(event.type) if targets is None else targets:
                 target.take_in(event)
-            fresh.append(event)
-        if fresh:
-            self.head = fresh[-1].seq
-        if len(fresh) >= TELL_AT:
+        self.head = events[-1].seq
+        self._fresh.extend(events)
+        if len(self._fresh) >= TELL_AT:
             self.flush()
 
     def flush(self) -> None:

@@ -96,12 +96,14 @@ class Workers:
             self._dispatcher.wiring.observers.logger.error(
                 "subscription %s: worker %d died of %r; it is replaced", self._subscription.label, worker.number, error
             )
+        self._dispatcher.attentive = True
         self._dispatcher.more_workers()
 
     async def _rest(self, worker: Worker) -> None:
         self._dispatcher.credit.withdraw()
         worker.waiter = asyncio.get_running_loop().create_future()
         self.idle.append(worker)
+        self._dispatcher.attentive = True
         try:
             await worker.waiter
         finally:
@@ -109,7 +111,7 @@ class Workers:
             if worker in self.idle:
                 self.idle.remove(worker)
 
-    async def _work(self, worker: Worker) -> None:  # noqa: C901, PLR0912  the hot path: a call a step would cost more
+    async def _work(self, worker: Worker) -> None:  # noqa: C901, PLR0912, PLR0915  the hot path
         own = self._dispatcher
         call, now = own.wiring.bind(worker), own.wiring.clock.monotonic_ns
         critical, high, normal, low = own.queue.levels

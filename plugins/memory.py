@@ -82,7 +82,7 @@ class MemoryStore:
         self._new_id = new_id
         self._seq = 0
         self._events: deque[Event] = deque(maxlen=options.max_events)
-        self._retain: Callable[[Event], None] = _refuse
+        self._retain: Callable[[Sequence[Event]], None] = _refuse
         self._on_stored: Callable[[Sequence[Event]], None] = _refuse
         self._weights: deque[tuple[int, int]] = deque()
         self._weigh_at = WEIGHED_AT_ONCE
@@ -98,7 +98,7 @@ class MemoryStore:
 
     async def open(self, on_stored: Callable[[Sequence[Event]], None]) -> int:
         self._on_stored = on_stored
-        self._retain = self._events.append
+        self._retain = self._events.extend
         return self._seq
 
     async def close(self) -> None:
@@ -106,10 +106,10 @@ class MemoryStore:
         self._settle()
 
     def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
-        seq, retain = self._seq, self._retain
+        self._retain(events)
+        seq = self._seq
         for event in events:
             seq += 1
-            retain(event)
             event.seq = seq
         self._seq = seq
         if seq >= self._weigh_at:
