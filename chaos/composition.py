@@ -120,7 +120,7 @@ def _options(plugin: Plugin) -> dict[str, str]:
             text = f"{value:g}" if isinstance(value, float) else value
         else:
             text = json.dumps(data.get(name, value)).replace('"', "")
-        found[field.alias or name] = text
+        found[field.serialization_alias or name] = text
     return found
 
 
@@ -133,9 +133,7 @@ def _parsers(annotation: object, metadata: Sequence[object]) -> set[object]:
 
 
 def _context() -> Context:
-    return Context(
-        SystemClock(), Random, logging.Logger("silent", logging.CRITICAL + 1), lambda: "", lambda *change: None
-    )
+    return Context(SystemClock(), Random, logging.Logger("silent", logging.CRITICAL + 1), lambda *change: None)
 
 
 async def _handler(event: Event) -> None:

@@ -16,7 +16,7 @@ from squall.core.yaml_source import Document
 Kinds = Mapping[str, Mapping[str, type[Fault]]]
 """Fault classes by kind of seam (`handler`, `storage`), then by name."""
 
-_OWN_KEYS = frozenset(field.alias or name for name, field in FaultSection.model_fields.items())
+_OWN_KEYS = frozenset(field.serialization_alias or name for name, field in FaultSection.model_fields.items())
 _CHOICE_KEYS = frozenset(RandomChoice.model_fields)
 
 
@@ -196,4 +196,4 @@ def _with_options(
 
 
 def _names(model: type[Options]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return [field.serialization_alias or name for name, field in model.model_fields.items()]

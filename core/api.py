@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from squall.core.errors import InvalidEvent, NotRunning, PublishError, WrongThread
 from squall.core.event import Event, EventData, Priority, Receipt, check_text
 from squall.core.filters import Filter
-from squall.core.identity import system_id
-from squall.core.subscription import EventHandler, Overflow, Subscription
+from squall.core.subscription import EventHandler, OverflowPolicy, Subscription
 
 if TYPE_CHECKING:
     from squall.core.router import EventRouter
@@ -125,7 +124,7 @@ class EventSubscriber:
         concurrency: int = 1,
         timeout_s: float = 30.0,
         in_flight: int = 1000,
-        overflow: Overflow | None = None,
+        overflow: OverflowPolicy | None = None,
         on_retry: Literal["skip", "block_key"] = "skip",
         update: bool = False,
     ) -> str:
@@ -137,7 +136,7 @@ class EventSubscriber:
         """
         router = self.router
         subscription = Subscription(
-            system_id(),
+            router.intake.new_id(),
             self.subscriber_id,
             pattern,
             handler,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -121,7 +122,10 @@ def encode(payload: Any) -> tuple[bytes, str | None]:
     try:
         if hasattr(payload, "SerializeToString"):
             return payload.SerializeToString(), _PROTOBUF + payload.DESCRIPTOR.full_name
-        return msgspec.json.encode(payload), _JSON
+        encoded = msgspec.json.encode(payload)
+        if b"null" in encoded:  # which is also what it makes of numbers that JSON cannot hold
+            json.dumps(msgspec.to_builtins(payload, str_keys=True), allow_nan=False)
+        return encoded, _JSON
     except Exception as error:
         raise InvalidEvent(
             f"payload: a {type(payload).__name__} cannot be serialized ({error}); "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from squall.core.event import Event, Priority
 from squall.core.options import Options
@@ -27,6 +27,9 @@ PriorityName = Annotated[
 ]
 
 
+Filters = Annotated[tuple["Filter", ...], Field(strict=False)]  # a list too, where filters are given in Python
+
+
 class Filter(Options):
     """Conditions on an event; all that are given must hold.
 
@@ -44,9 +47,9 @@ class Filter(Options):
     correlation_id: str | None = None
     min_bytes: int | None = None
     max_bytes: int | None = None
-    any: tuple[Filter, ...] | None = None
-    all: tuple[Filter, ...] | None = None
-    not_: Filter | None = Field(default=None, alias="not")
+    any: Filters | None = None
+    all: Filters | None = None
+    not_: Filter | None = Field(default=None, validation_alias=AliasChoices("not_", "not"), serialization_alias="not")
 
     def compile(self) -> Predicate:  # noqa: C901  one plain `if` for each condition
         """The filter as one function of an event."""

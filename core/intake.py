@@ -40,7 +40,7 @@ class Intake:
         self.trie: PatternTrie[Dispatcher] = PatternTrie()
         self._routes: dict[str, tuple[Dispatcher, ...]] = {}
         self._clock, self._monotonic_ns, self._time_ns = clock, clock.monotonic_ns, clock.time_ns
-        self._new_id, self._store, self._observers, self._block_s = new_id, store, observers, block_s
+        self.new_id, self._store, self._observers, self._block_s = new_id, store, observers, block_s
         guard = guards_only(layers)
         self._guard = guard or None
         self._layers = layers if guard is False else ()
@@ -104,7 +104,7 @@ class Intake:
             raise InvalidEvent(f"priority: expected a squall.Priority, got {priority!r:.80}")
         if key is not None:
             check_text("key", key)
-        new_id = self._new_id()
+        new_id = self.new_id()
         if correlation_id is None:
             correlation_id = new_id
         else:
@@ -210,7 +210,7 @@ class Intake:
             return
         routed: list[Event] = []
         for event in events:
-            out = apply(self._rules, event, self._new_id)
+            out = apply(self._rules, event, self.new_id)
             if not any(one is event for one in out):
                 self._observers.dropped(event, None, "routing rule")
             routed.extend(out)

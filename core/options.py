@@ -187,7 +187,7 @@ def _finding(details: ErrorDetails, loc: Loc, model: type[BaseModel], noun: str)
 
 
 def _keys(model: type[BaseModel]) -> Collection[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return [field.serialization_alias or name for name, field in model.model_fields.items()]
 
 
 def _place(loc: Loc, data: object) -> Loc:
@@ -221,7 +221,7 @@ def _members(kind: object) -> tuple[object, ...]:
 def _inside(kind: object, part: str | int) -> object | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         fields = kind.model_fields
-        named = (field.annotation for name, field in fields.items() if part in (field.alias, name))
+        named = (field.annotation for name, field in fields.items() if part in (field.serialization_alias, name))
         return next(named, kind if part == kind.__name__ else None)
     arguments = get_args(kind)
     origin = get_origin(kind)

@@ -29,7 +29,6 @@ class Context:
     clock: Clock
     random: Callable[[str], Random]
     logger: Logger
-    new_id: Callable[[], str]
     changed: Callable[[str, str, str], None]
 
 

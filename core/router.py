@@ -104,13 +104,17 @@ class EventRouter:
             raise NotRunning("the router runs already")
         base = self._seed if self._seed is not None else fresh_seed()
         new_id = seeded_ids(Random(f"{base}:ids")) if self.clock.virtual else system_ids()
-        ctx = Context(self.clock, lambda name: Random(f"{base}:{name}"), self._logger, new_id, self._gate_changed)
+        ctx = Context(self.clock, lambda name: Random(f"{base}:{name}"), self._logger, self._gate_changed)
         layers = self._registry.publish_layers(ctx)
         observers = Observers(self._registry.ask("squall_observer", ctx=ctx), self._logger)
         store = self._registry.store(ctx)
         intake = Intake(self.clock, new_id, store, observers, layers, tuple(self._rules), self._backlog.timeout)
+        try:
+            intake.head = await store.open(intake.announce)
+        except BaseException:
+            await store.close()
+            raise
         self.loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
-        intake.head = await store.open(intake.announce)
         subscriptions = Subscriptions(ctx, self._registry, store, observers, intake, self._backlog)
         self._running, self.entry = _Running(store, intake, subscriptions), intake
         self._sweep()

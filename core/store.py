@@ -90,8 +90,12 @@ class DeadLetter(NamedTuple):
 
 @dataclass(frozen=True)
 class DurableSpec:
-    """What is stored of a named subscription. `filters` is JSON. `start` counts for a new one only: first owed seq."""
+    """What is stored of a named subscription. `filters` is JSON.
 
+    `id` and `start`, the first owed seq, count for a new one only: one that is stored keeps its own.
+    """
+
+    id: str
     name: str
     subscriber_id: str
     pattern: str

@@ -11,7 +11,7 @@ from squall.core.event import Event, Priority
 from squall.core.filters import Filter
 
 EventHandler = Callable[..., Awaitable[Any]]
-Overflow = Literal["block", "reject", "drop_new"]
+OverflowPolicy = Literal["block", "reject", "drop_new"]
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Subscription:
     concurrency: int = field(default=1, kw_only=True)
     timeout_s: float = field(default=30.0, kw_only=True)
     in_flight: int = field(default=1000, kw_only=True)
-    overflow: Overflow = field(default="block", kw_only=True)
+    overflow: OverflowPolicy = field(default="block", kw_only=True)
     on_retry: Literal["skip", "block_key"] = field(default="skip", kw_only=True)
     from_seq: int = field(default=0, kw_only=True)
     paused: bool = field(default=False, kw_only=True)

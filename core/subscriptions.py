@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Literal
 
 import msgspec
 
@@ -21,16 +20,15 @@ from squall.core.intake import Intake
 from squall.core.metrics import RouterMetrics, Totals, router_metrics
 from squall.core.middleware import Next, compose
 from squall.core.observers import Observers
-from squall.core.patterns import check_pattern
 from squall.core.plugin import Context
 from squall.core.settle import Delivery
 from squall.core.store import Attached, DurableSpec, EventStore, Query
-from squall.core.subscription import EventHandler, Overflow, Subscription
+from squall.core.subscription import EventHandler, OverflowPolicy, Subscription
+from squall.core.subscription_checks import Start, check_subscription, takes_delivery
 from squall.core.window import Feed, Window
 from squall.core.wiring import Registry
 from squall.core.workers import Worker
 
-Start = int | Literal["new", "earliest"]
 LOAD_AT_ONCE = 500
 
 
@@ -50,6 +48,7 @@ class Subscriptions:
         self._observers, self._intake, self._backlog = observers, intake, backlog
         self.dispatchers: dict[str, Dispatcher] = {}
         self._ended: list[Dispatcher] = []
+        self._attaching: set[str] = set()
         self._totals = Totals()
 
     def get(self, subscription_id: str) -> Dispatcher:
@@ -59,25 +58,46 @@ class Subscriptions:
             raise SubscriptionError(f"there is no subscription {subscription_id!r:.80}")
         return found
 
-    def default_overflow(self, durable: bool) -> Overflow:
+    def default_overflow(self, durable: bool) -> OverflowPolicy:
         """What a full subscription does unless it says otherwise; a durable one never drops."""
         return "block" if durable and self._backlog.overflow == "drop_new" else self._backlog.overflow
 
     async def attach(self, subscription: Subscription, start: Start, update: bool) -> str:
         """Begin to deliver to a new subscription, or take a named one up again. Raises SubscriptionError."""
-        check_subscription(subscription)
-        attached = None
-        if subscription.name is not None:
-            if any(d.subscription.name == subscription.name for d in self.dispatchers.values()):
-                raise SubscriptionError(f"subscription {subscription.name!r} is attached already, in this router")
-            attached = await self._store.attach(_spec(subscription, start, update))
-            subscription.id, subscription.from_seq = attached.id, attached.from_seq
-        else:
+        check_subscription(subscription, start)
+        if subscription.name is None:
             # No await from here to the routes: what is announced from now on is offered.
             next_seq = self._store.next_seq
             subscription.from_seq = next_seq if start == "new" else 1 if start == "earliest" else start
+            return await self._begin(subscription, start != "new", None)
+        async with self._attached(subscription, subscription.name, start, update) as attached:
+            return await self._begin(subscription, True, attached)
+
+    @contextlib.asynccontextmanager
+    async def _attached(
+        self, subscription: Subscription, name: str, start: Start, update: bool
+    ) -> AsyncIterator[Attached]:
+        """The subscription in the store. What fails afterwards leaves a new one as unknown as it was."""
+        taken = {one.subscription.name for one in self.dispatchers.values()} | self._attaching
+        if name in taken:
+            raise SubscriptionError(f"subscription {name!r} is attached already, in this router")
+        self._attaching.add(name)
+        try:
+            new_id = subscription.id
+            attached = await self._store.attach(_spec(subscription, name, start, update))
+            subscription.id, subscription.from_seq = attached.id, attached.from_seq
+            try:
+                yield attached
+            except BaseException:
+                if attached.id == new_id:
+                    await self._store.detach(new_id)
+                raise
+        finally:
+            self._attaching.remove(name)
+
+    async def _begin(self, subscription: Subscription, backlog: bool, attached: Attached | None) -> str:
         dispatcher = Dispatcher(subscription, self._wire(subscription), lambda: self._intake.head)
-        if attached is not None or start != "new":
+        if backlog:
             await self._open_window(dispatcher, attached)
         self.dispatchers[subscription.id] = dispatcher
         self._intake.trie.add(subscription.pattern, dispatcher)
@@ -247,13 +267,7 @@ class Subscriptions:
                     dispatcher.delay(event, max(0.0, (row.due_ns - now_ns) / 1e9))
 
 
-def _spec(subscription: Subscription, start: Start, update: bool) -> DurableSpec:
-    for one in subscription.filters:
-        if not isinstance(one, Filter):
-            raise SubscriptionError(
-                f"subscription {subscription.name!r}: the filters of a durable subscription are data, because they are "
-                f"stored with it: expected squall.Filter(…), got {one!r:.80}"
-            )
+def _spec(subscription: Subscription, name: str, start: Start, update: bool) -> DurableSpec:
     conditions = {
         "filters": [
             one.model_dump(mode="json", exclude_none=True) for one in subscription.filters if isinstance(one, Filter)
@@ -262,9 +276,7 @@ def _spec(subscription: Subscription, start: Start, update: bool) -> DurableSpec
         "priority_filter": subscription.priority_filter,
     }
     filters = msgspec.json.encode(conditions, order="deterministic").decode()
-    return DurableSpec(
-        subscription.name or "", subscription.subscriber_id, subscription.pattern, filters, start, update
-    )
+    return DurableSpec(subscription.id, name, subscription.subscriber_id, subscription.pattern, filters, start, update)
 
 
 def _by_hand(handler: EventHandler, subscription: Subscription, worker: Worker, clock: Clock) -> Next:
@@ -276,45 +288,3 @@ def _by_hand(handler: EventHandler, subscription: Subscription, worker: Worker, 
         return handler(event, worker.delivery)
 
     return call
-
-
-def takes_delivery(handler: object) -> bool:
-    """Does the handler take (event, delivery)? Raises SubscriptionError when it is no async function of one or two."""
-    if not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)):
-        raise SubscriptionError(
-            f"handler: expected an async function of (event) or (event, delivery), got {handler!r:.80}"
-        )
-    assert callable(handler)
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    positional = [one for one in inspect.signature(handler).parameters.values() if one.kind in kinds]
-    needed = sum(one.default is inspect.Parameter.empty for one in positional)
-    if not positional or needed > 2:
-        raise SubscriptionError(
-            f"handler: expected to be called with (event) or (event, delivery), got {handler!r:.80}"
-        )
-    return needed == 2 or (len(positional) > 1 and positional[1].name == "delivery")
-
-
-def check_subscription(subscription: Subscription) -> None:
-    """Raises SubscriptionError that names the option, what is expected and what was given."""
-    check_pattern(subscription.pattern)
-    takes_delivery(subscription.handler)
-    limits = {"concurrency": (1, 10_000), "in_flight": (1, 1_000_000), "timeout_s": (0.001, 86_400)}
-    for name, (low, high) in limits.items():
-        value = getattr(subscription, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise SubscriptionError(f"{name}: expected {low} to {high}, got {value!r:.80}")
-    choices = {
-        "delivery": ("at-least-once", "at-most-once"),
-        "overflow": ("block", "reject", "drop_new"),
-        "on_retry": ("skip", "block_key"),
-    }
-    for name, allowed in choices.items():
-        if getattr(subscription, name) not in allowed:
-            raise SubscriptionError(
-                f"{name}: expected one of {', '.join(allowed)}, got {getattr(subscription, name)!r:.80}"
-            )
-    if subscription.durable and subscription.overflow == "drop_new":
-        raise SubscriptionError(
-            "overflow: drop_new is for subscriptions without a name: what a durable one is owed is kept"
-        )

@@ -57,7 +57,7 @@ class MemoryPlugin(Plugin):
 
     @hookimpl
     def squall_event_store(self, ctx: Context) -> EventStore:
-        return MemoryStore(self.options, ctx.new_id)
+        return MemoryStore(self.options)
 
 
 @dataclass
@@ -77,9 +77,8 @@ class MemoryStore:
 
     capabilities = Capabilities("memory")
 
-    def __init__(self, options: MemoryOptions, new_id: Callable[[], str]) -> None:
+    def __init__(self, options: MemoryOptions) -> None:
         self._options = options
-        self._new_id = new_id
         self._seq = 0
         self._events: deque[Event] = deque(maxlen=options.max_events)
         self._retain: Callable[[Sequence[Event]], None] = _refuse
@@ -162,7 +161,7 @@ class MemoryStore:
     async def attach(self, spec: DurableSpec) -> Attached:
         durable = self._durable.get(spec.name)
         if durable is None:
-            durable = self._durable[spec.name] = _Durable(self._new_id(), spec, self._start(spec))
+            durable = self._durable[spec.name] = _Durable(spec.id, spec, self._start(spec))
         elif spec.differs(durable.spec.pattern, durable.spec.filters):
             durable = self._durable[spec.name] = _Durable(durable.id, spec, self._seq + 1)
         durable.from_seq = max(durable.from_seq, self._first)

@@ -32,6 +32,8 @@ LONG_MODULES: dict[str, str] = {}
 NOT_KERNEL: dict[str, str] = {
     "core/config.py": "reads squall.yaml",
     "core/options.py": "reads a plugin's section of it",
+    "core/query.py": "answers queries on what a store holds in memory",
+    "core/subscription_checks.py": "checks what is asked of a subscription before it is made",
     "core/units.py": "reads durations and sizes",
     "core/yaml_source.py": "reads YAML with positions",
     "core/fault.py": "a protocol of the bench, here because plugins do not import chaos/",

@@ -46,4 +46,4 @@ class SqlitePlugin(Plugin):
     def squall_event_store(self, ctx: Context) -> EventStore:
         options = self.options
         file = DatabaseFile(Path(options.path), options.durability, frozenset(options.index), ctx.clock)
-        return SqliteStore(file, ctx.clock, ctx.new_id, ctx.logger)
+        return SqliteStore(file, ctx.clock, ctx.logger)

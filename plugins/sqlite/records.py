@@ -64,7 +64,7 @@ def save_types(db: apsw.Connection, types: TypeNumbers) -> None:
         db.executemany("INSERT OR IGNORE INTO type VALUES(?, ?)", types.unsaved)
 
 
-def attach(db: apsw.Connection, spec: DurableSpec, next_seq: int, head: int, new_id: str) -> tuple[str, int]:
+def attach(db: apsw.Connection, spec: DurableSpec, next_seq: int, head: int) -> tuple[str, int]:
     """Make or find the live subscription of this name: its id and from_seq. A new one begins at next_seq unless it
     asks otherwise; head is the greatest seq given. Raises SubscriptionError."""
     found: list[tuple[Any, ...]] = db.execute(
@@ -79,10 +79,10 @@ def attach(db: apsw.Connection, spec: DurableSpec, next_seq: int, head: int, new
             from_seq = next_seq if spec.start == "new" else spec.start
         db.execute(
             "INSERT INTO subscription VALUES(?, ?, ?, ?, ?, ?, NULL)",
-            (new_id, spec.name, spec.subscriber_id, spec.pattern, spec.filters, from_seq),
+            (spec.id, spec.name, spec.subscriber_id, spec.pattern, spec.filters, from_seq),
         )
         _note_head(db, head)
-        return new_id, from_seq
+        return spec.id, from_seq
     (subscription_id, from_seq, pattern, filters, subscriber) = found[0]
     if spec.differs(pattern, filters):
         from_seq = next_seq

@@ -14,7 +14,6 @@ import apsw
 from squall.core.clock import Clock, Timer
 from squall.core.errors import Outcome, StoreError
 from squall.core.event import Event
-from squall.core.identity import NewId
 from squall.core.store import Attached, Capabilities, DeadLetter, DurableSpec, Page, Progress, Query, StoreCounts
 from squall.plugins.sqlite import records
 from squall.plugins.sqlite.checkpoints import Checkpoints
@@ -38,11 +37,9 @@ class SqliteStore:
     reopened, appends are refused until it can.
     """
 
-    def __init__(
-        self, file: DatabaseFile, clock: Clock, new_id: NewId, logger: Logger, recent_events: int = MAX_EVENTS_HELD
-    ) -> None:
+    def __init__(self, file: DatabaseFile, clock: Clock, logger: Logger, recent_events: int = MAX_EVENTS_HELD) -> None:
         self.capabilities = Capabilities(file.durability)
-        self._path, self._clock, self._new_id, self._logger = file.path, clock, new_id, logger
+        self._path, self._clock, self._logger = file.path, clock, logger
         self._reader = EventReader(file, lambda: self._committer.types, logger, recent_events)
         checkpointing = Link(partial(file.connect, "checkpointer"), logger)
         self._committer = Committer(file, (self._reader.link, checkpointing), logger)
@@ -130,8 +127,8 @@ class SqliteStore:
             self._settle_timer = self._clock.call_later(SETTLE_WITHIN_S, self._settle_alone)
 
     async def attach(self, spec: DurableSpec) -> Attached:
-        next_seq, new_id = self._seq + 1, self._new_id()
-        subscription_id, from_seq = await self._work(lambda db: records.attach(db, spec, next_seq, self._seq, new_id))
+        next_seq = self._seq + 1
+        subscription_id, from_seq = await self._work(lambda db: records.attach(db, spec, next_seq, self._seq))
         cursors, attempts = await self._reader.progress(subscription_id)
         return Attached(subscription_id, from_seq, cursors, attempts)
 

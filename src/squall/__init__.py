@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     )
     from squall.core.event import Event, EventData, Priority, Receipt
     from squall.core.filters import Filter
+    from squall.core.metrics import RouterMetrics
     from squall.core.middleware import around, guard
     from squall.core.options import Options
     from squall.core.plugin import Context, Plugin, hookimpl
     from squall.core.queue import PriorityEventQueue
-    from squall.core.metrics import RouterMetrics
     from squall.core.router import EventRouter
     from squall.core.rules import RoutingRule
     from squall.core.settle import Delivery

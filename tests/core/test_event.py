@@ -62,7 +62,6 @@ def test_what_cannot_be_serialized_is_refused(payload: object) -> None:
         encode(payload)
 
 
-@pytest.mark.xfail(strict=True, reason="JSON has no such numbers: they arrive as null")
 @pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
 def test_numbers_that_json_cannot_hold_are_refused(number: float) -> None:
     """Nothing else than what was published arrives."""

@@ -280,7 +280,6 @@ class OpensSlowly(StoreWrapper):
         await self.inner.close()
 
 
-@pytest.mark.xfail(strict=True, reason="the store is left open")
 async def test_a_start_that_fails_ends_what_it_began() -> None:
     """The store that was opened is closed again, so that its file is not locked by a router that does not run."""
     kept = KeptMemory(OpensThenFails)
@@ -290,7 +289,6 @@ async def test_a_start_that_fails_ends_what_it_began() -> None:
     assert kept.store.closed == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the store is left open")
 async def test_a_start_that_is_cancelled_ends_what_it_began() -> None:
     """As one that fails."""
     kept = KeptMemory(OpensSlowly)
@@ -302,7 +300,6 @@ async def test_a_start_that_is_cancelled_ends_what_it_began() -> None:
     assert kept.store.closed == 1
 
 
-@pytest.mark.xfail(strict=True, reason="it keeps its loop and thread")
 async def test_a_start_that_failed_leaves_the_router_as_it_was() -> None:
     """A thread that publishes learns that it does not run; it may be started again."""
     kept = KeptMemory(OpensThenFails)

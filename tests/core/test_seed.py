@@ -252,20 +252,7 @@ def test_the_public_names_are_all_there() -> None:
     assert named | {"PriorityEventQueue", "RoutingRule", "RouterMetrics"} <= set(squall.__all__) == set(homes())
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(
-                strict=True, reason="the first module found to have a name wins: here a Literal of core/subscription.py"
-            ),
-        )
-        if name == "Overflow"
-        else name
-        for name in squall.__all__
-    ],
-)
+@pytest.mark.parametrize("name", squall.__all__)
 def test_every_public_name_is_the_one_of_its_home(name: str) -> None:
     """No other module's thing of the same name is given instead."""
     assert getattr(squall, name) is getattr(importlib.import_module(homes()[name]), name)

@@ -193,7 +193,7 @@ class KeptMemory(Plugin):
     @hookimpl
     def squall_event_store(self, ctx: Context) -> EventStore:
         if self.memory is None:
-            self.memory = MemoryStore(MemoryOptions(), ctx.new_id)
+            self.memory = MemoryStore(MemoryOptions())
             self.store = self._wrap(self.memory)
         store: EventStore = self.store
         return store

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from squall.core.clock import Clock, SystemClock
-from squall.core.identity import system_id
 from squall.plugins.sqlite.file import DatabaseFile
 from squall.plugins.sqlite.recent import MAX_EVENTS_HELD
 from squall.plugins.sqlite.schema import IndexName
@@ -25,4 +24,4 @@ def sqlite_store(
 ) -> SqliteStore:
     clock = clock or SystemClock()
     file = DatabaseFile(path, durability, frozenset(indexes), clock, vfs)
-    return SqliteStore(file, clock, system_id, logging.getLogger("squall.plugins.sqlite"), recent_events)
+    return SqliteStore(file, clock, logging.getLogger("squall.plugins.sqlite"), recent_events)

@@ -17,6 +17,7 @@ import pytest
 
 from squall.core.errors import StoreError, SubscriptionError
 from squall.core.event import Event, Priority
+from squall.core.identity import system_id
 from squall.core.patterns import compile_pattern
 from squall.core.store import (
     Attached,
@@ -111,7 +112,7 @@ class Bench:
 
     async def attach(self, name: str = "billing", pattern: str = ">", **values: object) -> Attached:
         spec: dict[str, object] = {"subscriber_id": "shop", "filters": "[]"} | values
-        return await self.store.attach(DurableSpec(name=name, pattern=pattern, **spec))  # type: ignore[arg-type]
+        return await self.store.attach(DurableSpec(id=system_id(), name=name, pattern=pattern, **spec))  # type: ignore[arg-type]
 
     async def all(self, query: Query) -> list[Event]:
         """Every event that answers the query, page by page."""

@@ -43,7 +43,6 @@ class Surroundings:
             clock=self.clock,
             random=lambda name: Random(f"{self.seed}:{name}"),
             logger=logging.getLogger("squall.tests"),
-            new_id=lambda: "00000000-0000-4000-8000-000000000000",
             changed=changed,
         )
 

@@ -8,10 +8,9 @@ import pytest
 from tests.plugins.sqlite_stores import sqlite_store
 from tests.plugins.store_promises import PROMISES, Promise, StoreKind, hold
 
-from squall.core.identity import system_id
 from squall.plugins.memory import MemoryOptions, MemoryStore
 
-MEMORY = StoreKind("memory", lambda folder: MemoryStore(MemoryOptions(), system_id))
+MEMORY = StoreKind("memory", lambda folder: MemoryStore(MemoryOptions()))
 SQLITE = StoreKind("sqlite", lambda folder: sqlite_store(folder / "squall.db"))
 # Without events held in memory, so that every read is SQLite's.
 COLD = StoreKind("sqlite-cold", lambda folder: sqlite_store(folder / "squall.db", recent_events=0))

@@ -55,7 +55,13 @@ async def test_a_subscription_that_cannot_be_stored_fails_alone(values: dict[str
     """The store goes on: events of the same group are stored, and the next subscription is made."""
     store = make_store(tmp_path / "squall.db")
     await store.open(lambda events: None)
-    fields: dict[str, object] = {"name": "billing", "subscriber_id": "shop", "pattern": ">", "filters": "[]"}
+    fields: dict[str, object] = {
+        "id": "new",
+        "name": "billing",
+        "subscriber_id": "shop",
+        "pattern": ">",
+        "filters": "[]",
+    }
     wait = asyncio.ensure_future(append(store, make_event(0)))
     await asyncio.sleep(0)
     with pytest.raises((ValueError, OverflowError)):
@@ -70,8 +76,8 @@ async def test_a_settlement_that_cannot_be_stored_fails_alone(tmp_path: Path) ->
     store = make_store(tmp_path / "squall.db")
     announced: list[Event] = []
     await store.open(announced.extend)
-    attached = await store.attach(DurableSpec("billing", "shop", ">", "[]"))
-    other = await store.attach(DurableSpec("audit", "shop", ">", "[]"))
+    attached = await store.attach(DurableSpec("own", "billing", "shop", ">", "[]"))
+    other = await store.attach(DurableSpec("other", "audit", "shop", ">", "[]"))
     await append(store, make_event(0))
 
     class Bad(Settling):

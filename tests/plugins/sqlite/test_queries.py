@@ -14,7 +14,6 @@ from tests.plugins.sqlite_stores import sqlite_store
 from tests.plugins.store_promises import NOW_NS, Bench, StoreKind, assert_same, make_event, matches
 
 from squall.core.event import Event, Priority
-from squall.core.identity import system_id
 from squall.core.store import EventStore, Query
 from squall.plugins.memory import MemoryOptions, MemoryStore
 from squall.plugins.sqlite import commits, queries
@@ -79,7 +78,7 @@ def stores(indexes: tuple[IndexName, ...], recent_events: int) -> list[StoreKind
     def sqlite(folder: Path) -> EventStore:
         return sqlite_store(folder / "squall.db", "process", indexes, recent_events=recent_events)
 
-    return [StoreKind("sqlite", sqlite), StoreKind("memory", lambda folder: MemoryStore(MemoryOptions(), system_id))]
+    return [StoreKind("sqlite", sqlite), StoreKind("memory", lambda folder: MemoryStore(MemoryOptions()))]
 
 
 @settings(max_examples=60)

@@ -14,12 +14,11 @@ from tests.plugins.store_promises import as_tuple, make_event
 from squall.core.clock import SystemClock
 from squall.core.errors import Outcome, StoreError
 from squall.core.event import Event, Priority
-from squall.core.identity import system_id
 from squall.core.store import AttemptRow, Cursor, DurableSpec, Query, Settlement
 from squall.plugins.sqlite.file import DatabaseFile
 from squall.plugins.sqlite.store import SqliteStore
 
-BILLING = DurableSpec("billing", "shop", ">", "[]", "earliest")
+BILLING = DurableSpec("own", "billing", "shop", ">", "[]", "earliest")
 LIMIT_S = 20.0
 
 
@@ -188,4 +187,4 @@ def make_store(path: Path, durability: Literal["process", "disk"] = "disk", vfs:
     """With a logger of its own: what it says of planned faults is of no interest."""
     logger = logging.Logger("quiet", logging.CRITICAL)
     clock = SystemClock()
-    return SqliteStore(DatabaseFile(path, durability, frozenset(), clock, vfs), clock, system_id, logger)
+    return SqliteStore(DatabaseFile(path, durability, frozenset(), clock, vfs), clock, logger)
