@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint bench hooks schema lock clean
+.PHONY: help setup run test check lint bench hooks docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ bench: $(STAMP) ## measure squall against its limits and its peers
 
 hooks: $(STAMP) ## write docs/hooks.md anew from core/hookspecs.py
 	PYTHONPATH=. $(BIN)/python tests/docs/hook_reference.py
+
+docs: hooks ## write the generated tables of docs/ anew, the hooks too
+	PYTHONPATH=. $(BIN)/python -m tests.docs.reference
 
 lock: $(STAMP) ## write requirements.lock anew from pyproject.toml (add UPGRADE=1 for the newest versions)
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

@@ -4,17 +4,20 @@
                             script. Other lines are samples of output.
     ```python               is run as a program
     ```yaml                 needs one of the two comments below
+    ```toml                 needs a file note
     ```text                 is a sample, and not run (with a file note it is written)
 
 Comments directly before a block say more, one note each or several: `<!-- exit: 1; file: shop.yaml -->`. The notes:
 
     setup                   sets the project up (clone, install, test it): not run
     exit: 1                 the expected exit code of the block's last command, instead of 0
+    says: none lost         what the block's last command prints, among other things; blanks and breaks count alike
     file: shop.yaml         the block is written to this file; a scenario is then validated, a program compiled
     part of: shop.yaml      the block's sections, put in place of that file's own, make a valid scenario
 
-A page has one folder, so that a later block sees the files of an earlier one. The folder looks like a fresh clone to
-the commands of a reader: scenarios/, a Makefile, and `squall` on the path.
+A page has one folder, so that a later block sees the files of an earlier one. The folder looks like a clone that is set
+up to the commands of a reader: a copy of the tree, `squall` on the path, and a .venv which `make` finds complete. What
+`pip install` of a folder puts in, this page's commands alone see; nothing is downloaded.
 """
 
 import os
@@ -23,17 +26,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 from markdown_it import MarkdownIt
 
+from squall.core.yaml_source import load_document, parse_document
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND_TIMEOUT_S = 180
-LINKED = (".venv", "Makefile", "pyproject.toml", "requirements.lock", "src")
-KINDS = ("console", "bash", "python", "yaml", "text")
-NOTES = ("setup", "exit", "file", "part of")
+NOT_CLONED = (".git", ".venv", "build", "dist", "runs", "data")
+MADE = ("__pycache__", "*.egg-info", ".*_cache", ".hypothesis")
+STAMP = ".installed"
+KINDS = ("console", "bash", "python", "yaml", "toml", "text")
+NOTES = ("setup", "exit", "says", "file", "part of")
 
 
 class BrokenPage(AssertionError):
@@ -100,7 +108,13 @@ def commands(block: Block) -> list[str]:
 def run_page(page: Path, folder: Path) -> int:
     """Run all blocks of a page in the folder; returns how many were run, written or validated."""
     furnish(folder)
-    runners = {"console": _run_commands, "bash": _run_commands, "python": _run_python, "yaml": _run_yaml}
+    runners = {
+        "console": _run_commands,
+        "bash": _run_commands,
+        "python": _run_python,
+        "yaml": _run_yaml,
+        "toml": _refuse_toml,
+    }
     count = 0
     for block in parse(page):
         if "setup" in block.notes:
@@ -116,31 +130,53 @@ def run_page(page: Path, folder: Path) -> int:
 
 
 def furnish(folder: Path) -> None:
-    """Make an empty folder look like a clone that is set up. Scenarios are copied: a page may change them."""
-    for name in LINKED:
-        (folder / name).symlink_to(ROOT / name)
-    shutil.copytree(ROOT / "scenarios", folder / "scenarios")
+    """Make an empty folder look like a clone that is set up. All is copied: a page may change it."""
+
+    def unwanted(place: str, names: list[str]) -> set[str]:
+        made = shutil.ignore_patterns(*MADE)(place, names)
+        return made | ({*names} & {*NOT_CLONED} if Path(place) == ROOT else set())
+
+    shutil.copytree(ROOT, folder, symlinks=True, ignore=unwanted, dirs_exist_ok=True)
+    environment = folder / ".venv"
+    environment.mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        if entry.name != STAMP:
+            (environment / entry.name).symlink_to(entry)
+    (environment / STAMP).touch()  # newer than the lock: make never installs the copy over the tree under test
 
 
 def _run_commands(block: Block, folder: Path) -> None:
     *first, last = commands(block)
     for command in first:
         _expect(block, ["bash", "-c", command], folder, 0)
-    _expect(block, ["bash", "-c", last], folder, block.exit_code)
+    _says(block, _expect(block, ["bash", "-c", last], folder, block.exit_code))
 
 
 def _run_python(block: Block, folder: Path) -> None:
     program = folder / f"line_{block.line}.py"
     program.write_text(block.text, encoding="utf-8")
-    _expect(block, [sys.executable, program.name], folder, block.exit_code)
+    _says(block, _expect(block, [sys.executable, program.name], folder, block.exit_code))
+
+
+def _says(block: Block, output: str) -> None:
+    wanted = block.notes.get("says", "")
+    if " ".join(wanted.split()) not in " ".join(output.split()):
+        raise BrokenPage(f"{block.place}: expected it to print {wanted!r}, it printed\n{output}")
+
+
+def _refuse_toml(block: Block, folder: Path) -> None:
+    raise BrokenPage(f"{block.place}: a toml block needs <!-- file: … --> before it")
 
 
 def _run_yaml(block: Block, folder: Path) -> None:
     if "part of" not in block.notes:
         raise BrokenPage(f"{block.place}: a yaml block needs <!-- file: … --> or <!-- part of: … --> before it")
-    whole = yaml.safe_load((folder / block.notes["part of"]).read_text(encoding="utf-8"))
     merged = folder / f"line_{block.line}.yaml"
-    merged.write_text(yaml.safe_dump(whole | yaml.safe_load(block.text), sort_keys=False), encoding="utf-8")
+    whole = load_document(folder / block.notes["part of"]).data
+    part = parse_document(block.text, block.place).data
+    if not (isinstance(whole, dict) and isinstance(part, dict)):
+        raise BrokenPage(f"{block.place}: expected sections of a file, `name: …`")
+    merged.write_text(yaml.safe_dump(whole | part, sort_keys=False), encoding="utf-8")
     _validate(block, merged.name, folder)
 
 
@@ -152,6 +188,8 @@ def _write(block: Block, folder: Path) -> None:
     path.write_text(block.text, encoding="utf-8")
     if block.kind == "python":
         compile(block.text, block.place, "exec")
+    elif block.kind == "toml":
+        tomllib.loads(block.text)
     elif block.kind == "yaml":
         _validate(block, block.notes["file"], folder)
 
@@ -163,12 +201,26 @@ def _validate(block: Block, name: str, folder: Path) -> None:
         _expect(block, ["squall", "validate", name], folder, block.exit_code)
 
 
-def _expect(block: Block, command: list[str], folder: Path, exit_code: int) -> None:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+def _environment(folder: Path) -> dict[str, str]:
+    """The commands of this environment first; what pip installs goes into the page's folder, from what is there."""
+    installed = str(folder / ".site")
+    pip = {"TARGET": installed, "UPGRADE": "1", "NO_INDEX": "1", "NO_DEPS": "1", "NO_BUILD_ISOLATION": "0"}
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": installed,
+        "COLUMNS": "100",
+        **{f"PIP_{name}": value for name, value in pip.items()},
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+    }
+
+
+def _expect(block: Block, command: list[str], folder: Path, exit_code: int) -> str:
+    """What a command prints. Raises BrokenPage when it does not end in time, or with another exit code."""
     with subprocess.Popen(
         command,
         cwd=folder,
-        env=environment,
+        env=_environment(folder),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -184,3 +236,4 @@ def _expect(block: Block, command: list[str], folder: Path, exit_code: int) -> N
         raise BrokenPage(
             f"{block.place}: {command[-1]}: expected exit code {exit_code}, got {process.returncode}\n{output}"
         )
+    return output

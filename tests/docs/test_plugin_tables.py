@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from pydantic.fields import FieldInfo
 from tests.docs.pages import ROOT
+from tests.docs.reference import default_of
 
 from squall.core import wiring
 from squall.core.fault import Fault
 from squall.core.options import Options
-from squall.core.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 from squall.plugins.faults import FaultsPlugin
 
 PAGE = ROOT / "docs" / "plugins.md"
@@ -22,24 +21,9 @@ BUILT_IN = sorted(
 )
 
 
-def shown_default(field: FieldInfo) -> str:
-    """A default as one writes it in a file."""
-    if field.is_required():
-        return "required"
-    value = field.default
-    if value is None or value in ((), []):
-        return "none"
-    readers = [getattr(one, "func", None) for one in field.metadata]
-    if parse_seconds in readers:
-        return format_seconds(value)
-    if parse_bytes in readers:
-        return format_bytes(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def rows(model: type[Options]) -> list[tuple[str, str, str]]:
     """Option, default and meaning, in the model's order."""
-    return [(f"`{name}`", shown_default(field), field.description or "") for name, field in model.model_fields.items()]
+    return [(f"`{name}`", default_of(field), field.description or "") for name, field in model.model_fields.items()]
 
 
 def written_table(name: str) -> list[tuple[str, ...]]:
