@@ -144,6 +144,8 @@ def explain(error: ValidationError, model: type[BaseModel], data: object, noun: 
             got = len(got)
             if got >= details["ctx"].get("min_length", got + 1):
                 continue  # pydantic counts only entries that are right; the wrong ones are told themselves
+        if details["type"] == "string_too_short" and not got:
+            what = "text that is not empty"
         if what is None:
             findings.append(_finding(details, loc, model, noun))
             continue
@@ -168,7 +170,9 @@ def _unexpected(loc: Loc, key: str | None, wanted: Sequence[str], got: object) -
 
 
 def _finding(details: ErrorDetails, loc: Loc, model: type[BaseModel], noun: str) -> Finding:
-    kind, error_loc = details["type"], details["loc"]
+    kind, error_loc, context = details["type"], details["loc"], details.get("ctx", {})
+    if kind == "missing" and isinstance(error_loc[-1], int):
+        return Finding(loc, f"expected more entries: number {error_loc[-1] + 1} is missing")
     if kind in ("extra_forbidden", "unexpected_keyword_argument", "missing"):
         owner = _owner(model, error_loc[:-1])
         called = noun if owner is model and noun else getattr(owner, "noun", Options.noun)
@@ -177,13 +181,22 @@ def _finding(details: ErrorDetails, loc: Loc, model: type[BaseModel], noun: str)
             return Finding(loc, f"'{name}' is required in {called}")
         hint = did_you_mean(name, _keys(owner), "options") if owner else ""
         return Finding(loc[:-1], f"'{name}' is not an option of {called}", hint, key=name)
-    context = details.get("ctx", {})
+    if kind.startswith("union_tag_"):
+        return _of_no_form(loc, context, _owner(model, error_loc))
     if kind in ("value_error", "assertion_error"):
         return Finding(loc, str(context.get("error", details["msg"])))
     message = details["msg"]
     if message.startswith("Input should be "):
         message = f"expected {message.removeprefix('Input should be ')}, got {show(details['input'])}"
     return Finding(loc, message[:1].lower() + message[1:])
+
+
+def _of_no_form(loc: Loc, context: Mapping[str, str], owner: type[BaseModel] | None) -> Finding:
+    """A section whose form depends on what it says at one key, which says nothing of use."""
+    key = context["discriminator"].strip("'")
+    if "tag" not in context:
+        return Finding(loc, f"'{key}' is required in {getattr(owner, 'noun', Options.noun)}")
+    return _unexpected((*loc, key), None, [context["expected_tags"].replace(", ", " or ")], context["tag"])
 
 
 def _keys(model: type[BaseModel]) -> Collection[str]:

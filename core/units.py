@@ -48,8 +48,8 @@ def parse_seconds(value: object) -> float:
         match = re.fullmatch(_DURATION, value)
         if match:
             seconds = float(match[1]) * SECONDS_PER_UNIT[match[2]]
-    elif isinstance(value, int | float) and not isinstance(value, bool) and value <= MAX_SECONDS:
-        seconds = float(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(min(value, 2 * MAX_SECONDS))  # a whole number may be too large for a float
     if math.isnan(seconds) or seconds < 0:
         raise _expected(_DURATION_WORDS)
     if seconds > MAX_SECONDS:

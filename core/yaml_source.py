@@ -8,6 +8,7 @@ parser overruns its stack on deep nesting and aliases can expand without bound.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -179,12 +180,30 @@ def parse_scalar(text: str, where: str) -> Json:
     return value
 
 
+@dataclass(frozen=True)
+class Further(Problem):
+    """Stands for `count` problems that are not shown."""
+
+    count: int = 0
+
+
 def limited(problems: Sequence[Problem]) -> list[Problem]:
-    """The problems in the file's order; at most MAX_PROBLEMS of them, and how many more there are."""
-    shown = sorted(problems, key=lambda problem: (problem.line, problem.column))[:MAX_PROBLEMS]
-    if len(problems) > MAX_PROBLEMS:
-        shown.append(Problem(problems[0].where, f"and {len(problems) - MAX_PROBLEMS:,} further problems"))
+    """The problems in the file's order; at most MAX_PROBLEMS of them, and how many more there are.
+
+    Lists that are limited already may be put together and limited again.
+    """
+    told = [problem for problem in problems if not isinstance(problem, Further)]
+    shown = sorted(told, key=lambda problem: (problem.line, problem.column))[:MAX_PROBLEMS]
+    count = number_of(problems) - len(shown)
+    if count:
+        message = f"and {count:,} further problem{'s' if count > 1 else ''}"
+        shown.append(Further(problems[0].where, message, count=count))
     return shown
+
+
+def number_of(problems: Sequence[Problem]) -> int:
+    """How many problems there are, those included that are not shown."""
+    return sum(problem.count if isinstance(problem, Further) else 1 for problem in problems)
 
 
 def _read(path: Path) -> str:
@@ -202,6 +221,8 @@ def _read(path: Path) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
+        if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ConfigError([Problem(str(path), "is UTF-16 text; save it as UTF-8")]) from error
         before = raw[: error.start].decode("utf-8")
         span = _position(before, len(before))
         message = f"byte 0x{raw[error.start]:02x} is not UTF-8: not a text file?"

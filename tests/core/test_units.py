@@ -74,6 +74,13 @@ def test_what_is_no_duration_is_refused_with_the_accepted_forms(text: object) ->
         parse_seconds(text)
 
 
+@pytest.mark.parametrize("seconds", [2**63, 10**400, 3651 * 86_400, float("inf"), "3651d"])
+def test_too_long_a_duration_is_told_the_longest(seconds: object) -> None:
+    """However large the number is."""
+    with pytest.raises(ValueError, match=r"expected a duration of at most 3650d"):
+        parse_seconds(seconds)
+
+
 @pytest.mark.parametrize(
     ("text", "size"), [("200B", 200), ("4KB", 4000), ("1MB", 10**6), ("4KiB", 4096), ("1.5KB", 1500), (7, 7), ("0B", 0)]
 )

@@ -14,7 +14,14 @@ from pydantic import Field
 from squall.core.errors import ConfigError, Problem
 from squall.core.options import Options
 from squall.core.units import Seconds
-from squall.core.yaml_source import MAX_PROBLEMS, load_document, parse_document, parse_scalar
+from squall.core.yaml_source import (
+    MAX_PROBLEMS,
+    limited,
+    load_document,
+    number_of,
+    parse_document,
+    parse_scalar,
+)
 
 
 def problems_of(text: str) -> tuple[Problem, ...]:
@@ -164,6 +171,17 @@ def test_all_duplicate_keys_are_told_and_thousands_are_summed_up() -> None:
     assert flood[-1].message == f"and {9_999 - MAX_PROBLEMS:,} further problems"
 
 
+def test_limited_lists_add_up() -> None:
+    """A list of what several readers found tells how many are not shown once, at its end."""
+    many = [Problem("f", "wrong", line) for line in range(1, 101)]
+    last = Problem("f", "wrong", 200)
+    both = limited([*limited(many), last])
+    assert [problem.line for problem in both[:-1]] == list(range(1, MAX_PROBLEMS + 1))
+    assert both[-1].message == "and 51 further problems"
+    assert number_of(both) == 101
+    assert limited(many[: MAX_PROBLEMS + 1])[-1].message == "and 1 further problem"
+
+
 def test_a_byte_order_mark_is_passed_over_and_columns_count_characters() -> None:
     """Files from other editors keep true positions."""
     document = parse_document("\ufeffä: {ö: 1}\r\nb: 2\r\n", "f")
@@ -184,7 +202,7 @@ def write(path: Path, raw: bytes) -> Path:
         (b"a: 1\n" * 2_000_000, "the file is too large: at most 256 KiB are read"),
         (b"\x89PNG\r\n\x1a\n\x00", "f.yaml:1:1: byte 0x89 is not UTF-8"),
         (b"a: 1\nb: caf\xe9\n", "f.yaml:2:7: byte 0xe9 is not UTF-8"),
-        ("a: 1".encode("utf-16"), "f.yaml:1:1: byte 0xff is not UTF-8"),
+        ("a: 1".encode("utf-16"), "f.yaml: is UTF-16 text; save it as UTF-8"),
         (b"a: 1\n\x00\x00\x00", "f.yaml:2:1: character U+0000 is not allowed"),
         (b"", "f.yaml:1:1: the file is empty"),
     ],
@@ -299,6 +317,33 @@ def test_a_list_is_too_short_only_when_it_is() -> None:
         "shop.yaml:1:28: stages[0]: expected a whole number, got the text 'x'"
     ]
     assert "stages: expected a length of at most 3, got 4" in complaints("{subscribers: {}, stages: [1, 1, 1, 1]}")[0]
+
+
+def test_a_section_that_its_own_key_chooses_is_told_by_that_key() -> None:
+    """As of every other key: required, or one of those there are; and a pair with one entry lacks the second."""
+
+    class Round(Options):
+        noun: ClassVar[str] = "a shape"
+        kind: Literal["round"]
+
+    class Square(Options):
+        noun: ClassVar[str] = "a shape"
+        kind: Literal["square"]
+
+    class Drawing(Options):
+        shape: Annotated[Round | Square, Field(discriminator="kind")]
+        size: tuple[int, int] = (1, 1)
+        name: Annotated[str, Field(min_length=1)] = "x"
+
+    def told(text: str) -> str:
+        with pytest.raises(ConfigError) as caught:
+            parse_document(text, "d").validate(Drawing)
+        return str(caught.value).splitlines()[0]
+
+    assert told("shape: {kind: rond}") == "d:1:15: shape.kind: expected 'round' or 'square', got 'rond'"
+    assert told("shape: {}") == "d:1:1: shape: 'kind' is required in a shape"
+    assert told("{shape: {kind: round}, size: [1]}") == "d:1:24: size: expected more entries: number 2 is missing"
+    assert told("{shape: {kind: round}, name: ''}") == "d:1:30: name: expected text that is not empty, got ''"
 
 
 def test_the_whole_file_may_be_the_wrong_kind_of_thing() -> None:
