@@ -207,7 +207,7 @@ def _environment(folder: Path) -> dict[str, str]:
     pip = {"TARGET": installed, "UPGRADE": "1", "NO_INDEX": "1", "NO_DEPS": "1", "NO_BUILD_ISOLATION": "0"}
     return os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": installed,
+        "PYTHONPATH": os.pathsep.join(filter(None, (installed, os.environ.get("PYTHONPATH")))),
         "COLUMNS": "100",
         **{f"PIP_{name}": value for name, value in pip.items()},
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",

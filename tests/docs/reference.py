@@ -150,7 +150,8 @@ def value_of(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return special + _bounds(metadata, units.format_seconds if special == "duration" else units.format_bytes)
     if get_origin(annotation) in (Union, types.UnionType):
         members = [one for one in get_args(annotation) if one is not type(None)]
-        return " or ".join(value_of(one, metadata if len(members) == 1 else ()) for one in members)
+        words = [value_of(one, metadata if len(members) == 1 else ()) for one in members]
+        return _either([word for word in words if not (word == "whole number" and "number" in words)])
     return _plain(annotation, metadata)
 
 
@@ -174,14 +175,14 @@ def _special(metadata: Sequence[Any]) -> str | None:
 def _plain(annotation: Any, metadata: Sequence[Any]) -> str:
     arguments = get_args(annotation)
     if get_origin(annotation) is Literal:
-        words = [f"`{one}`" for one in arguments]
-        return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+        return _either([f"`{one}`" for one in arguments])
     if get_origin(annotation) is tuple:
-        if arguments[-1] is Ellipsis:
-            return f"list of {value_of(arguments[0])}"
-        return f"list of {len(arguments)}: {value_of(arguments[0])}"
+        many = "" if arguments[-1] is Ellipsis else f" of {len(arguments)}"
+        return (
+            f"list{many}" if arguments[0] is Any else f"list{many or ' of'}{':' * bool(many)} {value_of(arguments[0])}"
+        )
     if get_origin(annotation) is dict:
-        return f"mapping of name to {value_of(arguments[1])}"
+        return "mapping" if arguments[1] is Any else f"mapping of name to {value_of(arguments[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"[{_noun(annotation)}](#{ANCHORS.get(annotation.__name__, _noun(annotation))})"
     names: Mapping[Any, str] = {
@@ -189,9 +190,12 @@ def _plain(annotation: Any, metadata: Sequence[Any]) -> str:
         float: "number",
         bool: "`true` or `false`",
         str: "text",
-        Any: "entries",
     }
     return names[annotation] + _bounds(metadata, lambda value: f"{value:,g}" if value % 1 else f"{round(value):,}")
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _noun(kind: type[BaseModel]) -> str:
