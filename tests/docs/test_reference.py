@@ -142,7 +142,7 @@ def test_exit_codes_are_those_of_the_commands() -> None:
 
 def test_drift_is_noticed() -> None:
     """A key that is new, gone or changed makes the page differ; what it does not know is asked for."""
-    text = SCENARIOS.read_text(encoding="utf-8")
+    text = render(SCENARIOS.read_text(encoding="utf-8"))
     gone = re.sub(r"\| `drain` .*\n", "", text, count=1)
     assert gone != text
     assert render(gone) != gone
