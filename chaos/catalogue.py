@@ -26,7 +26,7 @@ def load_classes() -> dict[str, type[Plugin] | str]:
             found[name] = load_class(point)
         except ConfigError as error:
             found[name] = error.problems[0].message
-        except Exception as error:  # noqa: BLE001  what a stranger's module raises is told where it is enabled
+        except (Exception, SystemExit) as error:  # noqa: BLE001  what a stranger's module raises is told where it is enabled
             found[name] = f"plugin {name}: its module raised {type(error).__name__}: {error}"
     return found
 
@@ -54,14 +54,33 @@ def load_catalogue() -> Catalogue:
     plugins = load_classes()
     kinds = {name: kind for name, kind in plugins.items() if not isinstance(kind, str)}
     wanted = [kind for kind in kinds.values() if hasattr(kind, "squall_targets") or hasattr(kind, "squall_faults")]
-    registry = Registry([_made(kind) for kind in wanted])
     targets: dict[str, type[Target]] = {}
-    for answer in registry.ask("squall_targets"):
-        for name, kind in answer.items():
-            if targets.setdefault(name, kind) is not kind:
-                raise WiringError(f"two targets are called '{name}': {targets[name]!r} and {kind!r}")
-    faults: list[type[Fault]] = [fault for answer in registry.ask("squall_faults") for fault in answer]
+    faults: list[type[Fault]] = []
+    for offering in wanted:
+        registry = Registry([_made(offering)])
+        for answer in registry.ask("squall_targets"):
+            for name, target in _targets(answer, offering).items():
+                if targets.setdefault(name, target) is not target:
+                    raise WiringError(f"two targets are called '{name}': {targets[name]!r} and {target!r}")
+        for answer in registry.ask("squall_faults"):
+            faults += _faults(answer, offering)
     return Catalogue(targets, by_seam(faults), plugins)
+
+
+def _targets(answer: object, offering: type[Plugin]) -> Mapping[str, type[Target]]:
+    if isinstance(answer, Mapping) and all(isinstance(n, str) and isinstance(k, type) for n, k in answer.items()):
+        return answer
+    raise WiringError(
+        f"plugin {offering.__name__}: squall_targets returned {answer!r:.80}, expected classes of targets by name"
+    )
+
+
+def _faults(answer: object, offering: type[Plugin]) -> Sequence[type[Fault]]:
+    if isinstance(answer, list | tuple) and all(isinstance(one, type) and issubclass(one, Fault) for one in answer):
+        return answer
+    raise WiringError(
+        f"plugin {offering.__name__}: squall_faults returned {answer!r:.80}, expected a list of subclasses of Fault"
+    )
 
 
 def _made(kind: type[Plugin]) -> Plugin:

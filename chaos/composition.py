@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from random import Random
 from typing import get_args
 
 from pydantic import BeforeValidator
 
+from squall.chaos.answers import context, example
 from squall.chaos.catalogue import Catalogue
-from squall.core.clock import SystemClock
 from squall.core.config import Config, PluginSection
-from squall.core.event import Event
 from squall.core.middleware import DELIVER_STAGES, PUBLISH_STAGES
-from squall.core.plugin import Context, Plugin
-from squall.core.subscription import Subscription
+from squall.core.plugin import Plugin
 from squall.core.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 from squall.core.wiring import DEFAULTS, FALLBACK_STORE, Registry, installed, load_class
 
@@ -67,7 +62,7 @@ def composition(config: Config, catalogue: Catalogue) -> Composition:
     Raises WiringError that names plugin and hook when one raises, or where two stores are enabled.
     """
     chosen = _enabled(config, catalogue)
-    durability = Registry(tuple(chosen.values())).store(_context()).capabilities.durability
+    durability = Registry(tuple(chosen.values())).store(context()).capabilities.durability
     stores = [name for name, plugin in chosen.items() if hasattr(plugin, "squall_event_store")]
     fallback = None if stores else next(iter(installed(FALLBACK_STORE)))
     enabled = tuple(_entry(name, type(plugin), plugin) for name, plugin in chosen.items())
@@ -132,16 +127,8 @@ def _parsers(annotation: object, metadata: Sequence[object]) -> set[object]:
     return found
 
 
-def _context() -> Context:
-    return Context(SystemClock(), Random, logging.Logger("silent", logging.CRITICAL + 1), lambda *change: None)
-
-
-async def _handler(event: Event) -> None:
-    """Stands for a subscription's own."""
-
-
 def _publish(chosen: Mapping[str, Plugin]) -> tuple[str, ...]:
-    ctx = _context()
+    ctx = context()
     layers = [
         (layer.stage, name) for name, plugin in chosen.items() for layer in Registry([plugin]).publish_layers(ctx)
     ]
@@ -153,15 +140,14 @@ def _publish(chosen: Mapping[str, Plugin]) -> tuple[str, ...]:
 
 def _deliver(chosen: Mapping[str, Plugin]) -> tuple[str, ...]:
     """The way of a delivery at an ordinary subscription to everything."""
-    ctx = _context()
-    example = Subscription("example", "example", ">", _handler, [], None, datetime.fromtimestamp(0, UTC))
+    ctx, subscription = context(), example()
     gates, policies, observers = [], [], []
     layers: list[tuple[str, str]] = []
     for name, plugin in chosen.items():
         registry = Registry([plugin])
-        gates += [name] if registry.gate(ctx, example) is not None else []
-        layers += [(layer.stage, name) for layer in registry.deliver_layers(ctx, example)]
-        policies += [name] if registry.settle_policy(ctx, example) is not None else []
+        gates += [name] if registry.gate(ctx, subscription) is not None else []
+        layers += [(layer.stage, name) for layer in registry.deliver_layers(ctx, subscription)]
+        policies += [name] if registry.settle_policy(ctx, subscription) is not None else []
         observers += [name] if registry.ask("squall_observer", ctx=ctx) else []
     layers.sort(key=lambda layer: DELIVER_STAGES.index(layer[0]))
     steps = [*gates, *(f"{stage}: {name}" for stage, name in layers), "handler"]

@@ -59,9 +59,11 @@ class Drain:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A valid scenario. Variables are filled in, random faults are drawn; `expect` None: what the target claims."""
+    """A valid scenario. Variables are filled in, random faults are drawn; `expect` None: what the target claims.
+    `source` is the document as it was read."""
 
     document: Document
+    source: Document
     name: str
     about: str
     seed: int
@@ -106,7 +108,7 @@ def make_scenario(
     known: Known | None = None,
 ) -> Scenario:
     """The scenario that a document holds; as load_scenario."""
-    config, known = config or Config(), known or Known()
+    config, known, source = config or Config(), known or Known(), document
     document, misnamed = fill(document, sets)
     problems: list[Problem] = []
     reading = _Reading(document, problems)
@@ -129,6 +131,7 @@ def make_scenario(
         raise ConfigError(limited(problems))
     return Scenario(
         document=document,
+        source=source,
         name=file.name,
         about=file.about,
         seed=_seed(document, seed),
@@ -145,7 +148,9 @@ def make_scenario(
     )
 
 
-def drain_limits(scenario: Scenario, longest_s: float, why: str = "the longest legal backoff") -> Drain:
+def drain_limits(
+    scenario: Scenario, longest_s: float, why: str = "the longest legal wait (backoff, gate and timeout together)"
+) -> Drain:
     """How long to drain, given the longest time that may legally pass without progress, seconds.
 
     What the scenario leaves out is long enough. Raises ConfigError where it says a time that does not exceed longest_s,

@@ -267,7 +267,7 @@ def import_handler(reference: str) -> Callable[..., object]:
     module_name, _, path = reference.partition(":")
     try:
         found: object = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
         reason = "there is no such module" if missing else f"{type(error).__name__}: {error}"
         raise ValueError(f"cannot import {module_name}: {reason}") from error

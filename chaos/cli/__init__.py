@@ -5,6 +5,9 @@ What a verb needs is imported inside it: `squall --help` must not wait for datab
 
 from __future__ import annotations
 
+import io
+import sys
+
 import typer
 
 from squall.chaos.cli.init import command as init
@@ -36,4 +39,7 @@ app.command("schema")(schema)
 
 def main() -> None:
     """The entry point of the `squall` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no ✓ shows a ?, and the run goes on
     app(prog_name="squall")

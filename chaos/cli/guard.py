@@ -8,6 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from squall.chaos.cli.visible import visible
+
 USAGE, INFRASTRUCTURE, INTERRUPTED = 2, 4, 130
 _SEVERITY = (0, 3, 1, INFRASTRUCTURE, USAGE, INTERRUPTED)
 
@@ -20,8 +22,15 @@ def worst(*codes: int) -> int:
     return max(codes, key=_SEVERITY.index, default=0)
 
 
-def guarded(work: Callable[[], int], *, debug: bool = False, consequence: str = "") -> NoReturn:
-    """Run a verb and leave with its exit code. `consequence` is told after mistakes in files and plugins.
+def guarded(
+    work: Callable[[], int],
+    *,
+    as_json: bool = False,
+    debug: bool = False,
+    consequence: Callable[[], str] = str,
+) -> NoReturn:
+    """Run a verb and leave with its exit code. What `consequence` says then is told after mistakes in files and
+    plugins. as_json: programs get a document of what went wrong too.
 
     Exit 2 for what a file or plugin has wrong, 4 for folders, files and everything unforeseen, 130 when interrupted.
     """
@@ -30,28 +39,55 @@ def guarded(work: Callable[[], int], *, debug: bool = False, consequence: str = 
     try:
         code = work()
     except (ConfigError, WiringError) as error:
-        count = len(error.problems) if isinstance(error, ConfigError) else 1
         complain(error, debug=debug)
-        if consequence:
-            typer.echo(f"{count} error{'s' if count != 1 else ''}, {consequence}", err=True)
-        code = USAGE
+        if what := consequence():
+            typer.echo(f"{_count(error)}, {what}", err=True)
+        code = _failed(USAGE, error, as_json=as_json)
     except BrokenPipeError:
         raise  # whoever read the output has enough; typer knows what to do
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         typer.echo("interrupted", err=True)
-        code = INTERRUPTED
+        code = _failed(INTERRUPTED, error, as_json=as_json)
     except Exception as error:  # noqa: BLE001  whatever goes wrong, people get one message
         complain(error, debug=debug)
-        code = INFRASTRUCTURE
+        code = _failed(INFRASTRUCTURE, error, as_json=as_json)
     raise typer.Exit(code)
+
+
+def _count(error: Exception) -> str:
+    from squall.core.errors import ConfigError
+    from squall.core.yaml_source import number_of
+
+    return errors(number_of(error.problems) if isinstance(error, ConfigError) else 1)
+
+
+def errors(count: int) -> str:
+    """`1 error`, `1,204 errors`."""
+    return f"{count:,} error{'s' if count != 1 else ''}"
+
+
+def _failed(code: int, error: BaseException, *, as_json: bool) -> int:
+    """The code, after it was told to programs: with each problem where a file is wrong."""
+    if as_json:
+        from squall.chaos.cli.output import print_json
+
+        message = _message(error) if isinstance(error, Exception) else "interrupted"
+        print_json({"exit_code": code, "error": message, "problems": getattr(error, "problems", ())})
+    return code
 
 
 def complain(error: Exception, *, debug: bool = False) -> None:
     """One error on stderr, after its traceback if wanted; what squall did not raise on purpose is named by its type."""
-    from squall.core.errors import SquallError
-
     if debug:
         traceback.print_exception(error)
-    known = isinstance(error, SquallError | OSError)
-    text = str(error) if known else f"{type(error).__name__}: {error}\nnot foreseen; --debug shows where it was raised"
-    typer.echo(text, err=True)
+    typer.echo(visible(_message(error)), err=True)
+
+
+def _message(error: Exception) -> str:
+    from squall.core.errors import SquallError
+
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, SquallError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}\nnot foreseen; --debug shows where it was raised"

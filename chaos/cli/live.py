@@ -10,6 +10,7 @@ from rich.live import Live as Screen
 from rich.text import Text
 
 from squall.chaos.cli.output import console, width
+from squall.chaos.cli.visible import visible
 from squall.chaos.layout import hanging
 from squall.chaos.present_progress import Frames, plain_line
 from squall.chaos.scenario import Scenario
@@ -53,6 +54,7 @@ class Live:
 
     def _begin(self) -> None:
         for line in self._frames.head(width()):
+            line.plain = visible(line.plain)
             self._console.print(line)
         if self._console.is_terminal:
             self._screen = Screen(

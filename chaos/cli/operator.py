@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from squall.chaos.catalogue import Catalogue
-    from squall.chaos.scenario import Scenario
+    from squall.chaos.scenario import Drain, Scenario
     from squall.core.config import Config
     from squall.core.errors import Problem
 
@@ -31,22 +32,27 @@ RunsOption = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="over the scenario's vars; may be repeated")
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="instead of the scenario's seed")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="instead of the scenario's seed")
+]
 
 
 def read_operator(path: Path | None) -> tuple[Config, Catalogue]:
     """squall.yaml, whole and right, and what is installed. Raises ConfigError or WiringError."""
+    from squall.chaos.answers import answer_problems
     from squall.chaos.catalogue import load_catalogue
     from squall.core.config import Config, load_config
     from squall.core.errors import ConfigError
+    from squall.core.yaml_source import limited
 
     catalogue = load_catalogue()
-    if path is None and not CONFIG.exists():
+    if path is None and not os.path.lexists(CONFIG):
         return Config(), catalogue
     config = load_config(path or CONFIG)
-    problems = catalogue.problems(config.plugins or ())
+    sections = config.plugins or ()
+    problems = catalogue.problems(sections) or answer_problems(sections, catalogue.plugins)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(limited(problems))
     return config, catalogue
 
 
@@ -56,7 +62,7 @@ def runs_folder(config: Path | None, runs: Path | None) -> Path:
 
     if runs is not None:
         return runs
-    settings = Config() if config is None and not CONFIG.exists() else load_config(config or CONFIG)
+    settings = Config() if config is None and not os.path.lexists(CONFIG) else load_config(config or CONFIG)
     return settings.folder / settings.bench.runs
 
 
@@ -64,7 +70,8 @@ def scenario_path(file: str) -> Path:
     """A scenario file; a bare name is one that squall carries, unless a file is called so."""
     from squall.chaos.carried import carried
 
-    return Path(file) if Path(file).exists() or "/" in file or file.endswith((".yaml", ".yml")) else carried(file)
+    named = "/" in file or file.endswith((".yaml", ".yml")) or os.path.lexists(file)
+    return Path(file) if named else carried(file)
 
 
 @contextlib.contextmanager
@@ -79,24 +86,51 @@ def within_reach(folder: Path) -> Iterator[None]:
 
 
 def read_scenarios(
-    files: Sequence[str], sets: Sequence[str], seed: int | None, repeat: int, config: Config, catalogue: Catalogue
-) -> list[Scenario]:
-    """The scenarios, each `repeat` times, with one seed after the other. Raises ConfigError with all that is wrong."""
+    files: Sequence[str], sets: Sequence[str], seed: int | None, config: Config, catalogue: Catalogue
+) -> list[tuple[Scenario, Drain]]:
+    """The scenarios, each with how long it drains at most. Raises ConfigError with all that is wrong."""
+    from squall.chaos.answers import answer_problems, longest_wait_s
     from squall.chaos.scenario import drain_limits, load_scenario
     from squall.core.errors import ConfigError
 
     known = catalogue.known(config)
-    scenarios: list[Scenario] = []
+    found: list[tuple[Scenario, Drain]] = []
     problems: list[Problem] = []
     for file in files:
         try:
-            path = scenario_path(file)
-            first = load_scenario(path, sets=sets, seed=seed, config=config, known=known)
-            drain_limits(first, 0.0)
-            seeds = range(first.seed + 1, first.seed + repeat)
-            scenarios += [first, *(load_scenario(path, sets=sets, seed=n, config=config, known=known) for n in seeds)]
+            scenario = load_scenario(scenario_path(file), sets=sets, seed=seed, config=config, known=known)
+            wrong = [*answer_problems(scenario.plugins, catalogue.plugins), *handler_problems(scenario, config)]
+            if wrong:
+                raise ConfigError(wrong)
+            found.append((scenario, drain_limits(scenario, longest_wait_s(scenario, config))))
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:
-        raise ConfigError(problems)
-    return scenarios
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return found
+
+
+def handler_problems(scenario: Scenario, config: Config) -> list[Problem]:
+    """What is wrong with the operator's code that the scenario calls: it is imported."""
+    from squall.core.errors import ConfigError
+
+    problems: list[Problem] = []
+    with within_reach(config.folder):
+        for name in dict.fromkeys(one.handler.call for one in scenario.subscribers.values()):
+            try:
+                _ = config.handler(name) if name is not None else None
+            except ConfigError as error:
+                problems.extend(error.problems)
+    return problems
+
+
+def with_seeds(
+    scenario: Scenario, sets: Sequence[str], repeat: int, config: Config, catalogue: Catalogue
+) -> Iterator[Scenario]:
+    """The scenario `repeat` times, each time with the next seed. Made one by one: there may be very many."""
+    from squall.chaos.scenario import make_scenario
+
+    known, source = catalogue.known(config), scenario.source
+    yield scenario
+    for seed in range(scenario.seed + 1, scenario.seed + repeat):
+        yield make_scenario(source, sets=sets, seed=seed, config=config, known=known)

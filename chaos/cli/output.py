@@ -12,6 +12,8 @@ from pydantic import ConfigDict, TypeAdapter
 from rich.console import Console
 from rich.text import Text
 
+from squall.chaos.cli.visible import visible
+
 MIN_WIDTH, MAX_WIDTH = 40, 120
 
 
@@ -31,6 +33,7 @@ def print_lines(lines: Callable[[int], Sequence[Text]]) -> None:
     """Print lines that are made for a width."""
     out = console()
     for line in lines(width()):
+        line.plain = visible(line.plain)
         out.print(line, soft_wrap=True)
 
 

@@ -40,7 +40,7 @@ def command(config: ConfigOption = None, as_json: JsonOption = False, debug: Deb
             print_lines(lambda width: composition_lines(found, width))
         return 0
 
-    guarded(work, debug=debug)
+    guarded(work, as_json=as_json, debug=debug)
 
 
 def composition_lines(found: Composition, width: int) -> Sequence[Text]:

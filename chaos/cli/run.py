@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,14 +19,16 @@ from squall.chaos.cli.operator import (
     SetOption,
     read_operator,
     read_scenarios,
+    with_seeds,
     within_reach,
 )
+from squall.chaos.cli.visible import visible
 
 if TYPE_CHECKING:
     from squall.chaos.catalogue import Catalogue
     from squall.chaos.cli.interrupts import Interrupts
     from squall.chaos.run import RunResult
-    from squall.chaos.scenario import Scenario
+    from squall.chaos.scenario import Drain, Scenario
     from squall.core.config import Config
 
 
@@ -34,7 +37,9 @@ def command(
     config: ConfigOption = None,
     sets: SetOption = None,
     seed: SeedOption = None,
-    repeat: Annotated[int, typer.Option("--repeat", min=1, help="so many runs, each with the next seed")] = 1,
+    repeat: Annotated[
+        int, typer.Option("--repeat", metavar="N", min=1, max=10_000, help="so many runs, each with the next seed")
+    ] = 1,
     runs: RunsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the timeline, start nothing")] = False,
     as_json: JsonOption = False,
@@ -51,41 +56,51 @@ def command(
       squall run scenarios/calm.yaml --set rate=500 --seed 7 --repeat 5
     """
 
+    done: list[tuple[Scenario, RunResult]] = []
+
     def work() -> int:
         settings, catalogue = read_operator(config)
-        scenarios = read_scenarios(files, sets or (), seed, repeat, settings, catalogue)
+        read = read_scenarios(files, sets or (), seed, settings, catalogue)
         if dry_run:
-            return _show_timelines(scenarios, as_json=as_json)
+            return _show_timelines(read, as_json=as_json)
+        scenarios = chain(*(with_seeds(one, sets or (), repeat, settings, catalogue) for one, _ in read))
         with within_reach(settings.folder):
-            return _run_all(scenarios, settings, catalogue, runs, as_json=as_json)
+            return _run_all(scenarios, settings, catalogue, runs, done, as_json=as_json)
 
-    guarded(work, debug=debug, consequence="nothing was started")
+    def consequence() -> str:
+        return f"no run after the first {len(done)}" if done else "nothing was started"
+
+    guarded(work, as_json=as_json, debug=debug, consequence=consequence)
 
 
-def _show_timelines(scenarios: Sequence[Scenario], *, as_json: bool) -> int:
+def _show_timelines(read: Sequence[tuple[Scenario, Drain]], *, as_json: bool) -> int:
     from squall.chaos.cli.output import print_json, width
-    from squall.chaos.scenario import drain_limits
     from squall.chaos.timeline import render, timeline
 
-    plans = [timeline(scenario, drain_limits(scenario, 0.0)) for scenario in scenarios]
+    plans = [timeline(scenario, drain) for scenario, drain in read]
     if as_json:
         print_json(plans)
     else:
-        typer.echo("\n\n".join("\n".join(render(plan, width())) for plan in plans))
+        typer.echo(visible("\n\n".join("\n".join(render(plan, width())) for plan in plans)))
     return 0
 
 
 def _run_all(
-    scenarios: Sequence[Scenario], config: Config, catalogue: Catalogue, runs: Path | None, *, as_json: bool
+    scenarios: Iterable[Scenario],
+    config: Config,
+    catalogue: Catalogue,
+    runs: Path | None,
+    done: list[tuple[Scenario, RunResult]],
+    *,
+    as_json: bool,
 ) -> int:
-    """Run one after the other, until interrupted."""
+    """Run one after the other, until interrupted, and add each that is over to done."""
     import asyncio
 
     from squall.chaos.cli.interrupts import Interrupts
     from squall.chaos.cli.output import print_json, print_lines
     from squall.chaos.present import result_lines, summary_lines
 
-    done: list[tuple[Scenario, RunResult]] = []
     with Interrupts() as interrupts:
         for scenario in scenarios:
             result = asyncio.run(_run(scenario, config, catalogue, runs, interrupts))

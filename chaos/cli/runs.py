@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def command(
     config: ConfigOption = None,
     runs: RunsOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="so many of the newest")] = 20,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="so many of the newest")] = 20,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -46,7 +46,7 @@ def command(
             print_lines(lambda width: row_lines(rows, len(folders), width))
         return 0
 
-    guarded(work, debug=debug)
+    guarded(work, as_json=as_json, debug=debug)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from squall.chaos.cli.guard import USAGE, DebugOption, JsonOption, complain, guarded
+from squall.chaos.cli.guard import USAGE, DebugOption, JsonOption, complain, errors, guarded
 from squall.chaos.cli.operator import (
     ConfigOption,
     FilesArgument,
@@ -35,12 +35,13 @@ def command(
 
     def work() -> int:
         from squall.core.errors import ConfigError, Problem
+        from squall.core.yaml_source import number_of
 
         settings, catalogue = read_operator(config)
         found: dict[str, tuple[Problem, ...]] = {}
         for file in files:
             try:
-                read_scenarios([file], sets or (), seed, 1, settings, catalogue)
+                read_scenarios([file], sets or (), seed, settings, catalogue)
                 found[file] = ()
             except ConfigError as error:
                 found[file] = error.problems
@@ -48,7 +49,7 @@ def command(
                     complain(error)
             if not found[file] and not as_json:
                 typer.echo(f"{file}: valid")
-        wrong = sum(map(len, found.values()))
+        wrong = sum(map(number_of, found.values()))
         if as_json:
             from squall.chaos.cli.output import print_json
 
@@ -57,7 +58,7 @@ def command(
             ]
             print_json({"exit_code": USAGE if wrong else 0, "files": files_data})
         elif wrong:
-            typer.echo(f"{wrong} error{'s' if wrong != 1 else ''}", err=True)
+            typer.echo(errors(wrong), err=True)
         return USAGE if wrong else 0
 
-    guarded(work, debug=debug)
+    guarded(work, as_json=as_json, debug=debug)

@@ -33,7 +33,7 @@ def command(
       squall why latest
       squall why loss-on-purpose 514
     """
-    guarded(lambda: _why(run, event, config, runs, as_json=as_json), debug=debug)
+    guarded(lambda: _why(run, event, config, runs, as_json=as_json), as_json=as_json, debug=debug)
 
 
 def _why(run: str, event: str | None, config: Path | None, runs: Path | None, *, as_json: bool) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -73,7 +75,8 @@ def test_a_hostile_configuration_is_refused(here: Path, kind: str, command: list
         ("plugins: [{retry: {base: 5 parsecs}}, nope]", ["expected a duration such as", "there is no plugin 'nope'"]),
         ("plugins: [{sqlite: {durability: diamond}}]", ["expected 'process' or 'disk'"]),
         ("target: mars", ["there is no target 'mars'"]),
-        ("drain: {limit: 1s, stall: 5s}", ["the limit (1s) ends the drain before a stall (5s) shows"]),
+        ("drain: {limit: 50s, stall: 55s}", ["the limit (50s) ends the drain before a stall (55s) shows"]),
+        ("drain: {limit: 5s, stall: 2s}", ["drain.stall: 2s does not exceed the longest legal wait", "more than 43s"]),
         ("seed: x", ["expected a whole number, got the text 'x'"]),
     ],
 )
@@ -110,13 +113,63 @@ def test_a_mistake_in_the_configuration_is_told_at_its_place(
     nothing_left(here)
 
 
-@pytest.mark.parametrize("command", [["run", "s.yaml"], ["plugins"]])
+@pytest.mark.parametrize("command", [["run", "s.yaml"], ["plugins"], ["validate", "s.yaml"]])
 def test_two_stores_are_a_mistake(here: Path, command: list[str]) -> None:
-    """Both are named."""
+    """Both are named, at the second one's place."""
     write(here / "s.yaml", CALM)
     write(here / "squall.yaml", "version: 1\nplugins: [memory, sqlite]\n")
-    refused(squall(*command), 2, "two stores are configured (MemoryStore and SqliteStore)")
+    refused(squall(*command), 2, "squall.yaml:2:19", "two stores are configured (MemoryStore and SqliteStore)")
     nothing_left(here)
+
+
+def test_two_stores_in_a_scenario_are_a_mistake(here: Path) -> None:
+    """One replaces the operator's; two are one too many."""
+    write(here / "squall.yaml", "version: 1\nplugins: [sqlite]\n")
+    write(here / "s.yaml", CALM + "plugins: [memory]\n")
+    assert squall("validate", "s.yaml").code == 0
+    write(here / "s.yaml", CALM + "plugins: [memory, sqlite]\n")
+    refused(squall("validate", "s.yaml"), 2, "s.yaml:7:19", "two stores are configured")
+
+
+def test_a_configuration_that_is_a_link_to_nowhere_is_not_passed_over(here: Path) -> None:
+    """What the operator wrote, such as limits, must not be lost because a link broke."""
+    write(here / "s.yaml", CALM)
+    (here / "squall.yaml").symlink_to("nowhere.yaml")
+    for command in (["run", "s.yaml"], ["plugins"], ["runs"]):
+        refused(squall(*command), 2, "squall.yaml: cannot be read: No such file or directory")
+    nothing_left(here)
+
+
+def test_what_is_wrong_is_told_to_programs_too(here: Path) -> None:
+    """As a document on stdout, with each problem and its place; people read the same on stderr."""
+    write(here / "s.yaml", CALM.replace("no_loss", "no_los"))
+    said = squall("run", "s.yaml", "--json")
+    document = json.loads(said.out)
+    (problem,) = document["problems"]
+    assert (said.code, document["exit_code"], problem["line"]) == (2, 2, 6)
+    assert "did you mean 'no_loss'?" in said.err
+    for command in (["why", "nope"], ["plugins", "--config", "nope"], ["validate", "s.yaml", "--config", "nope"]):
+        assert json.loads(squall(*command, "--json").out)["exit_code"] == 2
+    write(here / "s.yaml", CALM)
+    document = json.loads(squall("run", "s.yaml", "--runs", "s.yaml", "--json").out)
+    assert (document["exit_code"], document["problems"]) == (4, [])
+    assert "the run folder cannot be written" in document["error"]
+
+
+def test_an_error_cannot_command_the_terminal(here: Path) -> None:
+    """Characters that would are shown as signs."""
+    write(here / "s.yaml", CALM + '"\\e[31m\\a\\u202E": 1\n')
+    said = squall("validate", "s.yaml")
+    assert said.code == 2
+    assert "'\u241b[31m\u2407\ufffd' is not an option of a scenario" in said.err
+
+
+def test_of_very_many_mistakes_fifty_are_shown_and_all_are_counted(here: Path) -> None:
+    """The rest is summed up once, at the end."""
+    write(here / "s.yaml", CALM + "".join(f"key{n}: 1\n" for n in range(500)))
+    said = squall("validate", "s.yaml")
+    refused(said, 2)
+    assert said.err.endswith("s.yaml: and 450 further problems\n500 errors\n")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +182,14 @@ def test_two_stores_are_a_mistake(here: Path, command: list[str]) -> None:
         (["run", "s.yaml", "--set", "nope=1"], "nope"),
         (["run", "s.yaml", "--config", "nope.yaml"], "nope.yaml: cannot be read"),
         (["run", "s.yaml", "--repeat", "0"], "--repeat"),
+        (["run", "s.yaml", "--repeat", "99999999"], "--repeat"),
         (["run", "s.yaml", "--seed", "x"], "--seed"),
+        (["run", "s.yaml", "--seed", "-1"], "--seed"),
+        (["run", "s.yaml", "--seed", "9223372036854775808"], "--seed"),
+        (["run", "x" * 5000], "xxx: there is no such file, and no scenario of squall's by that name"),
+        (["run", ""], "there is no such file"),
+        (["run", "loop"], "loop: cannot be read: Too many levels of symbolic links"),
+        (["run", "fifo"], "fifo: is not a file"),
         (["run"], "FILE"),
         (["rnu"], "rnu"),
     ],
@@ -137,6 +197,8 @@ def test_two_stores_are_a_mistake(here: Path, command: list[str]) -> None:
 def test_a_wrong_argument_is_a_mistake(here: Path, arguments: list[str], complaint: str) -> None:
     """Exit 2, what is wrong with which."""
     write(here / "s.yaml", CALM)
+    (here / "loop").symlink_to("loop")
+    os.mkfifo(here / "fifo")
     refused(squall(*arguments), 2, complaint)
     nothing_left(here)
 
@@ -232,6 +294,38 @@ def test_a_plugin_that_is_wrong_is_told_when_it_is_enabled(
         nothing_left(here)
     else:
         assert squall("run", "s.yaml").code == 0
+
+
+NONSENSE = ["5", "'text'", "[5]", "{'x': 5}", "object()", "int"]
+
+
+@pytest.mark.parametrize("answer", NONSENSE)
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_hook_that_returns_nonsense_is_told_with_its_plugin(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str, answer: str
+) -> None:
+    """Exit 2, at the plugin's place in the file, or by the plugin's name where nobody has to enable it."""
+    install(here, monkeypatch, plugin(hook(name, f"return {answer}")))
+    write(here / "s.yaml", CALM)
+    write(here / "squall.yaml", "version: 1\nplugins: [retry, stranger]\n")
+    place = "plugin Stranger" if name in ("squall_targets", "squall_faults") else "squall.yaml:2:18: plugins[1]"
+    for command in (["run", "s.yaml"], ["validate", "s.yaml"], ["plugins"]):
+        refused(squall(*command), 2, place, name.removeprefix("squall_").replace("_middleware", " middleware"))
+    nothing_left(here)
+
+
+def test_a_plugin_whose_module_exits_ends_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who enables it is told; nobody else is bothered."""
+    install(here, monkeypatch, "raise SystemExit(0)")
+    write(here / "s.yaml", CALM)
+    assert squall("validate", "s.yaml").code == 0
+    write(here / "squall.yaml", "version: 1\nplugins: [stranger]\n")
+    refused(squall("validate", "s.yaml"), 2, "its module raised SystemExit")
+
+
+def test_a_file_that_cannot_be_written_is_told_by_its_name(here: Path) -> None:
+    """Infrastructure: exit 4."""
+    refused(squall("schema", "--out", "nowhere/x"), 4, "nowhere/x: No such file or directory\n")
 
 
 def test_debug_shows_where_an_error_was_raised(here: Path) -> None:

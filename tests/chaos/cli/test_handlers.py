@@ -57,15 +57,28 @@ def test_the_operators_code_is_called_with_each_payload(shop: Path, function: st
         ("{}:VALUE", "is int, not a function"),
         ("{}", "expected 'package.module:function'"),
         ("broken:handle", "cannot import broken: ZeroDivisionError: division by zero"),
+        ("exits:handle", "cannot import exits: SystemExit: 0"),
     ],
 )
 def test_code_that_is_not_there_is_told_at_its_place(shop: Path, here: Path, reference: str, complaint: str) -> None:
     """Exit 2, file and line, what is missing; nothing was started and no run folder is left."""
     write(shop.parent / "broken.py", "1 / 0\n")
-    said = squall(*configured(shop, reference.format(shop.stem)))
+    write(shop.parent / "exits.py", "raise SystemExit(0)\n")
+    arguments = configured(shop, reference.format(shop.stem))
+    assert squall("validate", *arguments[1:-2]).code == 2
+    said = squall(*arguments)
     assert said.code == 2
     assert said.err.startswith("op/squall.yaml:3:")
     assert complaint in said.err
+    assert said.err.rstrip().endswith("1 error, nothing was started")
+    assert not (here / "runs").exists()
+
+
+def test_code_is_looked_for_before_the_first_of_several_runs(shop: Path, here: Path) -> None:
+    """What the second scenario lacks stops the first one too."""
+    write(here / "calm.yaml", CALM)
+    said = squall("run", "calm.yaml", *configured(shop, "nowhere:handle")[1:])
+    assert said.code == 2
     assert said.err.rstrip().endswith("1 error, nothing was started")
     assert not (here / "runs").exists()
 

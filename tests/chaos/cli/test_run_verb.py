@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.chaos.cli.command import CALM, LOSS, child, finished, squall, write
 
+from squall.chaos.cli.operator import read_operator, read_scenarios, with_seeds
+
 VERBS = ("init", "run", "validate", "plugins", "why", "runs", "report", "schema")
 
 
@@ -20,6 +22,18 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
     said = squall(verb, "--help")
     assert said.code == 0
     assert re.search(rf"Example:\n +squall {verb}", said.out)
+
+
+def test_what_a_terminal_cannot_show_stops_nothing(here: Path) -> None:
+    """One that knows only ASCII, and texts with characters that it would obey."""
+    text = CALM.replace("Nothing is broken.", '"\\e]0;mine\\a\\e[2J \\u202Eread backwards"')
+    write(here / "calm.yaml", text)
+    said = finished(child(here, "run", "calm.yaml", env={"PYTHONIOENCODING": "ascii"}))
+    assert said.code == 0, said.err
+    assert "VALID" in said.out
+    for one in (squall("run", "calm.yaml"), squall("run", "calm.yaml", "--dry-run")):
+        assert one.code == 0
+        assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", one.out + one.err)
 
 
 def test_help_waits_for_nothing_heavy() -> None:
@@ -110,6 +124,23 @@ def test_several_scenarios_are_one_summary(here: Path) -> None:
     said = squall("run", *files)
     assert said.code == 1
     assert "2 runs   1 valid · 1 invalid" in said.out
+
+
+def test_repeated_scenarios_are_made_one_by_one(here: Path) -> None:
+    """However many there are; each is the file as it was read, with the next seed."""
+    path = write(here / "calm.yaml", CALM)
+    operator, catalogue = read_operator(None)
+    ((scenario, _),) = read_scenarios([str(path)], (), 7, operator, catalogue)
+    path.unlink()
+    several = with_seeds(scenario, (), 10_000, operator, catalogue)
+    assert [next(several).seed for _ in range(3)] == [7, 8, 9]
+
+
+def test_the_drain_of_a_dry_run_is_the_runs_own(here: Path) -> None:
+    """One and a half times the longest legal wait without progress: 30 s of timeout, 8 s of backoff, 5 s of breaker."""
+    write(here / "calm.yaml", CALM)
+    (plan,) = json.loads(squall("run", "calm.yaml", "--dry-run", "--json").out)
+    assert plan["drain"] == {"limit_s": 129.0, "stall_s": 64.5}
 
 
 def test_dry_run_starts_nothing(here: Path) -> None:

@@ -1,0 +1,102 @@
+"""What the hooks of enabled plugins answer, asked before anything starts: are they right things, is there one store,
+and how long may they let a delivery wait."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+from squall.chaos.scenario import Scenario
+from squall.chaos.targets.in_process import compose
+from squall.core.clock import SystemClock
+from squall.core.config import Config, PluginSection
+from squall.core.errors import Problem, WiringError
+from squall.core.event import Event
+from squall.core.observers import METHODS
+from squall.core.plugin import Context, Plugin
+from squall.core.subscription import Subscription
+from squall.core.wiring import Registry
+
+_STORE = ("a store such as squall.EventStore describes", ("capabilities", "open", "append", "settle", "attach", "read"))
+SHAPES: Mapping[str, tuple[str, Sequence[str]]] = {
+    "squall_event_store": _STORE,
+    "squall_store_wrapper": _STORE,
+    "squall_gate": ("a gate such as squall.Gate describes", ("longest_wait_s", "try_acquire", "record", "release")),
+    "squall_settle_policy": ("a policy such as squall.SettlePolicy describes", ("longest_delay_s", "decide")),
+    "squall_observer": ("a squall.Observer", METHODS),
+}
+"""What a hook returns, in words and by the names that it must have."""
+
+
+def context() -> Context:
+    """What hooks may use while they are only asked."""
+    return Context(SystemClock(), Random, logging.Logger("silent", logging.CRITICAL + 1), lambda *change: None)
+
+
+async def _handler(event: Event) -> None:
+    """Stands for a subscription's own."""
+
+
+def example(name: str = "example", pattern: str = ">") -> Subscription:
+    """A subscription for hooks to be asked with."""
+    return Subscription(name, name, pattern, _handler, [], None, datetime.fromtimestamp(0, UTC))
+
+
+def answer_problems(sections: Sequence[PluginSection], installed: Mapping[str, type[Plugin] | str]) -> list[Problem]:
+    """What is wrong with the answers of these plugins' hooks, each at its plugin's place. They can be made."""
+    problems: list[Problem] = []
+    stores: list[str] = []
+    for section in sections:
+        kind = installed[section.name]
+        assert not isinstance(kind, str)  # told by check_plugins
+        registry = Registry([kind(section.options(kind.Options))])
+        try:
+            wrong = _wrong_answer(registry, stores)
+        except WiringError as error:
+            wrong = str(error)
+        if wrong:
+            problems.append(section.problem(wrong))
+        elif len(stores) > 1:
+            message = f"two stores are configured ({' and '.join(stores)}); a router has one: remove the others"
+            problems.append(section.problem(message))
+            stores.pop()
+    return problems
+
+
+def _wrong_answer(registry: Registry, stores: list[str]) -> str:
+    """What is wrong with one plugin's answers; adds the kind of its store to stores. Raises WiringError."""
+    ctx, subscription = context(), example()
+    registry.publish_layers(ctx)
+    registry.deliver_layers(ctx, subscription)
+    for hook, (words, names) in SHAPES.items():
+        arguments: dict[str, object] = {"ctx": ctx}
+        if hook == "squall_store_wrapper":
+            if not hasattr(registry.plugins[0], hook):
+                continue
+            arguments["store"] = Registry(()).store(ctx)
+        elif hook in ("squall_gate", "squall_settle_policy"):
+            arguments["subscription"] = subscription
+        for answer in registry.ask(hook, **arguments):
+            if isinstance(answer, type) or not all(hasattr(answer, name) for name in names):
+                return f"{hook} returned {answer!r:.80}, expected {words}"
+            if hook == "squall_event_store":
+                stores.append(type(answer).__name__)
+    return ""
+
+
+def longest_wait_s(scenario: Scenario, config: Config) -> float:
+    """How long a delivery of the scenario may legally stand still in the bench's own process: the longest backoff, a
+    gate that holds, a handler until its timeout. 0 of other targets, which say so themselves once they run."""
+    if scenario.target != "in-process":
+        return 0.0
+    registry, ctx = Registry(compose(config.plugins, scenario.plugins, Path())), context()
+    longest = 0.0
+    for name, one in scenario.subscribers.items():
+        subscription = example(name, one.pattern)
+        policy, gate = registry.settle_policy(ctx, subscription), registry.gate(ctx, subscription)
+        waits_s = one.timeout + (policy.longest_delay_s if policy else 0.0) + (gate.longest_wait_s if gate else 0.0)
+        longest = max(longest, waits_s)
+    return longest
