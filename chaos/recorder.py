@@ -2,7 +2,8 @@
 
 A row is a run of integers in one `array('q')` per table; columns are cut out of it, and written, in a thread.
 What was begun stands in `_open_ops` or a sink's open attempts before it takes effect, so that what never ended is
-recorded as such.
+recorded as such. An attempt's key is the one its event was published with, whatever the target says: a target that
+forgets keys must not look as if it had none to keep apart.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from squall.core.target import Message, Outcome, Received, Settlement, Subscribe
 
 CHUNK_ROWS = 4096
 MAX_WAITING_CHUNKS = 256
+MAX_AHEAD = 100_000
+NO_KEY = -1
 PUBLISH = (
     "op",
     "event",
@@ -46,6 +49,7 @@ OUTCOMES = {"ok": 0, "fail": 1, "info": 2}
 SETTLEMENTS = {"ack": 0, "nak": 1, "term": 2}
 OK, ERROR, TIMEOUT, DIED = 0, 1, 2, 3
 _ENDED, _RESULT, _SETTLEMENT, _INVOKED, _SETTLED, _ANSWER = 8, 9, 10, 11, 12, 13
+_BEGINS = {"publish": PUBLISH.index("invoked"), "attempt": ATTEMPT.index("begun")}
 
 current_event: contextvars.ContextVar[tuple[int, int] | None] = contextvars.ContextVar("current_event", default=None)
 """The event and subscription whose handler runs, while a fault stands before it: what a hit is recorded with."""
@@ -91,6 +95,7 @@ class Recorder:
     def __init__(self, writer: HistoryWriter, clock: Clock, nonce: bytes) -> None:
         self.clock, self.now, self.nonce = clock, clock.monotonic_ns, nonce
         self.types, self.keys = Names(), Names()
+        self.key_of = array("i", [NO_KEY])  # by event; the bench numbers its events from 1
         self.acknowledged = self.refused = self.unknown = self.handled = 0
         self.latencies_ns: list[int] | None = None
         self.failures: list[str] = []
@@ -102,6 +107,7 @@ class Recorder:
         self._writer = writer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="squall-recorder")
         self._waiting: set[Future[None]] = set()
+        self._gaps: list[tuple[str, int, int, int, str]] = []
 
     # Publishes
 
@@ -110,7 +116,12 @@ class Recorder:
     ) -> Outcome:
         """Send the message and record the call: invoked before, its end and outcome after."""
         op = next(self._ops)
-        key = NULL if message.key is None else self.keys.id(message.key)
+        key = NO_KEY if message.key is None else self.keys.id(message.key)
+        if event >= len(self.key_of):
+            self.key_of.extend([NO_KEY] * (event + 1 - len(self.key_of)))
+        self.key_of[event] = key
+        if key == NO_KEY:
+            key = NULL
         invoked = self.now()
         begin = (op, event, self.types.id(message.type), key, message.priority, intended_ns, invoked)
         self._open_ops[op] = begin
@@ -153,7 +164,7 @@ class Recorder:
     def write(self, table: str, rows: array[int], columns: Sequence[str]) -> None:
         """Hand interleaved rows to the writing thread."""
         if len(self._waiting) >= MAX_WAITING_CHUNKS:
-            self.failures.append(f"{len(rows) // len(columns)} rows of {table} were dropped: the disk does not keep up")
+            self._lost(table, rows, len(columns), "the disk does not keep up")
             return
         future = self._thread.submit(self._write, table, rows, columns)
         self._waiting.add(future)
@@ -169,7 +180,13 @@ class Recorder:
         try:
             self._writer.append(table, cut)
         except (SquallError, ValueError) as error:
-            self.failures.append(str(error))
+            self._lost(table, rows, width, str(error))
+
+    def _lost(self, table: str, rows: array[int], width: int, why: str) -> None:
+        """These rows are not in the history: it must not be judged as if they had never been."""
+        self.failures.append(f"{len(rows) // width} rows of {table} were dropped: {why}")
+        begins = rows[_BEGINS[table] :: width]
+        self._gaps.append((table, min(begins), max(begins), len(begins), why))
 
     async def flush(self) -> None:
         """Write out what ended so far, with the names that it needs."""
@@ -202,6 +219,9 @@ class Recorder:
     def _finish(self) -> None:
         self._write_names()
         try:
+            if self._gaps:
+                names = ("source", "begun", "ended", "lost", "why")
+                self._writer.append("gap", dict(zip(names, map(list, zip(*self._gaps, strict=True)), strict=True)))
             self._writer.compact()
         except (SquallError, ValueError) as error:
             self.failures.append(str(error))
@@ -221,6 +241,7 @@ class RecordingSink:
         self._recorder, self._number, self._seam, self._handle = recorder, number, seam, handle
         self._timeout_ns = round(spec.timeout_s * 1e9)
         self._open: dict[bytes, list[list[int]]] = {}
+        self._ahead: dict[bytes, list[int]] = {}
         self._failed: dict[int, int] = {}
         self.handled = 0
 
@@ -234,13 +255,15 @@ class RecordingSink:
         attempt = received.attempt
         if attempt is None:
             attempt = self._failed.get(event, 0) + 1
+        key = recorder.key_of[event] if 0 < event < len(recorder.key_of) else NO_KEY
         begun = recorder.now()
         row = [
-            event, self._number, attempt, received.worker,
-            NULL if received.key is None else recorder.keys.id(received.key), received.priority,
+            event, self._number, attempt, received.worker, NULL if key == NO_KEY else key, received.priority,
             NULL if received.seq is None else received.seq, begun, NULL, NULL, NULL, NULL, NULL, NULL, 0,
             fingerprint(payload),
         ]  # fmt: skip
+        if self._ahead and (ahead := self._ahead.pop(payload, None)) is not None:
+            row[_SETTLEMENT : _ANSWER + 1] = ahead
         rows = self._open.get(payload)
         if rows is None:
             self._open[payload] = [row]
@@ -250,7 +273,10 @@ class RecordingSink:
         try:
             if seam.acts:
                 current_event.set((event, self._number))
-                await seam.run()
+                try:
+                    await seam.run()
+                finally:
+                    current_event.set(None)  # what this task does next, such as settling, is not this handler
             await self._handle(received)
         except BaseException as error:
             row[_ENDED], row[_RESULT] = (ended := recorder.now()), ERROR
@@ -270,28 +296,45 @@ class RecordingSink:
     def settling(self, payloads: Sequence[bytes], settlement: Settlement, invoked_ns: int) -> None:
         code = SETTLEMENTS[settlement]
         for payload in payloads:
-            for row in self._open.get(payload, ()):
+            rows = self._open.get(payload) or self._open.get(self._altered(payload))
+            if rows is None:
+                # Settled before a handler has it. A nak without one is a delivery that never came as far.
+                if settlement != "nak" and len(self._ahead) < MAX_AHEAD:
+                    self._ahead[payload] = [code, invoked_ns, NULL, NULL]
+                continue
+            # Of several attempts it means those that ended, or the one that is given up while it still runs.
+            waiting = [row for row in rows if row[_INVOKED] == NULL] if len(rows) > 1 else rows
+            for row in [row for row in waiting if row[_ENDED] != NULL] or waiting[:1]:
                 if row[_INVOKED] == NULL:
                     row[_SETTLEMENT], row[_INVOKED] = code, invoked_ns
 
     def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused"] = "ok") -> None:
         add, code = self._recorder.attempts.add, int(answer == "refused")
         for payload in payloads:
-            rows = self._open.pop(payload, None)
+            found = payload if payload in self._open else self._altered(payload)
+            rows = self._open.pop(found, None)
             if rows is None:
+                if payload in self._ahead:
+                    self._ahead[payload][2:] = ok_ns, code
                 continue
             kept = []
             for row in rows:
-                if row[_INVOKED] == NULL or row[_ENDED] == NULL:
-                    # Another attempt, begun since; or settled first and still running.
-                    if row[_INVOKED] != NULL:
-                        row[_SETTLED], row[_ANSWER] = ok_ns, code
-                    kept.append(row)
-                    continue
-                row[_SETTLED], row[_ANSWER] = ok_ns, code
-                add(row)
+                if row[_INVOKED] != NULL and row[_SETTLED] == NULL:
+                    row[_SETTLED], row[_ANSWER] = ok_ns, code
+                if row[_ENDED] != NULL and row[_SETTLED] != NULL:
+                    add(row)
+                else:
+                    kept.append(row)  # another attempt, begun since; or settled first and still running
             if kept:
-                self._open[payload] = kept
+                self._open[found] = kept
+
+    def _altered(self, payload: bytes) -> bytes:
+        """The payload under which an event was begun that is settled under another one: the bench's header is the same.
+        Only where something is wrong, so it may look through all that is open."""
+        if len(payload) < HEADER_BYTES:
+            return payload
+        header = payload[:HEADER_BYTES]
+        return next((known for known in self._open if known.startswith(header)), payload)
 
     def close(self) -> None:
         for rows in self._open.values():
