@@ -97,7 +97,7 @@ def _by_permits(batch: Attempts, *, in_order: bool) -> list[tuple[Permits, Attem
     found: dict[int, tuple[Permits, Attempts]] = {}
     for attempt in batch:
         if attempt.permits is not None:
-            _, attempts = found.setdefault(id(attempt.permits), (attempt.permits, Attempts()))
+            fresh = Attempts(unusual=None if batch.unusual else [])
+            _, attempts = found.setdefault(id(attempt.permits), (attempt.permits, fresh))
             attempts.append(attempt)
-            attempts.plain = batch.plain
     return list(found.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -52,10 +52,24 @@ class Attempt(msgspec.Struct, gc=False):
 
 
 class Attempts(list[Attempt]):
-    """Attempts that ended since the last batch, in the order of their ends. `plain`: every one of them ended well and
-    was acknowledged, at the first try; so nobody needs to look at each."""
+    """Attempts that ended since the last batch, in the order of their ends."""
 
-    plain = False
+    def __init__(self, attempts: Iterable[Attempt] = (), unusual: list[Attempt] | None = None) -> None:
+        super().__init__(attempts)
+        self._unusual = unusual
+
+    @property
+    def unusual(self) -> Sequence[Attempt]:
+        """Those that did not end well, were not acknowledged, or were not the first try: mostly few, so that nobody
+        needs to look at each of the others."""
+        if self._unusual is None:
+            self._unusual = [one for one in self if one.outcome != "ok" or one.decision is not ACK or one.attempt > 1]
+        return self._unusual
+
+    def add(self, later: Attempts) -> None:
+        """Attempts that ended afterwards."""
+        self._unusual = [*self.unusual, *later.unusual]
+        self.extend(later)
 
 
 class FailedDelivery(NamedTuple):

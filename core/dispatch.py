@@ -81,9 +81,9 @@ class Dispatcher:
         self.credit = Credit(wiring.gate, wiring.clock, wiring.observers.logger, subscription.label, self.more_workers)
         self._room_waiters: deque[asyncio.Future[None]] = deque()
         self._settled: deque[Event] = deque()
-        self._plain = True
+        self._unusual: list[Attempt] = []
         self._counted = 0
-        self._head = head
+        self.head = head
 
     # Events come in
 
@@ -250,7 +250,7 @@ class Dispatcher:
         self.endings.conclude(attempt, said, outcome, error)
         if isinstance(attempt.decision, Nak) and not self.closed:
             self.delay(attempt.event, attempt.decision.delay_s)
-        self._plain = False
+        self._unusual.append(attempt)
         self.done.append(attempt)
 
     def release(self, attempt: Attempt) -> None:
@@ -277,16 +277,13 @@ class Dispatcher:
     def flush(self) -> None:
         """Settle, account and report all deliveries that ended since the last time."""
         if self.done:
-            batch, batch.plain = Attempts(self.done), self._plain
+            batch, self._unusual = Attempts(self.done, self._unusual), []
             self.done.clear()
-            self._plain = True
             self.credit.record(batch, in_order=self.subscription.concurrency == 1)
             asked_ns = min(one.begun_ns for one in batch) if self.settles_first else batch[-1].ended_ns
             self.wiring.observers.attempted(self.subscription, batch, asked_ns)
-            failed = again = 0
-            if not batch.plain:
-                failed = sum(attempt.error is not None for attempt in batch)
-                again = sum(isinstance(attempt.decision, Nak) for attempt in batch)
+            failed = sum(attempt.error is not None for attempt in batch.unusual)
+            again = sum(isinstance(attempt.decision, Nak) for attempt in batch.unusual)
             if self.closed:
                 self.cancelled += again
                 again = 0
@@ -316,7 +313,7 @@ class Dispatcher:
 
     def position(self, priority: Priority) -> int:
         """Up to which seq this priority's events have been seen."""
-        return self._head() if self.window is None else self.window.position(priority)
+        return self.head() if self.window is None else self.window.position(priority)
 
     @property
     def longest_wait_s(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from squall.core.clock import Clock
@@ -227,7 +227,7 @@ class Intake:
                 late += ((target, event) for event in wanted[room:])
                 del wanted[room:]
             target.room -= len(wanted)
-            for event in wanted:
+            for event in wanted if target.choosy else ():
                 target.remember(event)
 
         def answered(stored: bool) -> None:
@@ -269,10 +269,10 @@ class Intake:
         deadline_ns = self._monotonic_ns() + round(self._block_s * 1e9)
         while True:
             needs: dict[Dispatcher, list[Event]] = {}
-            for event in events:
-                for target in self.route(event.type):
-                    if target.wants is None or target.wants(event):
-                        needs.setdefault(target, []).append(event)
+            for event_type, alike in _by_type(events):
+                for target in self.route(event_type):
+                    wanted = alike if target.wants is None else [event for event in alike if target.wants(event)]
+                    needs.setdefault(target, []).extend(wanted)
             for target, wanted in needs.items():
                 if target.room < len(wanted) and target.subscription.overflow != "drop_new":
                     await self._wait_for_room(target, len(wanted), (deadline_ns - self._monotonic_ns()) / 1e9)
@@ -310,6 +310,16 @@ class Intake:
         self._told += len(fresh)
         if fresh and self._observers.wants_published:
             self._observers.published(fresh)
+
+
+def _by_type(events: Sequence[Event]) -> Iterable[tuple[str, Sequence[Event]]]:
+    """The events of a batch, those of a type together."""
+    if len(events) == 1:
+        return ((events[0].type, events),)
+    found: dict[str, list[Event]] = {}
+    for event in events:
+        found.setdefault(event.type, []).append(event)
+    return found.items()
 
 
 def _return_room(event: Event, targets: Sequence[Dispatcher]) -> None:

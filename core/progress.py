@@ -43,11 +43,11 @@ class SubscriptionProgress:
 
     def settle(self, batch: Attempts) -> None:
         """Attempts that ended: settled, or to be made again, from now on."""
-        dispatcher, high = self._dispatcher, self.high
-        if batch.plain or dispatcher.settles_first:
-            self.acked += len(batch)
-        else:
-            for attempt in batch:
+        dispatcher = self._dispatcher
+        self.acked += len(batch)
+        if not dispatcher.settles_first:
+            for attempt in batch.unusual:
+                self.acked -= 1
                 self._settle_one(attempt)
         if dispatcher.settles_first:
             dispatcher.confirmed(batch)
@@ -57,13 +57,9 @@ class SubscriptionProgress:
             if self._dead:
                 dispatcher.wiring.store.settle(self)
             return
-        for attempt in batch:
-            event = attempt.event
-            high[event.priority] = max(high[event.priority], event.seq)
         for attempt in batch if self.returned else ():
             self.returned.pop(attempt.event.seq, None)
-        self._unconfirmed.plain = batch.plain and (self._unconfirmed.plain or not self._unconfirmed)
-        self._unconfirmed.extend(batch)
+        self._unconfirmed.add(batch)
         dispatcher.wiring.store.settle(self)
 
     def _settle_one(self, attempt: Attempt) -> None:
@@ -130,14 +126,16 @@ class SubscriptionProgress:
 
     def _cursors(self) -> list[Cursor]:
         open_seqs: tuple[set[int], ...] = (set(), set(), set(), set())
+        failures = self._dispatcher.endings.failures
         for event in self._dispatcher.in_hand():
             open_seqs[event.priority].add(event.seq)
         for seq, priority in self.returned.items():
             open_seqs[priority].add(seq)
         for priority in Priority:
-            # With nothing in hand or waiting, all up to where the subscription has read is settled.
-            if not open_seqs[priority] and not self._dispatcher.queue.levels[priority]:
-                self.high[priority] = max(self.high[priority], self._dispatcher.position(priority))
+            # All before the first event that still waits for its first turn is settled, or open, or has failed.
+            level = self._dispatcher.queue.levels[priority]
+            fresh = (one.seq - 1 for one in level if one.seq not in self.returned and one.seq not in failures)
+            self.high[priority] = max(self.high[priority], next(fresh, self._dispatcher.position(priority)))
         return [
             Cursor(
                 priority,
@@ -160,7 +158,8 @@ class SubscriptionProgress:
             return
         self._naks, self._dead = settlement.naks + self._naks, settlement.dead + self._dead
         self._cleared = settlement.cleared + self._cleared
-        self._unconfirmed, self._waiters = Attempts([*batch, *self._unconfirmed]), waiters + self._waiters
+        batch.add(self._unconfirmed)
+        self._unconfirmed, self._waiters = batch, waiters + self._waiters
         if not self._refused:
             dispatcher.wiring.observers.logger.warning(
                 "subscription %s: its settlements are not stored yet (%s); tried again until they are",

@@ -25,7 +25,7 @@ from squall.core.settle import Delivery
 from squall.core.store import Attached, DurableSpec, EventStore, Query
 from squall.core.subscription import EventHandler, OverflowPolicy, Subscription
 from squall.core.subscription_checks import Start, check_subscription, takes_delivery
-from squall.core.window import Feed, Window
+from squall.core.window import Window
 from squall.core.wiring import Registry
 from squall.core.workers import Worker
 
@@ -217,30 +217,11 @@ class Subscriptions:
         return wanted
 
     async def _open_window(self, dispatcher: Dispatcher, attached: Attached | None) -> None:
-        subscription = dispatcher.subscription
-        levels = frozenset(
-            priority
-            for priority in Priority
-            if subscription.priority_filter in (None, priority)
-            and (subscription.priority_min is None or priority <= subscription.priority_min)
-        )
-        positions = [subscription.from_seq - 1] * len(Priority)
+        positions = [dispatcher.subscription.from_seq - 1] * len(Priority)
         for cursor in attached.cursors if attached else ():
             positions[cursor.priority] = max(positions[cursor.priority], cursor.high)
-        feed = Feed(
-            self._store,
-            subscription.pattern,
-            dispatcher.wants or (lambda event: True),
-            levels,
-            lambda: self._intake.head,
-            dispatcher.offer,
-            lambda: dispatcher.pending,
-            subscription.in_flight,
-            self._observers,
-            self._ctx.clock,
-        )
         dispatcher.progress.high = list(positions)
-        window = Window(feed, positions)
+        window = Window(dispatcher, positions)
         dispatcher.read_through(window)
         if attached is not None:
             await self._take_up(dispatcher, window, attached)

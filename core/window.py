@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from squall.core.clock import Clock
 from squall.core.errors import SquallError
 from squall.core.event import Event, Priority
-from squall.core.observers import Observers
-from squall.core.store import EventStore, Query
+from squall.core.store import Query
+
+if TYPE_CHECKING:
+    from squall.core.dispatch import Dispatcher
 
 RETRY_READ_S = 1.0
-
-
-@dataclass(frozen=True)
-class Feed:
-    """Where a window reads, and what of it is wanted. `head` is the last seq that the store has announced."""
-
-    store: EventStore
-    pattern: str
-    wanted: Callable[[Event], bool]
-    levels: frozenset[Priority]
-    head: Callable[[], int]
-    offer: Callable[[Event], None]
-    used: Callable[[], int]
-    size: int
-    observers: Observers
-    clock: Clock
 
 
 class Window:
@@ -38,17 +22,21 @@ class Window:
     goes live again, on the loop and in one step, when a page reached the head: no gap, no overlap.
     """
 
-    def __init__(self, feed: Feed, positions: list[int]) -> None:
-        self._feed = feed
+    def __init__(self, dispatcher: Dispatcher, positions: list[int]) -> None:
+        subscription = dispatcher.subscription
+        exact, least = subscription.priority_filter, subscription.priority_min
+        self._takes = [exact in (None, one) and (least is None or one <= least) for one in Priority]
+        self._live = [not takes for takes in self._takes]
         self._positions = positions
-        self._live = [priority not in feed.levels for priority in Priority]
+        self._dispatcher, self._wants, self._store = dispatcher, dispatcher.wants, dispatcher.wiring.store
+        self._size, self._pattern = subscription.in_flight, subscription.pattern
         self._skip: set[int] = set()
         self._reading: asyncio.Task[None] | None = None
         self._closed = False
 
     def position(self, priority: Priority) -> int:
         """All up to this seq was taken into the window, or is not wanted."""
-        return self._feed.head() if self._live[priority] else self._positions[priority]
+        return self._dispatcher.head() if self._live[priority] else self._positions[priority]
 
     def skip(self, seqs: set[int]) -> None:
         """These were taken up otherwise: by their attempt rows."""
@@ -57,13 +45,13 @@ class Window:
     def announce(self, event: Event) -> None:
         """A newly stored event: taken when its level is live and there is room, else left for reading."""
         level = event.priority
-        if not self._live[level] or event.seq <= self._positions[level] or level not in self._feed.levels:
+        if not self._live[level] or event.seq <= self._positions[level] or not self._takes[level]:
             return
-        if self._feed.used() >= self._feed.size:
+        if self._dispatcher.pending >= self._size:
             self._live[level] = False
             self._positions[level] = event.seq - 1
-        elif self._feed.wanted(event):
-            self._feed.offer(event)
+        elif self._wants is None or self._wants(event):
+            self._dispatcher.offer(event)
 
     def refill(self) -> None:
         """Start reading if a level is behind and half of the window is free."""
@@ -71,7 +59,7 @@ class Window:
             self._reading is None
             and not self._closed
             and not all(self._live)
-            and self._feed.used() <= self._feed.size // 2
+            and self._dispatcher.pending <= self._size // 2
         ):
             self._reading = asyncio.get_running_loop().create_task(self._read())
             self._reading.add_done_callback(self._read_ended)
@@ -81,10 +69,10 @@ class Window:
         count = 0
         for level in Priority:
             after = self._positions[level]
-            while not self._live[level] and after < self._feed.head():
-                query = Query(pattern=self._feed.pattern, priority=level, after_seq=after)
-                page = await self._feed.store.read(query)
-                count += sum(map(self._feed.wanted, page.events))
+            while not self._live[level] and after < self._dispatcher.head():
+                query = Query(pattern=self._pattern, priority=level, after_seq=after)
+                page = await self._store.read(query)
+                count += sum(self._wants is None or self._wants(event) for event in page.events)
                 after = page.events[-1].seq if len(page.events) >= query.limit else max(after + 1, page.searched_to)
         return count
 
@@ -97,28 +85,28 @@ class Window:
     def _read_ended(self, task: asyncio.Task[None]) -> None:
         self._reading = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._feed.observers.logger.error(
-                "reading the backlog of %s failed: %s; tried again", self._feed.pattern, error
-            )
-            self._feed.clock.call_later(RETRY_READ_S, self.refill)
+            wiring = self._dispatcher.wiring
+            wiring.observers.logger.error("reading the backlog of %s failed: %s; tried again", self._pattern, error)
+            wiring.clock.call_later(RETRY_READ_S, self.refill)
         else:
             # What was flushed while the read was ending found it still reading, and asked for nothing.
             asyncio.get_running_loop().call_soon(self.refill)
 
     async def _read(self) -> None:
-        feed = self._feed
+        dispatcher = self._dispatcher
         for level in Priority:
-            while not self._live[level] and (room := feed.size - feed.used()) > 0:
+            while not self._live[level] and (room := self._size - dispatcher.pending) > 0:
                 after = self._positions[level]
-                page = await feed.store.read(Query(pattern=feed.pattern, priority=level, after_seq=after, limit=room))
+                query = Query(pattern=self._pattern, priority=level, after_seq=after, limit=room)
+                page = await self._store.read(query)
                 for event in page.events:
                     if event.seq in self._skip:
                         self._skip.discard(event.seq)
-                    elif feed.wanted(event):
-                        feed.offer(event)
+                    elif self._wants is None or self._wants(event):
+                        dispatcher.offer(event)
                 full = len(page.events) >= room
                 self._positions[level] = page.events[-1].seq if full else max(after, page.searched_to)
-                if not full and self._positions[level] >= feed.head():
+                if not full and self._positions[level] >= dispatcher.head():
                     self._live[level] = True
                 elif not full and self._positions[level] == after:
-                    raise SquallError(f"the store read nothing up to seq {feed.head()}")
+                    raise SquallError(f"the store read nothing up to seq {dispatcher.head()}")

@@ -117,16 +117,19 @@ class Workers:
         critical, high, normal, low = own.queue.levels
         done, credit, failures, by_hand = own.done, own.credit, own.endings.failures, own.wiring.by_hand
         served, keys = own.queue.served, own.keys
-        plain = normal if keys is None and not own.settles_first else ()
+        queue_get, direct = own.queue.get_nowait, keys is None and not own.settles_first
         call_soon = asyncio.get_running_loop().call_soon
         turns = ended = unscheduled = 0
         goes_on = True
         while goes_on:
-            # When only NORMAL waits, as mostly, its turn needs no scheduling.
-            if plain and credit.left > 0 and not (critical or high or low):
-                event = normal.popleft()
+            scheduled = critical or high or low
+            if direct and credit.left > 0 and (scheduled or normal):
+                if scheduled:
+                    event = queue_get()
+                else:  # when only NORMAL waits, as mostly, its turn needs no scheduling
+                    event = normal.popleft()
+                    unscheduled += 1
                 credit.left -= 1
-                unscheduled += 1
             elif (taken := own.take()) is not None:
                 event = taken
             else:

@@ -190,7 +190,7 @@ class Breaker:
         now_ns = attempts[-1].ended_ns
         self._window.move_to(now_ns)
         if isinstance(permits, _Granted) and now_ns - permits.given_ns < self._slow_ns:
-            bad = not attempts.plain and any(attempt.outcome != "ok" for attempt in attempts)
+            bad = any(attempt.outcome != "ok" for attempt in attempts.unusual)
         else:
             slow_ns = self._slow_ns
             bad = any(a.outcome != "ok" or a.ended_ns - a.begun_ns >= slow_ns for a in attempts)

@@ -230,7 +230,7 @@ class MetricsObserver(Observer):
 
     def attempted(self, subscription: Subscription, attempts: Attempts, settle_invoked_ns: int) -> None:
         counts, total = self._of(subscription), len(attempts)
-        failed = [] if attempts.plain else [attempt.outcome for attempt in attempts if attempt.outcome != "ok"]
+        failed = [attempt.outcome for attempt in attempts.unusual if attempt.outcome != "ok"]
         if failed:
             counts.failed.update(failed)
         counts.ok += total - len(failed)
@@ -249,10 +249,7 @@ class MetricsObserver(Observer):
         if answer != "ok":
             counts.refused += total
             return
-        if attempts.plain:
-            counts.acked += total
-            return
-        others = [attempt.decision for attempt in attempts if attempt.decision is not ACK]
+        others = [attempt.decision for attempt in attempts.unusual if attempt.decision is not ACK]
         counts.acked += total - len(others)
         for decision in others:
             if isinstance(decision, Term):

@@ -34,7 +34,7 @@ class SlottedEvent:
 class Lanes:
     """One subscriber: four deques, and the worker that empties them."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Callable[[SlottedEvent], Awaitable[None]]) -> None:
         self._deques: tuple[deque[SlottedEvent], ...] = tuple(deque() for _ in TURNS)
         self._handler = handler
         self._wake: asyncio.Future[None] | None = None
@@ -54,7 +54,7 @@ class Lanes:
             before = since_yield
             for lane, turns in lanes:
                 for _ in range(min(turns, len(lane))):
-                    await handler(lane.popleft().payload)
+                    await handler(lane.popleft())
                     since_yield += 1
             if since_yield == before:
                 self._wake = loop.create_future()
@@ -66,7 +66,11 @@ class Lanes:
 
 def lanes(handler: Handler, fan: int) -> tuple[Callable[[bytes], None], list[asyncio.Task[None]]]:
     """A publish function over `fan` subscribers, and their workers."""
-    subscribers = [Lanes(handler) for _ in range(fan)]
+
+    async def unwrap(event: SlottedEvent) -> None:
+        await handler(event.payload)
+
+    subscribers = [Lanes(unwrap) for _ in range(fan)]
     routes = {TYPE: [subscriber.offer for subscriber in subscribers]}
     number, wall_ns = itertools.count().__next__, time.time_ns
 
