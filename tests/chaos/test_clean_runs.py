@@ -166,9 +166,6 @@ async def test_nothing_is_found_where_nothing_is_broken(batch: int, tmp_path: Pa
     assert alarms == {}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a worker that is busy when its subscription ends goes idle afterwards, and stays"
-)
 async def test_who_leaves_at_work_leaves_nothing_behind(tmp_path: Path) -> None:
     """Handlers that run when their subscriber leaves may end, and so do their tasks."""
     leaving = {"pattern": ">", "concurrency": 8, "leave": "200ms", "handler": {"latency": "20ms"}}

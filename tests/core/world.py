@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import pytest
+
 
 from squall import (
     Context,
@@ -49,11 +49,6 @@ async def until(condition: Callable[[], object], turns: int = MAX_TURNS) -> None
             return
         await asyncio.sleep(0)
     raise AssertionError(f"did not come true within {turns} turns of the loop")
-
-
-def known(defect: str) -> pytest.MarkDecorator:
-    """The mark of a test that fails for a reason that is known, until it is mended."""
-    return pytest.mark.xfail(strict=True, reason=defect)
 
 
 def event(
