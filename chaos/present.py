@@ -10,7 +10,7 @@ from rich.text import Text
 
 from squall.chaos.check.verdict import Finding, FindingState, State, Verdict
 from squall.chaos.layout import LABEL, field, headline
-from squall.chaos.present_why import cause_lines
+from squall.chaos.present_why import cause_lines, tells
 from squall.chaos.remedies import NEXT
 from squall.chaos.run import RunResult
 from squall.chaos.run_folder import LOG, REPORT, run_name
@@ -41,7 +41,7 @@ def verdict_lines(verdict: Verdict, run: str, width: int, *, note: str = "", too
     for finding in own:
         lines += _finding_lines(finding, width, max(LABEL, column))
     lines += _rest(verdict.findings, own, width, max(LABEL, column))
-    causes = [cause for cause in verdict.causes if cause.invariant in {one.name for one in own}]
+    causes = [cause for cause in verdict.causes if cause.invariant in {one.name for one in own} and tells(cause)]
     for cause in causes[:SHOWN_CAUSES]:
         alone = sum(one.invariant == cause.invariant for one in causes) == 1
         lines += [Text(), *cause_lines(cause, run, width, alone=alone)]
@@ -77,15 +77,15 @@ def _rest(findings: Sequence[Finding], own: Sequence[Finding], width: int, colum
 
 def _reason_lines(verdict: Verdict, width: int) -> list[Text]:
     unknown = verdict.state == "unknown"
-    lines = []
+    lines, advice = list[Text](), list[Text]()
     for reason in verdict.reasons:
         if reason.code in ("undecided", "checker_failed"):
             continue  # its invariant's own line says so
         if reason.text != verdict.headline:
             lines += field("why unknown" if unknown else "besides", reason.text, width, style="yellow")
         if unknown and reason.code in NEXT:
-            lines += field("advice", NEXT[reason.code], width)
-    return [Text(), *lines] if lines else []
+            advice += field("advice", NEXT[reason.code], width)
+    return [Text(), *lines, *advice] if lines or advice else []
 
 
 def result_lines(result: RunResult, width: int) -> list[Text]:

@@ -15,6 +15,11 @@ INDENT = 4
 _STYLES = {"fault": "yellow", "publish": "cyan", "terminal": "magenta", "control": "magenta", "process": "magenta"}
 
 
+def tells(cause: Cause) -> bool:
+    """Whether a cause says more than the line of its invariant: of a threshold there is neither an event nor advice."""
+    return bool(cause.steps or cause.advice)
+
+
 def cause_lines(cause: Cause, run: str, width: int, *, alone: bool) -> list[Text]:
     """One paragraph: how many and why, the first one's path, what to do, where to look. alone: the invariant's only
     cause."""

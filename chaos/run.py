@@ -72,9 +72,8 @@ async def run_scenario(
     clock = clock or SystemClock()
     began_ns = clock.monotonic_ns()
     source = "\n".join(scenario.document.lines) + "\n"
-    folder = make_run_folder(
-        runs or config.folder / config.bench.runs, scenario.name, source, scenario.seed, clock, system_id()[:6]
-    )
+    where = runs or config.folder / config.bench.runs
+    folder = make_run_folder(where, scenario.name, source, scenario.seed, clock, system_id()[:6], scenario.overridden)
     run: _Run | None = None
     with logged_to(folder) as log:
         try:
@@ -198,6 +197,9 @@ class _Run:
         findings = await asyncio.to_thread(
             check_steady, self.folder / "history", self.target.claims, steady.expect, span
         )
+        for finding in findings:
+            if finding.state != "valid":
+                self._reason(f"steady state: {finding.title or finding.name} {finding.why_unknown or finding.summary}")
         self.facts = replace(self.facts, steady_held=all(finding.state == "valid" for finding in findings))
 
     async def _load(self) -> None:

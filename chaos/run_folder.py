@@ -7,13 +7,16 @@ import json
 import platform
 import shutil
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from os import cpu_count
+from os.path import lexists
 from pathlib import Path
 
 from squall.core.clock import Clock
 from squall.core.errors import ConfigError, Problem, StoreFileError
+from squall.core.options import did_you_mean
 
 LATEST = "latest"
 SCENARIO = "scenario.yaml"
@@ -25,12 +28,22 @@ LOG = "log.txt"
 _PACKAGES = ("squall", "apsw", "duckdb", "msgspec", "pluggy", "pyarrow", "pydantic")
 
 
-def make_run_folder(runs: Path, scenario: str, source: str, seed: int, clock: Clock, run_id: str) -> Path:
-    """A new folder with the scenario's text and the environment in it. Raises StoreFileError."""
+def make_run_folder(
+    runs: Path,
+    scenario: str,
+    source: str,
+    seed: int,
+    clock: Clock,
+    run_id: str,
+    sets: Mapping[str, bool | int | float | str] | None = None,
+) -> Path:
+    """A new folder with the scenario's text and the environment in it; `sets` are variables that are not as the text
+    says. Raises StoreFileError."""
     stamp = datetime.fromtimestamp(clock.time_ns() / 1e9, UTC).strftime("%Y%m%d-%H%M%S")
     folder = runs / scenario / f"{stamp}-{run_id}"
     environment = {
         "seed": seed,
+        "sets": dict(sets or {}),
         "started": datetime.fromtimestamp(clock.time_ns() / 1e9, UTC).isoformat(timespec="seconds"),
         "python": f"{platform.python_implementation()} {platform.python_version()} ({platform.python_compiler()})",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -84,7 +97,8 @@ def list_runs(runs: Path) -> list[Path]:
 
 
 def find_run(runs: Path, name: str) -> Path:
-    """The folder of a run: a path, `scenario/latest`, `scenario/<id>`, `scenario`, `<id>`, or `latest` of all.
+    """The folder of a run: a path, `scenario/latest`, `scenario/<id>`, `scenario`, `<id>`, the begin of an id that no
+    other has, or `latest` of all.
 
     Raises ConfigError that names what there is.
     """
@@ -92,10 +106,17 @@ def find_run(runs: Path, name: str) -> Path:
     candidates = [Path(name), runs / name, runs / name / LATEST]
     candidates += [folder for folder in newest if name in (LATEST, folder.name)][:1]
     for candidate in candidates:
-        if (candidate / ENVIRONMENT).exists():
+        if lexists(candidate / ENVIRONMENT):
             return candidate.resolve()
+    begun = [folder for folder in newest if name and name in (folder.name[: len(name)], run_name(folder)[: len(name)])]
+    if len(begun) == 1:
+        return begun[0].resolve()
+    if begun:
+        hint = f"{', '.join(run_name(folder) for folder in begun[:3])}{', …' if len(begun) > 3 else ''}"
+        raise ConfigError([Problem("RUN", f"'{name}' begins the names of {len(begun)} runs", hint=hint)])
     there = ", ".join(run_name(folder) for folder in newest[:3])
-    hint = f"the newest: {there}" if there else f"there is none in {runs} yet: squall run first-storm"
+    near = did_you_mean(name, {folder.parent.name for folder in newest})
+    hint = near or (f"the newest: {there}" if there else f"there is none in {runs} yet: squall run first-storm")
     raise ConfigError([Problem("RUN", f"there is no run '{name:.80}'", hint=hint)])
 
 

@@ -79,6 +79,11 @@ class Scenario:
     expect: tuple[Expectation, ...] | None
 
     @property
+    def overridden(self) -> Mapping[str, bool | int | float | str]:
+        """The variables that do not have the file's value: by --set."""
+        return {name: value for name, value in self.vars.items() if value != self.source.at(("vars", name))}
+
+    @property
     def steady_rate(self) -> float:
         """Events per second in the steady phase: the first stage's."""
         return self.load.stages[0].rate or 0.0

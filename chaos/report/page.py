@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +19,7 @@ from squall.chaos.check.facts import FACTS, RunFacts, load_facts
 from squall.chaos.check.output import load_verdict
 from squall.chaos.check.verdict import Verdict
 from squall.chaos.history.reader import MANIFEST, open_history
+from squall.chaos.present_why import tells
 from squall.chaos.remedies import NEXT
 from squall.chaos.report import view
 from squall.chaos.report.measured import Measured, measure
@@ -40,6 +44,22 @@ class Environment:
     cores: int | None
     optimized: bool
     versions: dict[str, str]
+    sets: dict[str, bool | int | float | str] = field(default_factory=dict)
+
+    @property
+    def repeat(self) -> str:
+        """The command that runs the scenario again as it was run."""
+        sets = [f"--set {name}={_scalar(value)}" for name, value in self.sets.items()]
+        return " ".join(["squall run scenario.yaml", f"--seed {self.seed}", *sets])
+
+
+_MEASURE = re.compile(r"[0-9]+(\.[0-9]+)?[A-Za-z]+")
+
+
+def _scalar(value: bool | int | float | str) -> str:
+    """As a shell passes it on, and `--set` reads it: text in quotes, unless it is a measure such as 5s."""
+    plain = isinstance(value, str) and _MEASURE.fullmatch(value)
+    return shlex.quote(str(value) if plain else json.dumps(value))
 
 
 @dataclass(frozen=True)
@@ -104,7 +124,7 @@ def _render(run: _Run) -> str:
     templates.filters["count"] = many
     verdict, measured, facts = run.verdict, run.measured, run.facts
     state = verdict.state if verdict else "unfinished"
-    charts = view.over_time(measured, facts) if measured else None
+    charts = view.over_time(measured, facts) if measured and any(measured.publishes.asked) else None
     return templates.get_template(TEMPLATE).render(
         run=run_name(run.folder),
         name=facts.scenario or run.folder.parent.name,
@@ -114,7 +134,8 @@ def _render(run: _Run) -> str:
         headline=verdict.headline if verdict else "It was ended before it was judged, or still goes on.",
         reasons=[(reason.text, NEXT.get(reason.code, "")) for reason in verdict.reasons] if verdict else [],
         key_figures=list(view.key_figures(verdict, measured, facts)) if measured else [],
-        causes=verdict.causes if verdict else (),
+        causes=[cause for cause in verdict.causes if tells(cause)] if verdict else [],
+        zero="the start of the load" if facts.load else "the first publish",
         judged=view.judged(verdict) if verdict else (),
         charts=charts,
         hover={"times": charts.times, "charts": [[line.texts for line in chart.lines] for chart in charts.charts]}

@@ -130,19 +130,21 @@ def key_figures(verdict: Verdict | None, measured: Measured, facts: RunFacts) ->
     notes += [f"{format_count(fail)} refused"] if fail else []
     notes += [f"{format_count(info)} unknown"] if info else []
     yield KeyFigure("Acknowledged", format_count(ok), "events", " · ".join(notes))
-    findings = {finding.name: finding.figures for finding in reversed(verdict.findings)} if verdict else {}
+    findings = {finding.name: finding for finding in reversed(verdict.findings)} if verdict else {}
     if "no_loss" in findings:
-        loss = findings["no_loss"]
+        loss = findings["no_loss"].figures
         notes = [f"{many(loss.get('owed', 0), 'delivery')} owed"]
         notes += [f"{format_count(loss['dead_lettered'])} dead-lettered"] if loss.get("dead_lettered") else []
         yield KeyFigure("Lost", format_count(loss.get("lost", 0)), "events", " · ".join(notes))
-    if "p99_s" in findings.get("latency", {}):
-        found = findings["latency"]
+    if "latency" in findings and "p99_s" in findings["latency"].figures:
+        found = findings["latency"].figures
+        of = [named[2]] if (named := findings["latency"].title.partition(" of "))[2] else []
         outside, inside = found.get("p99_outside_s", found["p99_s"]), found.get("p99_inside_s")
         inside = found["p99_s"] if "p99_outside_s" in found else inside
         value, _, unit = latency(outside).partition(" ")
-        note = "of the load" if inside is None else f"outside faults · inside: {latency(inside)}"
-        yield KeyFigure("Latency p99", value, unit, note)
+        notes = ["of the load" if facts.load else "of the steady phase"] if inside is None else ["outside faults"]
+        notes += [f"inside: {latency(inside)}"] if inside is not None else []
+        yield KeyFigure("Latency p99", value, unit, " · ".join([*of, *notes]))
     if facts.load and facts.load.ended > facts.load.begun:
         seconds = (facts.load.ended - facts.load.begun) / 1e9
         yield KeyFigure("Load", f"{seconds:.1f}", "s", f"{rate(facts.asked / seconds)} asked on average")
@@ -256,12 +258,6 @@ def _evidence(fault: Fault) -> str:
     if fault.passes < fault.hits:
         return f"acted on {many(fault.hits, 'call')}"
     return f"acted on {format_count(fault.hits)} of {many(fault.passes, 'call')} ({share(fault.hits, fault.passes)})"
-
-
-def _afterwards(fault: Fault) -> str:
-    if fault.healed is None:
-        return "never healed"
-    return "healed" if fault.healed else f"not healed: {fault.error or 'no reason given'}"
 
 
 def _what(fault: Fault) -> str:

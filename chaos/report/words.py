@@ -23,8 +23,8 @@ def latency(seconds: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """`9,998/s`; small ones with a digit after the point."""
-    return f"{format_count(round(per_second, 1 if per_second < 10 else None))}/s"
+    """`9,998/s`; small ones with up to two digits after the point."""
+    return f"{format_count(round(per_second, 2 if per_second < 10 else None))}/s"
 
 
 def share(part: float, whole: float) -> str:

@@ -93,6 +93,20 @@ def test_a_run_that_is_not_there_is_a_mistake(lossy: Path, here: Path) -> None:
     assert "there is none in runs yet: squall run first-storm" in squall("why", "latest").err
 
 
+def test_a_run_is_found_by_the_begin_of_its_name(lossy: Path, tmp_path: Path) -> None:
+    """As long as no other begins so; a name that is nearly right gets the right one."""
+    (folder,) = [path for path in lossy.glob("loss/*") if not path.is_symlink()]
+    runs = tmp_path / "runs"
+    for path in (runs / "loss" / folder.name, runs / "gain" / folder.name.replace(folder.name[-6:], "abcdef")):
+        shutil.copytree(folder, path)
+    assert "report.html" in squall("report", f"loss/{folder.name[:4]}", "--runs", str(runs)).out
+    said = squall("report", folder.name[:4], "--runs", str(runs))
+    assert said.code == 2
+    assert re.search(r"RUN: '2\d+' begins the names of 2 runs \((loss|gain)/\S+, (loss|gain)/\S+\)", said.err)
+    assert "RUN: there is no run 'lossy' (did you mean 'loss'?)" in squall("why", "lossy", "--runs", str(runs)).err
+    assert "there is no run 'xxx" in squall("why", "x" * 5000, "--runs", str(runs)).err
+
+
 def test_why_of_a_run_without_verdict_still_tells_an_event(lossy: Path, tmp_path: Path) -> None:
     """A run that was killed while it was judged: its history is there."""
     shutil.copytree(lossy, tmp_path / "runs", symlinks=True)

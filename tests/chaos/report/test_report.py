@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -14,12 +15,12 @@ from statistics import quantiles
 
 import pytest
 from tests.chaos.check.generated import generate
-from tests.chaos.check.model import History, write
+from tests.chaos.check.model import FaultWindow, History, write
 from tests.chaos.check.runs import FACTS, MS, clean, failed, handled
 from tests.chaos.report import folders
 
 from squall.chaos.catalogue import load_catalogue
-from squall.chaos.check.expectations import EXPECTATIONS
+from squall.chaos.check.expectations import EXPECTATIONS, Latency
 from squall.chaos.check.facts import RunFacts
 from squall.chaos.history import open_history
 from squall.chaos.report import write_report
@@ -27,7 +28,7 @@ from squall.chaos.report.axis import Axis
 from squall.chaos.report.chart import Series, latency_chart, path, rate_chart
 from squall.chaos.report.meanings import MEANINGS
 from squall.chaos.report.measured import Measured, measure
-from squall.chaos.report.words import figure, latency, many
+from squall.chaos.report.words import figure, latency, many, rate
 from squall.chaos.run import run_scenario
 from squall.chaos.scenario import load_scenario
 from squall.chaos.watch import Progress
@@ -108,6 +109,43 @@ def test_a_valid_run_is_told_by_its_figures(tmp_path: Path) -> None:
         "duckdb 2.0.0",
     ):
         assert told in text, told
+
+
+def test_how_to_repeat_it_names_what_was_set(tmp_path: Path) -> None:
+    """Variables that the scenario's text does not have, as a shell takes them."""
+    folder = folders.valid_folder(tmp_path)
+    path = folder / "environment.json"
+    sets = {"rate": 3000, "for": "5s", "who": "a 'b'", "number": "7"}
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "sets": sets}), encoding="utf-8")
+    command = """squall run scenario.yaml --seed 7 --set rate=3000 --set for=5s --set who='"a '"'"'b'"'"'"' """
+    assert command + """--set number='"7"'""" in page_of(folder).text
+
+
+def test_a_threshold_that_is_broken_is_told_once(tmp_path: Path) -> None:
+    """By its own line: no cause says more, so none stands there."""
+    page = page_of(folders.judged_folder(tmp_path, clean(40), expected=[Latency(p99=1e-9)]))
+    assert "Invalid" in page.text
+    assert "What to do" not in page.text
+    assert ("id", "violations") not in page.attributes
+
+
+def test_the_latency_that_is_read_first_says_whose_it_is(tmp_path: Path) -> None:
+    """Of the subscribers that are named, of the load, or of the phase there was."""
+    named = folders.judged_folder(tmp_path / "a", clean(40), expected=[Latency(p99=1.0, subscribers=("billing",))])
+    assert re.search(r"Latency p99 [0-9.]+ ms billing · of the load", page_of(named).text)
+    steady = replace(FACTS, load=None, steady=FACTS.load)
+    early = page_of(folders.judged_folder(tmp_path / "b", clean(40), expected=[Latency(p99=1.0)], facts=steady)).text
+    assert re.search(r"Latency p99 [0-9.]+ ms of the steady phase", early)
+    assert "Seconds from the first publish, counted" in early
+
+
+def test_of_nothing_there_are_no_charts(tmp_path: Path) -> None:
+    """A run that was ended before it published has its faults, and nothing to draw."""
+    history = History()
+    history.faults.append(FaultWindow(0, "errors", 50 * MS, 250 * MS, hits=0, passes=0))
+    page = page_of(folders.judged_folder(tmp_path, history, facts=FACTS))
+    assert "never bit: nothing passed" in page.text
+    assert page.tags["svg"] == 0
 
 
 def test_a_loss_is_told_by_its_cause(tmp_path: Path) -> None:
@@ -264,6 +302,7 @@ def test_every_figure_has_its_unit(name: str, value: float, expected: tuple[str,
 def test_words() -> None:
     """Counts agree with their nouns, times have three digits."""
     assert [many(1, "delivery"), many(2, "delivery"), many(0, "key")] == ["1 delivery", "2 deliveries", "0 keys"]
+    assert [rate(0.25), rate(1.5), rate(12.4), rate(9998.7)] == ["0.25/s", "1.5/s", "12/s", "9,999/s"]
     assert [latency(1234.5), latency(1.234), latency(1e-6), latency(5e-9)] == ["1,234 s", "1.23 s", "1 µs", "5 ns"]
 
 
