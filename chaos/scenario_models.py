@@ -126,6 +126,7 @@ class Subscriber(Options):
             on_retry=self.on_retry,
             priority_min=self.priority_min,
             filters=self.filters,
+            overflow=self.overflow,
         )
 
 

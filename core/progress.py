@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from squall.core.dispatch import Dispatcher
 
 RETRY_SETTLE_S = 1.0
+WARN_EVERY_NS = 10_000_000_000
 MAX_ERROR_CHARACTERS = 2000
 
 
@@ -28,7 +29,7 @@ class SubscriptionProgress:
         self.returned: dict[int, Priority] = {}
         self.acked = 0
         self.dead_lettered = 0
-        self._refused = False
+        self._warn_at_ns = 0
         self._naks: list[AttemptRow] = []
         self._dead: list[DeadLetter] = []
         self._cleared: list[int] = []
@@ -149,7 +150,6 @@ class SubscriptionProgress:
         batch, waiters = self._taken.popleft()
         dispatcher = self._dispatcher
         if error is None:
-            self._refused = False
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -160,14 +160,15 @@ class SubscriptionProgress:
         self._cleared = settlement.cleared + self._cleared
         batch.add(self._unconfirmed)
         self._unconfirmed, self._waiters = batch, waiters + self._waiters
-        if not self._refused:
+        clock = dispatcher.wiring.clock
+        if clock.monotonic_ns() >= self._warn_at_ns:  # a store that fails now and then would fill the log
+            self._warn_at_ns = clock.monotonic_ns() + WARN_EVERY_NS
             dispatcher.wiring.observers.logger.warning(
                 "subscription %s: its settlements are not stored yet (%s); tried again until they are",
                 dispatcher.subscription.label,
                 error,
             )
-        self._refused = True
-        dispatcher.wiring.clock.call_later(RETRY_SETTLE_S, lambda: dispatcher.wiring.store.settle(self))
+        clock.call_later(RETRY_SETTLE_S, lambda: dispatcher.wiring.store.settle(self))
 
 
 def _text(error: BaseException | None) -> str:

@@ -18,13 +18,9 @@ DeadReason = Literal["rejected", "overflow", "delivery_limit", "undecodable", "t
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a store promises. `seq_scope` names the space in which seq is unique and monotonic."""
+    """What a store promises beyond its protocol: what an acknowledgement is worth."""
 
     durability: Durability
-    atomic_batch: bool = True
-    durable_subscriptions: bool = True
-    replay: bool = True
-    seq_scope: str = "store"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from squall.core.config import Config, PluginSection
 from squall.core.event import Durability, Priority
 from squall.core.fault import Seam
 from squall.core.filters import Filter
+from squall.core.subscription import OverflowPolicy
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class SubscriberSpec:
-    """A subscriber of a scenario. Durations in seconds; `start` is new, earliest or a seq."""
+    """A subscriber of a scenario. Durations in seconds; `start` is new, earliest or a seq; `overflow` None: as the
+    target's own configuration says."""
 
     name: str
     pattern: str
@@ -65,6 +67,7 @@ class SubscriberSpec:
     on_retry: Literal["skip", "block_key"] = "skip"
     priority_min: Priority | None = None
     filters: Sequence[Filter] = ()
+    overflow: OverflowPolicy | None = None
 
 
 class Received(NamedTuple):
@@ -87,7 +90,6 @@ class Terminal(NamedTuple):
     payload: bytes
     subscriber: str
     state: Literal["dead_lettered", "expired", "cancelled"]
-    time_ns: int
     source: str
 
 

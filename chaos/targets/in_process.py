@@ -35,6 +35,8 @@ from squall.core.target import (
 
 STORAGE = "storage:events"
 PAGE = 500
+SinkOf = Callable[[Subscription], Sink | None]
+Dropped = Callable[[Event, str | None, str], None]
 STOP_S = 1.0  # the run has drained already: what is left would not end by waiting
 
 
@@ -50,12 +52,13 @@ class InProcessTarget:
         self._dispatchers: dict[str, Dispatcher] = {}
         self._router: EventRouter | None = None
         self._described = ""
+        self._drops: list[Terminal] = []
 
     async def start(self, ctx: RunContext) -> None:
         """Raises ConfigError, WiringError or StoreFileError."""
         plugins = self.plugins(ctx)
         self._router = EventRouter(
-            [*plugins, _Probe(self._reported, self._seam)],
+            [*plugins, _Probe(self._reported, self._dropped, self._seam)],
             clock=ctx.clock,
             seed=ctx.random.getrandbits(63),
             backlog=ctx.config.backlog,
@@ -98,6 +101,7 @@ class InProcessTarget:
             concurrency=spec.concurrency,
             timeout_s=spec.timeout_s,
             in_flight=spec.in_flight,
+            overflow=spec.overflow,
             on_retry=spec.on_retry,
         )
         dispatcher = self._running.subscriptions.get(subscription_id)
@@ -108,6 +112,11 @@ class InProcessTarget:
 
     def _reported(self, subscription: Subscription) -> Sink | None:
         return self._sinks.get(subscription.subscriber_id)
+
+    def _dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
+        name = self._names.get(subscription_id or "")
+        if name is not None:
+            self._drops.append(Terminal(event.payload, name, "cancelled", why))
 
     async def unsubscribe(self, handle: Handle) -> int | None:
         to_seq = self._running.store.next_seq
@@ -129,19 +138,18 @@ class InProcessTarget:
         return Counters((await router.store.counts()).events, counts)
 
     async def terminals(self) -> Sequence[Terminal]:
-        found: list[Terminal] = []
-        while page := await self._running.store.dead_letters(after=len(found), limit=PAGE):
-            found += [
+        letters: list[Terminal] = []
+        while page := await self._running.store.dead_letters(after=len(letters), limit=PAGE):
+            letters += [
                 Terminal(
                     letter.event.payload,
                     self._names.get(letter.subscription_id, letter.subscription),
                     "dead_lettered",
-                    letter.last_ns,
                     "dead letters",
                 )
                 for letter in page
             ]
-        return found
+        return [*letters, *self._drops]
 
     def seams(self) -> Mapping[str, Seam]:
         return {STORAGE: self._seam}
@@ -189,13 +197,13 @@ def _moved(plugin: Plugin, folder: Path) -> Plugin:
 class _Probe(Plugin):
     """Reports settlements to the bench, and lets faults stand before the store: by hooks that every plugin has."""
 
-    def __init__(self, sink_of: Callable[[Subscription], Sink | None], seam: Storage) -> None:
+    def __init__(self, sink_of: SinkOf, dropped: Dropped, seam: Storage) -> None:
         super().__init__()
-        self._sink_of, self._seam = sink_of, seam
+        self._sink_of, self._dropped, self._seam = sink_of, dropped, seam
 
     @hookimpl
     def squall_observer(self, ctx: Context) -> Observer:
-        return _Reports(self._sink_of)
+        return _Reports(self._sink_of, self._dropped)
 
     @hookimpl
     def squall_store_wrapper(self, ctx: Context, store: EventStore) -> EventStore:
@@ -203,8 +211,11 @@ class _Probe(Plugin):
 
 
 class _Reports(Observer):
-    def __init__(self, sink_of: Callable[[Subscription], Sink | None]) -> None:
-        self._sink_of = sink_of
+    def __init__(self, sink_of: SinkOf, dropped: Dropped) -> None:
+        self._sink_of, self._dropped = sink_of, dropped
+
+    def dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
+        self._dropped(event, subscription_id, why)
 
     def attempted(self, subscription: Subscription, attempts: Sequence[Attempt], settle_invoked_ns: int) -> None:
         sink = self._sink_of(subscription)
