@@ -136,6 +136,8 @@ def open_case(db: duckdb.DuckDBPyConnection, claims: Claims, facts: RunFacts, *,
             [list(vars(one).values()) for one in subscribers.values()],
         )
     gaps = dict(db.execute("SELECT source, min(begun) FROM gap GROUP BY source").fetchall())
+    if facts.recorder_failures or not complete:  # whatever is missing, nobody knows since when
+        gaps = dict.fromkeys(("publish", "attempt"), -FOREVER) | gaps
     return Case(
         db,
         claims,

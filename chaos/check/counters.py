@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from squall.chaos.check.case import CONFIRMED, FOREVER, Case, Interval
 from squall.chaos.check.masks import owed_for_sure, owed_perhaps
 from squall.chaos.check.matching import matches
-from squall.chaos.check.verdict import Finding, FindingState, Violation
+from squall.chaos.check.verdict import Finding, FindingState, Violation, counted
 from squall.core.units import format_count
 
 SUMS = ("owed", "acked", "dead_lettered", "expired", "cancelled", "pending")
@@ -36,7 +36,8 @@ def conservation(case: Case, owed: Mapping[int, int]) -> Finding:
     """owed = acked + dead-lettered + expired + cancelled + pending, for each subscriber that the target counts.
 
     What the history shows unfinished must be what the target calls pending. Publishes of unknown outcome, unconfirmed
-    settlements and further copies of an event may be pending too, so that is a range.
+    settlements and further copies of an event may be pending too, so that is a range. Of what it acked the history
+    knows the least: who handled may be settled together, or not be called at all.
     """
     violations: list[Violation] = []
     counters = last_counters(case)
@@ -63,28 +64,46 @@ def conservation(case: Case, owed: Mapping[int, int]) -> Finding:
 def _judge(case: Case, subscription: int, counters: Mapping[str, int]) -> list[Violation]:
     forms = []
     pending = counters["pending"]
-    open_pairs = case.number(
-        f"SELECT count(*) FROM unfinished WHERE subscription = {subscription} AND NOT cancelled "
-        "AND form <> 'settled early'"
-    )
-    if pending < open_pairs:
-        forms.append(
-            f"{format_count(open_pairs)} events have no end, the target counts {format_count(pending)} pending"
-        )
-    elif pending > open_pairs and pending > (most := open_pairs + _perhaps(case, subscription)):
+    least, most = possibly_pending(case, subscription)
+    if pending < least:
+        have = "event has" if least == 1 else "events have"
+        forms.append(f"{format_count(least)} {have} no end, the target counts {format_count(pending)} pending")
+    elif pending > most:
         forms.append(f"the target counts {format_count(pending)} pending, at most {format_count(most)} can be")
+    if "acked" in counters and counters["acked"] < (acked := _acked(case, subscription)):
+        forms.append(f"the target counts {format_count(counters['acked'])} acked, it confirmed {format_count(acked)}")
     if all(name in counters for name in SUMS):
         ended = sum(counters[name] for name in SUMS[1:])
         if counters["owed"] != ended:
-            forms.append(f"the target's own sums differ: {counters['owed']} owed, {ended} ended or pending")
+            owed, ends = format_count(counters["owed"]), format_count(ended)
+        forms.append(f"the target's own sums differ: {owed} owed, {ends} ended or pending")
     listed = case.number(
         f"SELECT count(*) FROM terminal WHERE subscription = {subscription} AND state = 'dead_lettered'"
     )
     redriven = case.number("SELECT count(*) FROM control WHERE kind = 'redrive'")
     if not redriven and counters.get("dead_lettered", listed) != listed:
-        forms.append(f"the target counts {counters['dead_lettered']} dead letters and lists {listed}")
+        letters = counted(counters["dead_lettered"], "dead letter")
+        forms.append(f"the target counts {letters} and lists {format_count(listed)}")
     name = case.subscribers[subscription].name
     return [Violation("conservation", form, subscription=name) for form in forms]
+
+
+def possibly_pending(case: Case, subscription: int) -> tuple[int, int]:
+    """How many events the subscription surely has unfinished, and how many it may have pending at most."""
+    least = case.number(
+        f"SELECT count(*) FROM unfinished WHERE subscription = {subscription} AND NOT cancelled "
+        "AND form <> 'settled early'"
+    )
+    return least, least + _perhaps(case, subscription)
+
+
+def _acked(case: Case, subscription: int) -> int:
+    """How many settlements as acked the target had confirmed by when it counted last."""
+    return case.number(
+        f"""SELECT count(DISTINCT (event, settle_invoked)) FROM attempt a
+        WHERE subscription = {subscription} AND settlement = 'ack' AND {CONFIRMED} AND settle_ok <= (
+            SELECT max(time) FROM counter WHERE subscription = {subscription} AND name = 'acked')"""
+    )
 
 
 def _perhaps(case: Case, subscription: int) -> int:

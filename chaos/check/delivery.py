@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from squall.chaos.check.case import FOREVER, SETTLED, Case, Interval
 from squall.chaos.check.counters import fits, pending_counts
 from squall.chaos.check.masks import Totals, owed_for_sure
-from squall.chaos.check.verdict import Finding, FindingState
+from squall.chaos.check.redelivery import REDRIVES
+from squall.chaos.check.verdict import Finding, FindingState, Violation, counted, was
 from squall.core.units import format_count
 
 RULE_OF_THREE = 3.0
@@ -86,19 +87,34 @@ def no_loss(case: Case, totals: Totals, *, expected: bool) -> Finding:
     state: FindingState = "invalid" if count else "valid"
     why = ""
     if count:
-        names = sorted({v.subscription or "?" for v in violations})
-        summary = f"{format_count(count)} acknowledged events never reached {', '.join(names[:3])}"
+        summary = _lost_where(case)
     elif figures["lost_at_most_once"]:
         summary += f" · {format_count(figures['lost_at_most_once'])} lost at most once, as promised"
     if case.publish_gap is not None or case.attempt_gap is not None:
         state, why = "unknown", "records are missing from the history: what seems lost may not be"
     elif state == "valid" and unsure > 0:
-        state, why = "unknown", f"{format_count(unsure)} owed deliveries were still pending when the run ended"
+        owed = counted(unsure, "owed delivery", "owed deliveries")
+        state, why = "unknown", f"{owed} {was(unsure)} still pending when the run ended"
     elif state == "valid" and totals.undecidable:
         state, why = "unknown", f"filters of {', '.join(totals.undecidable)} ask for what the history does not hold"
     elif state == "valid" and not expected and all(s.at_most_once for s in case.subscribers.values()):
         state = "not judged"
     return Finding("no_loss", state, summary, figures, count, violations, why_unknown=why)
+
+
+def _lost_where(case: Case) -> str:
+    """`41 acknowledged events never reached billing`; where a handler had them: `were lost at billing`."""
+    rows = case.rows(
+        "SELECT s.name, count(*), bool_and(form = 'undelivered') FROM violation_no_loss v "
+        "JOIN subscriber s ON s.id = v.subscription GROUP BY s.name ORDER BY 2 DESC, 1"
+    )
+    events = case.number("SELECT count(DISTINCT event) FROM violation_no_loss")
+    never = all(undelivered for _, _, undelivered in rows)
+    lost = counted(events, "acknowledged event") + (" never reached" if never else f" {was(events)} lost at")
+    if len(rows) == 1:
+        return f"{lost} {rows[0][0]}"
+    told = [f"{name} ({format_count(count)})" for name, count, _ in rows[:3]]
+    return f"{lost} {', '.join(told)}" + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
 
 
 def _lost(case: Case, pending: Mapping[int, int], *, expected: bool) -> str:
@@ -142,6 +158,7 @@ def _loss_figures(case: Case, totals: Totals, lost: int) -> dict[str, float]:
         "expired": ends.get("expired", 0),
         "cancelled": ends.get("cancelled", 0) + case.number("SELECT count(*) FROM unfinished WHERE cancelled"),
         "lost": lost,
+        "events_lost": case.number("SELECT count(DISTINCT event) FROM violation_no_loss"),
         "lost_at_most_once": case.number(
             "SELECT count(*) FROM unfinished u JOIN subscriber s ON s.id = u.subscription WHERE s.at_most_once "
             "AND NOT cancelled AND (event, subscription) NOT IN (SELECT (event, subscription) FROM violation_no_loss)"
@@ -167,9 +184,9 @@ def no_phantom(case: Case, totals: Totals) -> Finding:
     figures = {"phantoms": count, "foreign": totals.foreign, "attempts": totals.attempts}
     summary = "nothing delivered that was not published"
     if count:
-        summary = f"{format_count(count)} deliveries of events that were not published before them"
+        summary = f"{counted(count, 'delivery', 'deliveries')} of events that were not published before"
     if totals.foreign:
-        summary += f" · {format_count(totals.foreign)} foreign events seen"
+        summary += f" · {counted(totals.foreign, 'foreign event')} seen"
     return _with_publish_gap(case, Finding("no_phantom", "valid", summary, figures, count, violations))
 
 
@@ -189,29 +206,39 @@ def no_ghost(case: Case) -> Finding:
         FROM never LEFT JOIN began USING (event)"""
     )[0]
     figures = {"failed": failed, "recovered": recovered, "ghosts": count}
-    summary = f"{format_count(failed)} failed publishes, none delivered"
+    summary = f"{counted(failed, 'refused event')}, none delivered"
     if count:
-        summary = f"{format_count(count)} deliveries of events whose every publish had failed"
+        summary = f"{counted(count, 'delivery', 'deliveries')} of events whose every publish was refused"
     if recovered:
         summary += f" · {format_count(recovered)} of unknown outcome recovered"
     return _with_publish_gap(case, Finding("no_ghost", "valid", summary, figures, count, violations))
 
 
 def no_stray(case: Case) -> Finding:
-    """Delivered to a subscriber whose pattern and filters do not match it."""
-    base = """
-        SELECT 'does not match', a.event, a.subscription, any_value(a.key), NULL, min(a.begun), NULL
-        FROM attempt a SEMI JOIN (FROM suspect WHERE stray) o ON o.event = a.event AND o.subscription = a.subscription
-        GROUP BY a.event, a.subscription"""
+    """Delivered to a subscriber whose pattern and filters do not match it; or that was not there when it was published.
+    Who asks for a redrive or a replay gets older events on purpose."""
+    asked = REDRIVES.format(x="a", when="c.begun <= a.begun")
+    base = f"""
+        SELECT CASE WHEN bool_or(o.stray) THEN 'does not match' ELSE 'not owed' END, a.event, a.subscription,
+            any_value(a.key), NULL, min(a.begun), NULL
+        FROM attempt a JOIN (FROM suspect WHERE stray OR uninvited) o
+            ON o.event = a.event AND o.subscription = a.subscription
+        WHERE o.stray OR {asked} = 0 GROUP BY a.event, a.subscription"""
     count, violations = case.violations("no_stray", base)
-    summary = "every delivery matches its subscriber"
+    summary = "every delivery was owed to its subscriber"
     if count:
-        summary = f"{format_count(count)} events delivered to subscribers that they do not match"
+        summary = f"{counted(count, 'delivery', 'deliveries')} to subscribers that {_not_owed(violations)}"
     return Finding("no_stray", "invalid" if count else "valid", summary, {"strays": count}, count, violations)
 
 
-def intact(case: Case) -> Finding:
-    """Delivered with another payload than was published, and no fault touched it."""
+def intact(case: Case, totals: Totals) -> Finding:
+    """Delivered with another payload than was published, and no fault touched it. So altered that it is no event of
+    this run any more: it came with the seq that only this event has in the store."""
+    foreign = """
+        SELECT 'payload unrecognisable', p.event, a.subscription, any_value(p.key), NULL, min(a.begun), NULL
+        FROM attempt a JOIN publish p ON p.seq = a.seq AND p.outcome = 'ok' AND NOT p.duplicate
+        ANTI JOIN fault_hit h ON h.event = p.event
+        WHERE a.event IS NULL GROUP BY p.event, a.subscription"""
     base = """
         SELECT 'payload altered', a.event, a.subscription, any_value(a.key), NULL, min(a.begun), NULL
         FROM attempt a SEMI JOIN (FROM odd WHERE altered) o ON o.event = a.event
@@ -219,11 +246,20 @@ def intact(case: Case) -> Finding:
         ANTI JOIN publish same ON same.event = a.event AND same.hash = a.hash
         ANTI JOIN fault_hit h ON h.event = a.event
         WHERE a.hash IS NOT NULL GROUP BY a.event, a.subscription"""
+    if totals.foreign and case.claims.seq_scope == "store":
+        base += f" UNION ALL {foreign}"
     count, violations = case.violations("intact", base)
     summary = "every payload arrived as published"
     if count:
-        summary = f"{format_count(count)} events arrived with another payload than was published"
+        summary = f"{counted(count, 'delivery', 'deliveries')} with another payload than was published"
     return Finding("intact", "invalid" if count else "valid", summary, {"altered": count}, count, violations)
+
+
+def _not_owed(violations: Sequence[Violation]) -> str:
+    forms = {violation.form for violation in violations}
+    words = ["do not want the event"] if "does not match" in forms else []
+    words += ["were not there when it was published"] if "not owed" in forms else []
+    return " or ".join(words)
 
 
 def _before_gap(case: Case) -> str:

@@ -27,7 +27,7 @@ from squall.chaos.check.expectations import (
 )
 from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.check.masks import Totals, sweep
-from squall.chaos.check.verdict import Cause, Finding, Reason, State, Verdict, merge
+from squall.chaos.check.verdict import Cause, Finding, Reason, State, Verdict, counted, merge, was
 from squall.chaos.history.reader import open_history, read_manifest
 from squall.core.target import Claims
 from squall.core.units import format_count, format_seconds
@@ -102,7 +102,7 @@ def _judgements(case: Case, totals: Totals, expected: Sequence[Expectation]) -> 
     yield "no_phantom", lambda: delivery.no_phantom(case, totals)
     yield "no_ghost", lambda: delivery.no_ghost(case)
     yield "no_stray", lambda: delivery.no_stray(case)
-    yield "intact", lambda: delivery.intact(case)
+    yield "intact", lambda: delivery.intact(case, totals)
     yield "duplicates", lambda: redelivery.duplicates(case, totals, min(ratios, default=None))
     if keyed or Order in kinds:
         yield "order", lambda: order.order(case)
@@ -176,10 +176,8 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], *, complet
     yield from _record_reasons(case, complete=complete)
     end = progress.standstill(case)
     if end is not None and end.pending and not end.stalled:
-        text = (
-            f"the drain ended with {format_count(end.pending)} events pending, last progress {end.quiet_s:.1f} s before"
-        )
-        yield Reason("drain_limit", text)
+        pending = counted(end.pending, "delivery", "deliveries")
+        yield Reason("drain_limit", f"the drain ended with {pending} pending, last progress {end.quiet_s:.1f} s before")
     for finding in findings:
         if finding.state == "unknown":
             code = "checker_failed" if finding.failed else "undecided"
@@ -190,13 +188,16 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], *, complet
 
 def _fault_reasons(case: Case) -> Iterator[Reason]:
     rows = case.rows(
-        """SELECT f.name, any_value(f.kind || ' on ' || f.seam), max(f.hits) + count(h.fault),
+        """SELECT f.name, any_value(f.kind || ' on ' || f.seam), max(f.hits) + count(h.fault), sum(f.passes),
             bool_or(f.healed = false), any_value(f.error) FILTER (f.healed = false)
         FROM fault f LEFT JOIN (SELECT DISTINCT fault FROM fault_hit) h USING (fault) GROUP BY f.name ORDER BY f.name"""
     )
-    for name, what, hits, failed, error in rows:
+    for name, what, hits, passes, failed, error in rows:
         if not hits:
-            yield Reason("fault_never_bit", f"fault {name} ({what}) never bit: nothing passed where it stood")
+            passed = "nothing passed where it stood"
+            if passes:
+                passed = f"{counted(int(passes), 'call')} passed where it stood, and it acted on none"
+            yield Reason("fault_never_bit", f"fault {name} ({what}) never bit: {passed}")
         if failed:
             yield Reason("heal_failed", f"fault {name} ({what}) could not be healed: {error or 'no reason given'}")
 
@@ -211,7 +212,7 @@ def _record_reasons(case: Case, *, complete: bool) -> Iterator[Reason]:
     ):
         what = {"publish": "publishes", "attempt": "deliveries"}.get(source, source)
         length = format_seconds(round((ended - begun) / 1e9, 3))
-        yield Reason("gap", f"{what} are missing from the history: {count} gaps within {length} ({why})")
+        yield Reason("gap", f"{what} are missing from the history: {counted(count, 'gap')} within {length} ({why})")
 
 
 def make_verdict(
@@ -219,17 +220,16 @@ def make_verdict(
 ) -> Verdict:
     """Merge: invalid > unknown > valid."""
     state: State = merge([finding.state for finding in findings] + (["unknown"] if reasons else []))
-    acknowledged = format_count(totals.acknowledged)
+    acknowledged = counted(totals.acknowledged, "acknowledged event")
     by_name = {finding.name: finding for finding in findings if finding.state == "invalid"}
     if state == "valid":
-        headline = f"{acknowledged} acknowledged events, none lost"
+        headline = f"{acknowledged}, none lost"
         lost = next((f.figures.get("lost_at_most_once", 0) for f in findings if f.name == "no_loss"), 0)
         if lost:
-            headline = f"{acknowledged} acknowledged events, {format_count(lost)} lost as at most once allows"
+            headline = f"{acknowledged}, {format_count(lost)} lost as at most once allows"
     elif "no_loss" in by_name:
-        events = len({v.event for v in by_name["no_loss"].violations})
-        count = events if by_name["no_loss"].count <= len(by_name["no_loss"].violations) else by_name["no_loss"].count
-        headline = f"{format_count(count)} of {acknowledged} acknowledged events were lost"
+        lost = int(by_name["no_loss"].figures["events_lost"])
+        headline = f"{format_count(lost)} of {acknowledged} {was(lost)} lost"
     elif by_name:
         first = next(iter(by_name.values()))
         headline = f"{first.title or first.name}: {first.summary}"

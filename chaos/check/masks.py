@@ -55,7 +55,8 @@ class _Block:
 def sweep(case: Case) -> Totals:
     """Fill `suspect`, and count."""
     case.db.execute(
-        "CREATE TEMP TABLE suspect (event BIGINT, subscription INTEGER, lost BOOLEAN, unhandled BOOLEAN, stray BOOLEAN)"
+        "CREATE TEMP TABLE suspect (event BIGINT, subscription INTEGER, lost BOOLEAN, unhandled BOOLEAN, "
+        "stray BOOLEAN, uninvited BOOLEAN)"
     )
     case.db.execute(
         "CREATE TEMP TABLE odd (event BIGINT, again BOOLEAN, phantom BOOLEAN, ghost BOOLEAN, altered BOOLEAN)"
@@ -115,7 +116,8 @@ def _blocks(case: Case, first: tuple[int, int]) -> Iterator[_Block]:
 
 def _make_fit(case: Case, block: _Block, first: tuple[int, int]) -> set[str]:
     """Table `fit`: for each distinct topic and priority the subscriptions that match, those that are owed it all along,
-    and the intervals (numbered among those that are not static) that match. Returns names with undecidable filters."""
+    those that may get it all along; and, numbered among the intervals that are not static, those that match for sure
+    (`partly`) and perhaps (`loosely`). Returns names with undecidable filters."""
     moving = [i for i in block.intervals if not _static(i, first)]
     undecidable: set[str] = set()
     rows = []
@@ -124,25 +126,28 @@ def _make_fit(case: Case, block: _Block, first: tuple[int, int]) -> set[str]:
         "LEFT JOIN topic t ON t.topic = p.type"
     )
     for topic, priority, name in pairs:
-        fit = always = partly = 0
+        fit = always = could = partly = loosely = 0
         for interval in block.intervals:
             wanted = matches(interval.pattern, interval.filters, interval.priority_min, name, priority)
             bit = block.bit(interval.subscription)
             if wanted is None:
                 undecidable.add(interval.name)
-            if wanted is not False:
-                fit |= bit
-            if wanted and interval in moving:
-                partly |= 1 << moving.index(interval)
-            elif wanted:
-                always |= bit
-        rows.append([topic, priority, fit, always, partly])
+            if wanted is False:
+                continue
+            fit |= bit
+            if interval in moving:
+                loosely |= 1 << moving.index(interval)
+                partly |= 1 << moving.index(interval) if wanted else 0
+            else:
+                could |= bit
+                always |= bit if wanted else 0
+        rows.append([topic, priority, fit, always, could, partly, loosely])
     case.db.execute(
         f"CREATE OR REPLACE TEMP TABLE fit (type INTEGER, priority TINYINT, fit {block.word}, always {block.word}, "
-        "partly HUGEINT)"
+        f"could {block.word}, partly HUGEINT, loosely HUGEINT)"
     )
     if rows:
-        case.db.executemany("INSERT INTO fit VALUES (?, ?, ?, ?, ?)", rows)
+        case.db.executemany("INSERT INTO fit VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
     case.db.execute(f"CREATE OR REPLACE TEMP TABLE bits (subscription INTEGER, bit {block.word})")
     if block.subscriptions:
         case.db.executemany("INSERT INTO bits VALUES (?, ?)", [[s, block.bit(s)] for s in block.subscriptions])
@@ -163,13 +168,22 @@ def owed_for_sure(interval: Interval) -> str:
     return f"(CASE WHEN p.seq IS NULL THEN {by_time} ELSE p.seq >= {interval.from_seq}{below} END)"
 
 
+def there(interval: Interval) -> str:
+    """SQL: when publish `p`, acknowledged or unknown, went on, the interval had begun perhaps, and not ended yet."""
+    # What is unknown may be stored long after its publisher was told so.
+    begun = (
+        "true"
+        if interval.start != "new"
+        else f"(p.outcome = 'info' OR coalesce(p.ended, {FOREVER}) >= {interval.join_invoked})"
+    )
+    return f"({begun} AND p.invoked <= {FOREVER if interval.leave_ok is None else interval.leave_ok})"
+
+
 def owed_perhaps(interval: Interval) -> str:
     """SQL: publish `p`, acknowledged or unknown, may be owed under this interval, or not."""
-    begun = "true" if interval.start != "new" else f"coalesce(p.ended, {FOREVER}) >= {interval.join_invoked}"
-    by_time = f"({begun} AND p.invoked <= {FOREVER if interval.leave_ok is None else interval.leave_ok})"
     if not interval.durable or interval.from_seq is None:
-        return by_time
-    return f"(p.seq IS NULL AND {by_time})"
+        return there(interval)
+    return f"(p.seq IS NULL AND {there(interval)})"
 
 
 def _must(block: _Block, first: tuple[int, int]) -> str:
@@ -180,6 +194,17 @@ def _must(block: _Block, first: tuple[int, int]) -> str:
         for number, interval in enumerate(moving)
     ]
     return " | ".join(["f.always", *terms])
+
+
+def _may(block: _Block, first: tuple[int, int]) -> str:
+    """SQL: who may get the publish `p`."""
+    moving = [i for i in block.intervals if not _static(i, first)]
+    terms = [
+        f"CASE WHEN (f.loosely & {1 << number}) <> 0 AND (({owed_for_sure(interval)}) IS NOT DISTINCT FROM true "
+        f"OR {there(interval)}) THEN {block.bit(interval.subscription)} ELSE 0 END::{block.word}"
+        for number, interval in enumerate(moving)
+    ]
+    return " | ".join(["f.could", *terms]) if terms else "f.fit"
 
 
 def _ranges(case: Case) -> list[str]:
@@ -198,22 +223,23 @@ def _fold(case: Case, block: _Block, condition: str, first: tuple[int, int]) -> 
     word = block.word
     return f"""
         SELECT event, coalesce(bit_or(must), 0) AS must, coalesce(bit_or(fit), 0) AS fit,
-            coalesce(bit_or(begun), 0) AS begun, coalesce(bit_or(good), 0) AS good,
+            coalesce(bit_or(may), 0) AS may, coalesce(bit_or(begun), 0) AS begun, coalesce(bit_or(good), 0) AS good,
             coalesce(bit_or(acked), 0) AS acked, coalesce(bit_or(ended), 0) AS ended,
             coalesce(bit_or(outcomes), 0) AS outcomes, count(begun) AS begins, min(invoked) AS invoked,
             min(first) AS first, min(hash) AS least_hash, max(hash) AS greatest_hash
         FROM (
-            SELECT event, CASE WHEN outcome = 'ok' THEN {_must(block, first)} END AS must, f.fit, NULL::{word} AS begun,
+            SELECT event, CASE WHEN outcome = 'ok' THEN {_must(block, first)} END AS must, f.fit,
+                CASE WHEN outcome <> 'fail' THEN {_may(block, first)} END AS may, NULL::{word} AS begun,
                 NULL::{word} AS good, NULL::{word} AS acked, NULL::{word} AS ended,
                 (CASE outcome WHEN 'ok' THEN 1 WHEN 'info' THEN 2 ELSE 4 END)::UTINYINT AS outcomes,
                 invoked, NULL::BIGINT AS first, hash
             FROM publish p JOIN fit f USING (type, priority) WHERE {condition}
             UNION ALL
-            SELECT event, NULL, NULL, bit, CASE WHEN result = 'ok' THEN bit END, CASE WHEN {HANDLED} THEN bit END,
+            SELECT event, NULL, NULL, NULL, bit, CASE WHEN result = 'ok' THEN bit END, CASE WHEN {HANDLED} THEN bit END,
                 NULL, NULL, NULL, begun, hash
             FROM attempt a JOIN bits USING (subscription) WHERE event IS NOT NULL AND {condition}
             UNION ALL
-            SELECT event, NULL, NULL, NULL, NULL, NULL, bit, NULL, NULL, NULL, NULL
+            SELECT event, NULL, NULL, NULL, NULL, NULL, NULL, bit, NULL, NULL, NULL, NULL
             FROM terminal JOIN bits USING (subscription) WHERE {condition}
         ) GROUP BY event"""
 
@@ -237,9 +263,9 @@ def _collect(case: Case, block: _Block) -> None:
     case.db.execute(
         """INSERT INTO suspect
         SELECT event, subscription, (must & ~(acked | ended) & bit) <> 0, (must & ~good & bit) <> 0,
-            (begun & ~fit & bit) <> 0 AND outcomes <> 0
-        FROM ev JOIN bits ON ((must & ~(acked & good)) | (begun & ~fit)) & bit <> 0
-        WHERE (must & ~(acked & good)) <> 0 OR (begun & ~fit) <> 0"""
+            (begun & ~fit & bit) <> 0 AND outcomes <> 0, (begun & fit & ~may & bit) <> 0 AND (outcomes & 3) <> 0
+        FROM ev JOIN bits ON ((must & ~(acked & good)) | (begun & ~(fit & may))) & bit <> 0
+        WHERE (must & ~(acked & good)) <> 0 OR (begun & ~(fit & may)) <> 0"""
     )
     case.db.execute(
         f"""INSERT INTO odd

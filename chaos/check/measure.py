@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from squall.chaos.check.case import FOREVER, Case
 from squall.chaos.check.expectations import QUANTILES, ErrorBudget, Latency, Throughput, Window
@@ -86,7 +87,15 @@ def latency(case: Case, wanted: Latency | None, subscriber: str | None = None, s
         )
         figures |= {f"{name}{mark}_s": value for name, value in zip(QUANTILES, values, strict=True)}
         figures |= {f"pairs{mark}": total, f"unhandled{mark}": endless}
-    return _judge_latency(wanted, subscriber, window, figures)
+    finding = _judge_latency(wanted, subscriber, window, figures)
+    return _with_gaps(case, finding, missing=any(figures.get(f"unhandled{mark}") for mark in ("", "_inside")))
+
+
+def _with_gaps(case: Case, finding: Finding, *, missing: bool) -> Finding:
+    """With records missing from the history, what seems never to have been handled may have been."""
+    if finding.state != "invalid" or not missing or (case.publish_gap is None and case.attempt_gap is None):
+        return finding
+    return replace(finding, state="unknown", why_unknown="records are missing from the history: it may have been kept")
 
 
 def _judge_latency(
@@ -157,7 +166,8 @@ def throughput(case: Case, wanted: Throughput, subscriber: str | None = None) ->
     state: FindingState = "valid" if rate >= wanted.min else "invalid"
     summary = f"{format_rate(round(rate))} (at least {format_rate(wanted.min)})"
     figures = {"per_s": rate, "events": count, "seconds": seconds}
-    return Finding("throughput", state, summary, figures, int(state == "invalid"), title=title)
+    finding = Finding("throughput", state, summary, figures, int(state == "invalid"), title=title)
+    return _with_gaps(case, finding, missing=True)
 
 
 def _duration_s(span: Span, windows: Windows, window: Window) -> float:

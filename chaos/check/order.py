@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from squall.chaos.check.case import FOREVER, Case
 from squall.chaos.check.redelivery import REDRIVES, RESTARTED
-from squall.chaos.check.verdict import Finding
+from squall.chaos.check.verdict import Finding, counted
 from squall.core.units import format_count
 
 
@@ -29,9 +29,11 @@ def order(case: Case) -> Finding:
     case.db.execute("DROP VIEW firsts; DROP TABLE late; DROP TABLE flagged")
     total = case.number("SELECT count(DISTINCT key) FROM publish")
     figures = {"keys": total, "violations": count, "late": late_events}
-    summary = f"{format_count(total)} keys"
+    summary = counted(total, "key")
     if count:
-        summary = f"{format_count(count)} times out of order, in {len({v.key for v in violations})} of {total} keys"
+        keys = case.number("SELECT count(DISTINCT key) FROM violation_order")
+        summary = f"{counted(count, 'time')} out of order"
+        summary += f", in {format_count(keys)} of {counted(total, 'key')}" if keys else ""
     return Finding("order", "invalid" if count else "valid", summary, figures, count, violations, title="order (key)")
 
 
@@ -144,7 +146,7 @@ def overlap(case: Case) -> Finding:
         FROM compared WHERE latest > begun + {error} GROUP BY subscription, key, witness"""
     count, violations = case.violations("overlap", base)
     case.db.execute("DROP VIEW running; DROP TABLE crowded")
-    summary = f"{format_count(count)} times at once" if count else "one at a time in each key"
+    summary = f"{counted(count, 'time')} two of a key at once" if count else "one at a time in each key"
     return Finding("overlap", "invalid" if count else "valid", summary, {"violations": count}, count, violations)
 
 
@@ -155,7 +157,7 @@ def unique_seq(case: Case) -> Finding:
         FROM publish WHERE outcome = 'ok' AND seq IS NOT NULL AND NOT duplicate
         GROUP BY seq_scope, seq HAVING min(event) <> max(event)"""
     count, violations = case.violations("unique_seq", base)
-    summary = f"{format_count(count)} seqs given twice" if count else "every seq given once"
+    summary = f"{counted(count, 'seq')} given to several events" if count else "every seq given once"
     return Finding("unique_seq", "invalid" if count else "valid", summary, {"violations": count}, count, violations)
 
 
@@ -177,5 +179,5 @@ def seq_order(case: Case) -> Finding:
             min(invoked), NULL
         FROM witnessed GROUP BY seq_scope, witness"""
     count, violations = case.violations("seq_order", base)
-    summary = f"{format_count(count)} seqs out of order" if count else "seqs rise with time"
+    summary = f"{counted(count, 'time')} a lower seq after a higher one" if count else "seqs rise with time"
     return Finding("seq_order", "invalid" if count else "valid", summary, {"violations": count}, count, violations)

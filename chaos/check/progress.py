@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from squall.chaos.check.case import FOREVER, SETTLED, Case
-from squall.chaos.check.counters import last_counters, pending_counts
+from squall.chaos.check.counters import last_counters, pending_counts, possibly_pending
 from squall.chaos.check.expectations import Recovery, Starvation
-from squall.chaos.check.verdict import Finding, Violation
+from squall.chaos.check.verdict import Finding, Violation, counted
 from squall.core.units import format_count, format_seconds
 
 
@@ -40,17 +40,21 @@ def standstill(case: Case) -> Standstill | None:
 
 
 def _waiting(case: Case) -> dict[int, int]:
-    """What each subscription still had to do at the end, paused ones left out: by the target's counter, else by the
-    history, where the run did not drain."""
+    """What each subscription still had to do at the end, paused ones left out: by the target's counter, as far as the
+    history has what may be pending, else by the history, where the run did not drain."""
     paused = {row[0] for row in case.rows("SELECT subscription FROM control WHERE kind = 'pause' AND ended IS NULL")}
-    counted = {number: sums["pending"] for number, sums in last_counters(case).items() if "pending" in sums}
+    waiting = {
+        number: min(sums["pending"], possibly_pending(case, number)[1]) if sums["pending"] else 0
+        for number, sums in last_counters(case).items()
+        if "pending" in sums
+    }
     if case.facts.drained is False:
         open_pairs = case.rows(
             "SELECT subscription, count(*) FROM unfinished "
             "WHERE NOT cancelled AND form IN ('undelivered', 'unfinished') GROUP BY 1"
         )
-        counted = dict(open_pairs) | counted
-    return {number: count for number, count in counted.items() if count > 0 and number not in paused}
+        waiting = dict(open_pairs) | waiting
+    return {number: count for number, count in waiting.items() if count > 0 and number not in paused}
 
 
 def progress(case: Case) -> Finding:
@@ -82,7 +86,8 @@ def recovery(case: Case, wanted: Recovery) -> Finding:
         why = f"fault {wanted.fault} never healed" if wanted.fault else "no fault healed"
         return Finding("recovery", "unknown", why, why_unknown=why, title=title)
     horizon, next_fault = _horizon(case, healed)
-    last_stale = case.rows(_last_stale(case, healed, horizon, round(wanted.age * 1e9)))[0][0]
+    stale = case.rows(_last_stale(case, healed, horizon, round(wanted.age * 1e9)))
+    last_stale, event, waits_at = stale[0] if stale else (None, None, None)
     took_s = max(0, (last_stale or healed) - healed) / 1e9
     never = last_stale is not None and last_stale >= horizon
     figures = {"recovered_s": float("inf") if never else took_s, "observed_s": (horizon - healed) / 1e9}
@@ -92,8 +97,9 @@ def recovery(case: Case, wanted: Recovery) -> Finding:
         why = f"the next fault began {format_seconds(round(took_s, 1))} after {name} healed, before it had recovered"
         return Finding("recovery", "unknown", why, figures, why_unknown=why, title=title)
     if never or took_s > wanted.within:
-        text = "not recovered" if never else f"{took_s:.1f} s"
-        violation = Violation("recovery", "late", time_ns=last_stale)
+        text = f"not recovered {took_s:.1f} s" if never else f"{took_s:.1f} s"
+        subscriber = case.subscribers[waits_at].name
+        violation = Violation("recovery", "late", event=event, subscription=subscriber, time_ns=last_stale)
         return Finding(
             "recovery", "invalid", f"{text} after {name} healed {limit}", figures, 1, (violation,), title=title
         )
@@ -120,7 +126,8 @@ def _horizon(case: Case, healed: int) -> tuple[int, bool]:
 
 
 def _last_stale(case: Case, healed: int, horizon: int, age_ns: int) -> str:
-    """SQL: the last moment between healed and horizon at which an owed, unfinished event was older than the threshold.
+    """SQL: the last moment between healed and horizon at which an owed, unfinished event was older than the threshold,
+    and that event, the oldest of them, and its subscription; no row where there was none.
 
     What is unfinished where the target has nothing pending is lost, not late: no_loss speaks of it.
     """
@@ -128,16 +135,18 @@ def _last_stale(case: Case, healed: int, horizon: int, age_ns: int) -> str:
     still = f"u.subscription IN ({waiting})" if waiting else "false"
     return f"""
         WITH done AS (
-            SELECT s.acked, coalesce(a.settle_ok, a.settle_invoked) AS done FROM attempt a JOIN sent s USING (event)
+            SELECT s.acked, coalesce(a.settle_ok, a.settle_invoked) AS done, event, subscription
+            FROM attempt a JOIN sent s USING (event)
             ANTI JOIN (FROM (
                 SELECT rid, row_number() OVER (PARTITION BY subscription, event ORDER BY settled_at, rid) AS place
                 FROM again WHERE settled_at IS NOT NULL) WHERE place > 1) later ON later.rid = a.rid
             WHERE {SETTLED}
             UNION ALL
-            SELECT s.acked, {FOREVER} FROM unfinished u JOIN sent s USING (event)
+            SELECT s.acked, {FOREVER}, event, subscription FROM unfinished u JOIN sent s USING (event)
             WHERE NOT u.cancelled AND u.form IN ('undelivered', 'unfinished') AND {still})
-        SELECT max(least(done, {horizon})) FROM done
-        WHERE done > {healed} AND acked + {age_ns} < least(done, {horizon})"""
+        SELECT least(done, {horizon}) AS until, event, subscription FROM done
+        WHERE done > {healed} AND acked + {age_ns} < least(done, {horizon})
+        ORDER BY until DESC, acked, event, subscription LIMIT 1"""
 
 
 def starvation(case: Case, wanted: Starvation) -> Finding:
@@ -173,5 +182,5 @@ def starvation(case: Case, wanted: Starvation) -> Finding:
         FROM waits w ASOF LEFT JOIN firsts f ON f.subscription = w.subscription AND w.since >= f.begun
         WHERE w.place - 1 - coalesce(f.place, 0) > w.bound"""
     count, violations = case.violations("starvation", base)
-    summary = f"{format_count(count)} events were passed over too often" if count else "no level waited past its bound"
+    summary = f"{counted(count, 'event')} passed over too often" if count else "no level waited past its bound"
     return Finding("starvation", "invalid" if count else "valid", summary, {"violations": count}, count, violations)

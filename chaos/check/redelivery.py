@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from squall.chaos.check.case import CONFIRMED, SETTLED, Case
 from squall.chaos.check.masks import Totals
-from squall.chaos.check.verdict import Finding, FindingState
+from squall.chaos.check.verdict import Finding, FindingState, counted
 from squall.core.units import format_count
 
 REDRIVES = """(
@@ -67,25 +67,26 @@ def duplicates(case: Case, totals: Totals, max_ratio: float | None) -> Finding:
 
 def one_terminal(case: Case) -> Finding:
     """More than one confirmed end per redrive generation; each stored copy of an event may end once. A dead letter and
-    the settlement that caused it are one end."""
+    the settlement that caused it are one end, and so are attempts settled at one moment: that is one settlement."""
     generation = REDRIVES.format(x="e", when="c.begun <= e.time")
     base = f"""
         WITH ends AS (
-            SELECT a.event, a.subscription, a.settlement AS kind, a.settle_ok AS time
+            SELECT a.event, a.subscription, a.settlement AS kind, a.settle_ok AS time,
+                coalesce(a.settle_invoked, a.settle_ok) AS moment
             FROM attempt a SEMI JOIN copies USING (event) WHERE {CONFIRMED}
-            UNION ALL SELECT event, subscription, state, time FROM terminal),
+            UNION ALL SELECT event, subscription, state, time, NULL FROM terminal),
         numbered AS (SELECT e.*, {generation} AS generation FROM ends e),
         sums AS (
             SELECT event, subscription, generation, max(time) AS time,
-                greatest(count(*) FILTER (kind = 'ack'), count(*) FILTER (kind = 'acked'))
-                + greatest(count(*) FILTER (kind = 'term'), count(*) FILTER (kind = 'dead_lettered'))
+                greatest(count(DISTINCT moment) FILTER (kind = 'ack'), count(*) FILTER (kind = 'acked'))
+                + greatest(count(DISTINCT moment) FILTER (kind = 'term'), count(*) FILTER (kind = 'dead_lettered'))
                 + count(*) FILTER (kind IN ('expired', 'cancelled')) AS ends
             FROM numbered GROUP BY ALL)
         SELECT 'ended more than once', event, subscription, NULL, NULL, max(time), NULL
         FROM sums LEFT JOIN copies USING (event) WHERE ends > greatest(1, coalesce(copies, 0))
         GROUP BY event, subscription"""
     count, violations = case.violations("one_terminal", base)
-    summary = f"{format_count(count)} events ended more than once" if count else "every event ended once at most"
+    summary = f"{counted(count, 'event')} ended more than once" if count else "every event ended once at most"
     return Finding("one_terminal", "invalid" if count else "valid", summary, {"violations": count}, count, violations)
 
 
@@ -109,9 +110,9 @@ def max_attempts(case: Case) -> Finding:
         WHERE failures >= s.max_attempts * greatest(1, coalesce(copies, 0)) GROUP BY event, subscription"""
     count, violations = case.violations("max_attempts", base)
     most = case.number("SELECT max(n) FROM again") or (1 if case.number("SELECT count(*) FROM attempt") else 0)
-    summary = f"at most {most} attempts an event"
+    summary = f"at most {counted(most, 'attempt')} an event"
     if count:
-        summary = f"{format_count(count)} events were tried more often than allowed"
+        summary = f"{counted(count, 'event')} tried more often than allowed"
     if all(s.max_attempts is None for s in case.subscribers.values()):
         return Finding("max_attempts", "not judged", "no subscriber limits its attempts")
     figures = {"most_attempts": most, "violations": count}

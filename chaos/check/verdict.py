@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from squall.core.units import format_count
+
 State = Literal["valid", "invalid", "unknown"]
 FindingState = Literal["valid", "invalid", "unknown", "not judged"]
 LossClass = Literal["prefix", "middle", "postfix"]
@@ -94,6 +96,16 @@ class Verdict:
 
 CAP = 1000
 """How many violations of one invariant a finding keeps; `count` has them all."""
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 event`, `4,711 events`; `many` where it is not `one` with an s."""
+    return f"{format_count(count)} {one if count == 1 else many or one + 's'}"
+
+
+def was(count: int) -> str:
+    """The verb that goes with `counted`."""
+    return "was" if count == 1 else "were"
 
 
 def merge(states: Iterable[FindingState]) -> State:

@@ -52,7 +52,8 @@ def generate(random: Random, subscriptions: int | None = None) -> Generated:
             if maybe(0.75):
                 history.attempts += _attempts(maybe, event, number, history)
     if maybe(0.1):
-        history.attempts.append(Attempt(None, random.randint(0, END), None, None, None))
+        seq = random.choice([None, random.randint(1, 9)])
+        history.attempts.append(Attempt(None, random.randint(0, END), None, None, None, seq=seq))
     random.shuffle(history.attempts)
     _surroundings(maybe, history, count)
     drain = Span(250, maybe.time(300, END)) if maybe(0.6) else None
@@ -220,3 +221,5 @@ def _surroundings(maybe: _Maybe, history: History, subscriptions: int) -> None:
         if maybe(0.4):
             value = 0 if maybe(0.5) else maybe.time(0, 4)
             history.counters += [Counter(50, "pending", number, 9), Counter(390, "pending", number, value)]
+            if maybe(0.3):
+                history.counters.append(Counter(maybe.time(150, 390), "acked", number, maybe.time(0, 9)))

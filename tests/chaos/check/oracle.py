@@ -86,7 +86,13 @@ class Oracle:
             return False
         if interval.durable and interval.from_seq is not None and op.seq is not None:
             return self.owes(interval, op)
-        begun = interval.start != "new" or op.ended is None or op.ended >= interval.join_invoked
+        return self.there(interval, op)
+
+    @staticmethod
+    def there(interval: Interval, op: Publish) -> bool:
+        """The interval had begun perhaps, and not ended yet, while this publish went on."""
+        ended = INFINITY if op.ended is None or op.outcome == "info" else op.ended
+        begun = interval.start != "new" or ended >= interval.join_invoked
         left = interval.leave_ok is not None and op.invoked > interval.leave_ok
         return begun and not left
 
@@ -207,15 +213,21 @@ class Oracle:
         }
 
     def no_stray(self) -> Found:
-        return {
-            ("does not match", a.event, a.subscription, None)
-            for a in self.attempts
-            if a.event is not None
-            and a.event in self.ops
-            and not any(
-                self.fits(i, op) for i in self.intervals if i.subscription == a.subscription for op in self.ops[a.event]
-            )
-        }
+        found: Found = set()
+        for a in self.attempts:
+            if a.event is None or a.event not in self.ops:
+                continue
+            own = [i for i in self.intervals if i.subscription == a.subscription]
+            stored = [op for op in self.ops[a.event] if op.outcome != "fail"]
+            if own and not any(self.fits(i, op) for i in own for op in self.ops[a.event]):
+                found.add(("does not match", a.event, a.subscription, None))
+            elif (
+                stored
+                and not self.redriven(a, -INFINITY, a.begun)
+                and not any(self.fits(i, op) and (self.owes(i, op) or self.there(i, op)) for i in own for op in stored)
+            ):
+                found.add(("not owed", a.event, a.subscription, None))
+        return found
 
     def intact(self) -> Found:
         found: Found = set()
@@ -226,6 +238,11 @@ class Oracle:
             touched = any(hit.event == a.event for hit in self.h.hits)
             if published and a.hash not in published and not touched:
                 found.add(("payload altered", a.event, a.subscription, None))
+        if self.claims.seq_scope == "store":
+            for a in self.attempts:
+                for op in self.numbered() if a.event is None and a.seq is not None else []:
+                    if op.seq == a.seq and not any(hit.event == op.event for hit in self.h.hits):
+                        found.add(("payload unrecognisable", op.event, a.subscription, None))
         return found
 
     def copies(self, event: int) -> int:
@@ -392,11 +409,15 @@ class Oracle:
 
     def one_terminal(self) -> Found:
         ends: dict[tuple[int, int, int], list[str]] = {}
+        seen: set[tuple[int, int, int, str, int | None]] = set()
         for (event, subscription), tries in self.tries.items():
             for a in tries:
                 if self.confirmed(a) and a.settle_ok is not None and a.settlement is not None:
                     generation = self.generation(event, subscription, a.settle_ok)
-                    ends.setdefault((event, subscription, generation), []).append(a.settlement)
+                    one = (event, subscription, generation, a.settlement, a.settle_invoked)
+                    if one not in seen:  # attempts settled at one moment were settled together
+                        ends.setdefault((event, subscription, generation), []).append(a.settlement)
+                    seen.add(one)
         for t in self.h.terminals:
             generation = self.generation(t.event, t.subscription, t.time)
             ends.setdefault((t.event, t.subscription, generation), []).append(t.state)
@@ -448,9 +469,19 @@ class Oracle:
                 pair = (event, subscription)
                 done = any(self.confirmed(a) for a in self.tries.get(pair, [])) or self.terminals(pair)
                 most += pair not in least and not done
-            if not len(least) <= pending <= most:
+            if not len(least) <= pending <= most or self.acked_counted_short(subscription):
                 found.add(("", None, subscription, None))
         return found
+
+    def acked_counted_short(self, subscription: int) -> bool:
+        """The target counts fewer acked than it had confirmed by then."""
+        counters = [c for c in self.h.counters if c.subscription == subscription and c.name == "acked"]
+        if not counters:
+            return False
+        last = max(counters, key=lambda c: c.time)
+        own = [a for a in self.attempts if a.subscription == subscription and a.settlement == "ack"]
+        confirmed = [a for a in own if self.confirmed(a) and a.settle_ok is not None and a.settle_ok <= last.time]
+        return last.value < len({(a.event, a.settle_invoked) for a in confirmed})
 
     # Measures
 

@@ -220,7 +220,7 @@ def test_at_most_once_is_reported_and_condemned_only_where_no_loss_is_expected()
     assert invalid(verdict) == {"no_loss"}
     (cause,) = verdict.causes
     assert "Use delivery: at-least-once" in cause.advice
-    assert verdict.headline == "1 of 10 acknowledged events were lost"
+    assert verdict.headline == "1 of 10 acknowledged events was lost"
 
 
 def test_unexplained_duplicates_are_fatal_only_at_most_once_unless_expected() -> None:
