@@ -37,6 +37,7 @@ STORAGE = "storage:events"
 PAGE = 500
 SinkOf = Callable[[Subscription], Sink | None]
 Dropped = Callable[[Event, str | None, str], None]
+STORED_S = 2.5
 STOP_S = 1.0  # the run has drained already: what is left would not end by waiting
 
 
@@ -65,7 +66,7 @@ class InProcessTarget:
         )
         await self._router.start()
         self._publisher = self._router.publisher("bench")
-        self.claims = Claims(durability=self._router.durability)
+        self.claims = Claims(durability=self._router.durability, max_attempts=_max_attempts(plugins))
         store = type(self._router.store).__name__
         names = [type(plugin).__name__.removesuffix("Plugin").lower() for plugin in plugins]
         self._described = f"in-process · {self._router.durability} · {' · '.join(names) or store}"
@@ -138,6 +139,7 @@ class InProcessTarget:
         return Counters((await router.store.counts()).events, counts)
 
     async def terminals(self) -> Sequence[Terminal]:
+        await self._dead_letters_stored()
         letters: list[Terminal] = []
         while page := await self._running.store.dead_letters(after=len(letters), limit=PAGE):
             letters += [
@@ -150,6 +152,16 @@ class InProcessTarget:
                 for letter in page
             ]
         return [*letters, *self._drops]
+
+    async def _dead_letters_stored(self) -> None:
+        """What a store refused is given to it again a second later: a run may have drained before."""
+        router = self._running
+        deadline_ns = router.clock.monotonic_ns() + round(STORED_S * 1e9)
+        while router.clock.monotonic_ns() < deadline_ns:
+            counted = sum(dispatcher.progress.dead_lettered for dispatcher in self._dispatchers.values())
+            if (await router.store.counts()).dead_letters >= counted:
+                return
+            await router.clock.sleep(0.05)
 
     def seams(self) -> Mapping[str, Seam]:
         return {STORAGE: self._seam}
@@ -180,6 +192,13 @@ def compose(operator: Sequence[PluginSection] | None, scenario: Sequence[PluginS
     plugins = [over.pop(type(plugin), plugin) for plugin in base]
     plugins += over.values()
     return [_moved(plugin, folder) if _is_store(plugin) else plugin for plugin in plugins]
+
+
+def _max_attempts(plugins: Sequence[Plugin]) -> int | None:
+    """How often a delivery is tried at most, where the settle policy that counts has an option which says so."""
+    policies = (plugin for plugin in plugins if hasattr(plugin, "squall_settle_policy"))
+    attempts = getattr(getattr(next(policies, None), "options", None), "attempts", None)
+    return attempts if isinstance(attempts, int) else None
 
 
 def _is_store(plugin: Plugin) -> bool:
