@@ -1,14 +1,39 @@
-"""Answering a query from events that a store holds in memory."""
+"""Queries: paged through to their end, and answered from events that a store holds in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 
+from squall.core.errors import StoreError
 from squall.core.event import Event
 from squall.core.filters import Predicate, combine
 from squall.core.patterns import compile_pattern
-from squall.core.store import Page, Query
+from squall.core.store import EventStore, Page, Query
+
+
+async def every_page(store: EventStore, query: Query) -> AsyncIterator[Event]:
+    """All events that answer the query, read query.limit at a time. query.before_seq must be given: where a search
+    that goes upward ends. Raises StoreError."""
+    end = query.before_seq
+    if end is None:
+        raise ValueError("every_page: expected a query with before_seq")
+    while True:
+        page = await store.read(query)
+        for event in page.events:
+            yield event
+        if query.newest_first:
+            if page.searched_to >= end or page.searched_to <= query.after_seq + 1:
+                return
+            end = page.searched_to
+            query = replace(query, before_seq=end)
+        elif page.searched_to >= end - 1:
+            return
+        elif page.searched_to <= query.after_seq:
+            raise StoreError(f"the store searched no further than seq {page.searched_to}, asked up to {end - 1}")
+        else:
+            query = replace(query, after_seq=page.searched_to)
 
 
 def predicate(query: Query) -> Predicate:

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -26,8 +26,9 @@ from squall.core.intake import Intake
 from squall.core.metrics import RouterMetrics
 from squall.core.observers import Observers
 from squall.core.plugin import Context, Plugin
+from squall.core.query import every_page
 from squall.core.rules import RoutingRule
-from squall.core.store import EventStore
+from squall.core.store import EventStore, Query
 from squall.core.subscriptions import Subscriptions
 
 SWEEP_S = 0.05
@@ -186,6 +187,13 @@ class EventRouter:
         pending = intake.submit(own)
         if pending is not None:
             await pending
+
+    def replay(self, query: Query | None = None) -> AsyncIterator[Event]:
+        """History, read page by page up to what is stored now: no handlers, no acknowledgements. `async for event in
+        router.replay(Query(pattern="order.>"))`. Raises NotRunning and, while reading, StoreError."""
+        running, query = self._started(), query or Query()
+        end = min(query.before_seq or running.intake.head + 1, running.intake.head + 1)
+        return every_page(running.store, replace(query, before_seq=end))
 
     def add_routing_rule(self, rule: RoutingRule) -> None:
         """Add custom routing rule: rules act in the order in which they were added, before an event is stored."""

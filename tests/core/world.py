@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-
-
 from squall import (
     Context,
     Decision,

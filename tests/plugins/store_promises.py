@@ -9,7 +9,8 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from squall.core.errors import StoreError, SubscriptionError
 from squall.core.event import Event, Priority
 from squall.core.identity import system_id
 from squall.core.patterns import compile_pattern
+from squall.core.query import every_page
 from squall.core.store import (
     Attached,
     AttemptRow,
@@ -114,33 +116,23 @@ class Bench:
         spec: dict[str, object] = {"subscriber_id": "shop", "filters": "[]"} | values
         return await self.store.attach(DurableSpec(id=system_id(), name=name, pattern=pattern, **spec))  # type: ignore[arg-type]
 
+    def _paged(self) -> EventStore:
+        """The store, its pages held to the limit that was asked for."""
+        paged, read = copy(self.store), self.store.read
+
+        async def limited(query: Query) -> Page:
+            page = await read(query)
+            assert len(page.events) <= query.limit, f"asked for {query.limit} events, got {len(page.events)}"
+            return page
+
+        paged.read = limited  # type: ignore[method-assign]
+        return paged
+
     async def all(self, query: Query) -> list[Event]:
         """Every event that answers the query, page by page."""
-        found: list[Event] = []
-        position = None
-        while True:
-            if position is None:
-                page = await self.store.read(query)
-            elif query.newest_first:
-                page = await self.store.read(changed(query, before_seq=position))
-            else:
-                page = await self.store.read(changed(query, after_seq=position))
-            assert len(page.events) <= query.limit, f"asked for {query.limit} events, got {len(page.events)}"
-            found.extend(page.events)
-            if self._ended(query, page):
-                return found
-            assert page.searched_to != position, f"reading {query} does not get on past {position}"
-            position = page.searched_to
-
-    def _ended(self, query: Query, page: Page) -> bool:
-        if query.newest_first:
-            return page.searched_to <= max(query.after_seq, self.announced[0].seq - 1 if self.announced else 0) + 1
         head = self.announced[-1].seq if self.announced else self.head
-        return page.searched_to >= min(head, head if query.before_seq is None else query.before_seq - 1)
-
-
-def changed(query: Query, **values: int) -> Query:
-    return Query(**(vars(query) | values))
+        end = head + 1 if query.before_seq is None else min(query.before_seq, head + 1)
+        return [event async for event in every_page(self._paged(), replace(query, before_seq=end))]
 
 
 async def until(condition: Callable[[], bool]) -> None:
