@@ -29,6 +29,7 @@ class SubscriptionProgress:
         self.returned: dict[int, Priority] = {}
         self.acked = 0
         self.dead_lettered = 0
+        self._refused = False
         self._warn_at_ns = 0
         self._naks: list[AttemptRow] = []
         self._dead: list[DeadLetter] = []
@@ -149,6 +150,7 @@ class SubscriptionProgress:
     def committed(self, settlement: Settlement, error: Exception | None) -> None:
         batch, waiters = self._taken.popleft()
         dispatcher = self._dispatcher
+        self._refused, before = error is not None, self._refused
         if error is None:
             for waiter in waiters:
                 if not waiter.done():
@@ -161,7 +163,8 @@ class SubscriptionProgress:
         batch.add(self._unconfirmed)
         self._unconfirmed, self._waiters = batch, waiters + self._waiters
         clock = dispatcher.wiring.clock
-        if clock.monotonic_ns() >= self._warn_at_ns:  # a store that fails now and then would fill the log
+        # Once an outage; and not each time where a store fails every now and then.
+        if not before and clock.monotonic_ns() >= self._warn_at_ns:
             self._warn_at_ns = clock.monotonic_ns() + WARN_EVERY_NS
             dispatcher.wiring.observers.logger.warning(
                 "subscription %s: its settlements are not stored yet (%s); tried again until they are",
