@@ -9,13 +9,16 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from squall.chaos.check import blame_loss, blame_presence
+from squall.chaos.check import blame_liveness, blame_loss, blame_presence, blame_seq
+from squall.chaos.check.common import coincidences, shared
 from squall.chaos.check.diagnosis import Diagnosis
 from squall.chaos.check.evidence import Evidence, gather
 from squall.chaos.check.facts import RunFacts
+from squall.chaos.check.fates import fates
 from squall.chaos.check.path import Step, lines, path
 from squall.chaos.check.verdict import Cause, Finding, Violation
 from squall.chaos.history.reader import open_history
+from squall.core.units import format_count
 
 Teller = Callable[[Evidence, Violation], Diagnosis]
 
@@ -26,15 +29,17 @@ TELLERS: Mapping[str, Teller] = {
     "no_stray": blame_presence.stray,
     "intact": blame_presence.altered,
     "duplicates": blame_presence.duplicate,
-    "order": blame_presence.disordered,
-    "overlap": blame_presence.overlapping,
-    "unique_seq": blame_presence.shared_seq,
-    "seq_order": blame_presence.falling_seq,
+    "order": blame_seq.disordered,
+    "overlap": blame_seq.overlapping,
+    "unique_seq": blame_seq.shared_seq,
+    "seq_order": blame_seq.falling_seq,
     "one_terminal": blame_presence.ended_twice,
     "max_attempts": blame_presence.tried_too_often,
-    "starvation": blame_presence.starved,
-    "recovery": blame_loss.stalled,
+    "starvation": blame_liveness.starved,
+    "recovery": blame_liveness.behind,
 }
+PAIRS = ("order", "overlap", "unique_seq", "seq_order")
+"""Of these the other event belongs to the path."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +62,15 @@ def blame(db: duckdb.DuckDBPyConnection, facts: RunFacts, findings: Iterable[Fin
         return ()
     violations = [violation for finding in condemned for violation in finding.violations]
     evidence = gather(db, facts, _events(violations))
-    return tuple(cause for finding in condemned for cause in _causes(evidence, finding))
+    evidence.innocent = frozenset(coincidences(db, evidence, violations))
+    return tuple(cause for finding in condemned for cause in _causes(db, evidence, finding))
 
 
 def _events(violations: Iterable[Violation]) -> set[int]:
     return {event for v in violations for event in (v.event, v.witness) if event is not None}
 
 
-def _causes(evidence: Evidence, finding: Finding) -> list[Cause]:
+def _causes(db: duckdb.DuckDBPyConnection, evidence: Evidence, finding: Finding) -> list[Cause]:
     groups: dict[str, list[tuple[Violation, Diagnosis]]] = {}
     for violation in finding.violations:
         diagnosis = tell(evidence, violation)
@@ -72,27 +78,33 @@ def _causes(evidence: Evidence, finding: Finding) -> list[Cause]:
     causes = []
     for sentence, members in sorted(groups.items(), key=lambda group: -len(group[1])):
         first, diagnosis = members[0]
-        alone = len(members) == 1 and diagnosis.detail
-        steps = () if first.event is None else lines(evidence, first.event, evidence.number(first.subscription))
-        causes.append(
-            Cause(
-                finding.name,
-                diagnosis.detail if alone else sentence,
-                len(members),
-                first,
-                steps,
-                diagnosis.advice,
-            )
-        )
+        told = diagnosis.detail if len(members) == 1 and diagnosis.detail else sentence
+        traits = [trait for trait in diagnosis.traits if all(trait in other.traits for _, other in members)]
+        tautology = finding.name in ("no_stray", "starvation")  # whose sentences name type and priority
+        common = "" if tautology else shared(db, evidence, [violation for violation, _ in members])
+        told = "".join([told, *(f", {trait}" for trait in traits), f"; {common}" if common else ""])
+        if finding.count > len(finding.violations):
+            told += f" (of the first {format_count(len(finding.violations))} of {format_count(finding.count)})"
+        causes.append(Cause(finding.name, told, len(members), first, _steps(evidence, first), diagnosis.advice))
     return causes
+
+
+def _steps(evidence: Evidence, violation: Violation) -> tuple[str, ...]:
+    if violation.event is None:
+        return ()
+    number = evidence.number(violation.subscription)
+    steps = lines(evidence, violation.event, number)
+    if violation.invariant in PAIRS and violation.witness not in (None, violation.event):
+        steps += lines(evidence, violation.witness or 0, number)
+    return steps
 
 
 def tell(evidence: Evidence, violation: Violation) -> Diagnosis:
     """The cause of one violation."""
     teller = TELLERS.get(violation.invariant)
     if teller is None or (violation.event is None and violation.form != "stalled"):
-        return Diagnosis(violation.form)
-    return teller(evidence, violation)
+        return Diagnosis(f"{violation.subscription}: {violation.form}" if violation.subscription else violation.form)
+    return blame_presence.impostor(evidence, violation) or teller(evidence, violation)
 
 
 def why(folder: Path, facts: RunFacts, event: int, violations: Sequence[Violation] = ()) -> Story | None:
@@ -104,10 +116,11 @@ def why(folder: Path, facts: RunFacts, event: int, violations: Sequence[Violatio
     own = [v for v in violations if event in (v.event, v.witness)]
     with TemporaryDirectory(prefix="squall-why-") as spill, open_history(folder, Path(spill)) as db:
         evidence = gather(db, facts, _events(own) | {event})
+        evidence.innocent = frozenset(coincidences(db, evidence, violations))
     if event not in evidence.ops and event not in evidence.tries and event not in evidence.ends:
         return None
     diagnoses = [tell(evidence, violation) for violation in own]
-    sentences = [d.detail or d.sentence for d in diagnoses] or blame_loss.fates(evidence, event)
+    sentences = [_about(event, v, d) for v, d in zip(own, diagnoses, strict=True)] or fates(evidence, event)
     ops = evidence.ops.get(event, [])
     return Story(
         event,
@@ -118,3 +131,9 @@ def why(folder: Path, facts: RunFacts, event: int, violations: Sequence[Violatio
         tuple(dict.fromkeys(sentences)),
         tuple(dict.fromkeys(d.advice for d in diagnoses if d.advice)),
     )
+
+
+def _about(event: int, violation: Violation, diagnosis: Diagnosis) -> str:
+    """The sentence, and of whom it speaks where the event asked for is only the other one of a pair."""
+    told = "".join([diagnosis.detail or diagnosis.sentence, *(f", {trait}" for trait in diagnosis.traits)])
+    return told if violation.event == event else f"event {violation.event}: {told}"

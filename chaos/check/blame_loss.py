@@ -1,18 +1,12 @@
-"""Causes of what is missing: losses, stalls; and what became of an event that nothing is wrong with."""
+"""Causes of what is missing: what was acknowledged, and has no end."""
 
 from __future__ import annotations
 
-from squall.chaos.check.diagnosis import Diagnosis, named
+from squall.chaos.check.diagnosis import ALTERED, HOW, Diagnosis, named
 from squall.chaos.check.evidence import Evidence, Try
 from squall.chaos.check.verdict import Violation
+from squall.core.units import format_count
 
-HOW = {
-    "ok": "ended well",
-    "error": "failed",
-    "timeout": "was cut off at its timeout",
-    "died": "crashed",
-    None: "never ended",
-}
 BEFORE = {
     "prefix": "before anything was delivered there",
     "middle": "while events before and after it were",
@@ -36,10 +30,16 @@ def lost(evidence: Evidence, violation: Violation) -> Diagnosis:
 
 def _undelivered(evidence: Evidence, violation: Violation, name: str) -> Diagnosis:
     ops = [op for op in evidence.ops.get(violation.event or 0, []) if op.outcome == "ok" and op.ended is not None]
-    sentence = f"acknowledged but never delivered to {name}, {BEFORE.get(violation.loss or '', 'nothing tells why')}"
+    instead = evidence.instead.get((violation.event or 0, evidence.number(name) or 0))
+    if instead is not None:
+        sentence = f"acknowledged, but what came to {name} with its seq was not it: its payload was altered on the way"
+        detail = f"{sentence}; seq {format_count(instead.seq or 0)} came at {evidence.at(instead.begun)}"
+        return Diagnosis(sentence, detail, ALTERED)
+    sentence = f"acknowledged but never delivered to {name}"
+    traits = [BEFORE[violation.loss]] if violation.loss in BEFORE else []
     others = sorted({evidence.name(t.subscription) for t in evidence.of(violation.event or 0, None)})
     if others:
-        sentence += f", though {', '.join(others)} got it"
+        traits.append(f"though {', '.join(others)} got it")
     advice = f"Look at how an event gets from the acknowledgement to {name}: nothing in the history excuses it."
     detail = ""
     if ops:
@@ -54,7 +54,7 @@ def _undelivered(evidence: Evidence, violation: Violation, name: str) -> Diagnos
             sentence += f" (a process began or exited at {evidence.at(exited)}, before it was delivered)"
             advice = "What is acknowledged must survive the process: use a store with durability process or disk."
         detail = f"{sentence}; acknowledged at {evidence.at(ended)}"
-    return Diagnosis(sentence, detail, advice)
+    return Diagnosis(sentence, detail, advice, tuple(traits))
 
 
 def _missing_dead_letter(evidence: Evidence, tries: list[Try], name: str) -> Diagnosis:
@@ -115,53 +115,3 @@ def _left_over(evidence: Evidence, tries: list[Try], name: str) -> Diagnosis:
             sentence += f" (a process began or exited at {evidence.at(exited)})"
         advice = "A failed delivery must be retried, or end as a dead letter."
     return Diagnosis(sentence, f"{sentence}; attempt {last.attempt}, {when}", advice)
-
-
-def stalled(evidence: Evidence, violation: Violation) -> Diagnosis:
-    """Why nothing moves: as far as the oldest event that waits shows it."""
-    name = violation.subscription or "?"
-    advice = "Look at what holds the subscription after a fault: a gate that never closes, a worker that never returns."
-    if violation.form != "stalled":
-        return Diagnosis(violation.form)
-    sentence = f"{name} stood still, though everything was healed and the target was up"
-    if violation.event is None:
-        return Diagnosis(sentence, advice=advice)
-    tries = evidence.of(violation.event, evidence.number(violation.subscription))
-    healed = max((window.ended for window in evidence.windows.values() if window.ended is not None), default=None)
-    if healed is not None:
-        sentence += f" since {evidence.at(healed)}"
-    last = tries[-1] if tries else None
-    if last is None:
-        sentence += "; the oldest event that waits was never delivered"
-    elif last.result is None:
-        sentence += "; the oldest event that waits is in a handler that never ended"
-    else:
-        sentence += f"; the oldest event that waits is one whose handler {HOW[last.result]}, never delivered again"
-    return Diagnosis(sentence, advice=advice)
-
-
-def fates(evidence: Evidence, event: int) -> list[str]:
-    """What became of an event that breaks nothing: a sentence for each subscription that it reached."""
-    ops = evidence.ops.get(event, [])
-    ends = {end.subscription: end for end in evidence.ends.get(event, [])}
-    reached = {t.subscription for t in evidence.of(event, None)} | set(ends)
-    if not reached:
-        outcomes = {op.outcome for op in ops}
-        word = "acknowledged" if "ok" in outcomes else "of unknown outcome" if "info" in outcomes else "refused"
-        return [f"its publish was {word}; it was delivered to nobody"]
-    return [
-        _fate(evidence, event, number, ends[number].state if number in ends else None) for number in sorted(reached)
-    ]
-
-
-def _fate(evidence: Evidence, event: int, subscription: int, state: str | None) -> str:
-    name, tries = evidence.name(subscription), evidence.of(event, subscription)
-    failed = [t for t in tries if t.result not in ("ok", None)]
-    faults = sorted({w.name for t in failed if (w := evidence.hit_during(t)) is not None})
-    because = f" (fault {', '.join(faults)})" if faults else ""
-    after = f" after {len(failed)} failed attempts{because}" if failed else ""
-    if state is not None:
-        return f"{state.replace('_', '-')} for {name}{after}"
-    if any(t.settled and (t.result == "ok" or t.by_handler) for t in tries):
-        return f"handled by {name}{after}"
-    return f"delivered to {name}, without an end{after}"

@@ -258,7 +258,7 @@ def intact(case: Case, totals: Totals) -> Finding:
 def _not_owed(violations: Sequence[Violation]) -> str:
     forms = {violation.form for violation in violations}
     words = ["do not want the event"] if "does not match" in forms else []
-    words += ["were not there when it was published"] if "not owed" in forms else []
+    words += ["were not there when the event was published"] if "not owed" in forms else []
     return " or ".join(words)
 
 

@@ -166,7 +166,8 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], *, complet
     if not totals.acknowledged:
         yield Reason("no_publish", "no publish was acknowledged: there was nothing to lose")
     if totals.attempts == totals.foreign:
-        yield Reason("no_delivery", "nothing was delivered to any subscriber")
+        why = "" if any(totals.owed.values()) else ": no subscriber was owed any of the events"
+        yield Reason("no_delivery", f"nothing was delivered to any subscriber{why}")
     if facts.steady_held is False:
         yield Reason("not_steady", "the steady state never held, before any fault")
     if facts.asked and facts.achieved < KEPT_RATE * facts.asked:

@@ -9,7 +9,7 @@ import duckdb
 
 from squall.chaos.check.facts import RunFacts
 
-MAX_EVENTS = 2_000
+MAX_EVENTS = 50_000  # more than all invariants together keep, with their witnesses
 MAX_HITS = 20_000
 
 
@@ -116,20 +116,27 @@ class Exit:
 
 @dataclass(frozen=True)
 class Specification:
-    """What a subscription asked for, in its last interval."""
+    """What a subscription asked for, in its last interval, and when it came and went."""
 
     name: str
     pattern: str
+    filters: str | None
+    priority_min: int | None
     delivery: str
-    on_retry: str
-    timeout: int | None
-    lease: int | None
     max_attempts: int | None
+    join_invoked: int
+    join_ok: int | None
+    leave_invoked: int | None
+    leave_ok: int | None
 
 
 @dataclass
 class Evidence:
-    """All that is known of some events. `origin_ns` is the zero of the times that people read."""
+    """All that is known of some events. `origin_ns` is the zero of the times that people read.
+
+    `owners`: whose seq it is that an attempt came with. `instead`: what came to a subscription with an event's seq, and
+    was not it. `innocent`: faults that are only there by coincidence.
+    """
 
     origin_ns: int
     ops: dict[int, list[Op]] = field(default_factory=dict)
@@ -140,6 +147,9 @@ class Evidence:
     controls: Sequence[Control] = ()
     processes: Sequence[Exit] = ()
     subscriptions: Mapping[int, Specification] = field(default_factory=dict)
+    owners: Mapping[int, int] = field(default_factory=dict)
+    instead: dict[tuple[int, int], Try] = field(default_factory=dict)
+    innocent: frozenset[int] = frozenset()
 
     def at(self, time_ns: int) -> str:
         """`29.941 s`."""
@@ -174,8 +184,19 @@ class Evidence:
         return None
 
     def elsewhere(self, begun: int, ended: int | None) -> list[Window]:
-        """Faults outside handlers that were active at some moment from begun to ended."""
-        return [w for w in self.windows.values() if not w.seam.startswith("handler:") and w.active(begun, ended)]
+        """Faults outside handlers that were active at some moment from begun to ended, innocent ones left out."""
+        return [
+            w
+            for w in self.windows.values()
+            if not w.seam.startswith("handler:") and w.fault not in self.innocent and w.active(begun, ended)
+        ]
+
+    def owner(self, attempt: Try) -> int | None:
+        """The other event whose seq this attempt came with; None where it is the event's own, or nobody's."""
+        ops = self.ops.get(attempt.event, [])
+        if attempt.seq is None or any(op.outcome == "info" or op.seq == attempt.seq for op in ops):
+            return None
+        return self.owners.get(attempt.seq)
 
     def restart(self, begun: int, ended: int | None) -> int | None:
         """When a process first began or exited after begun, until ended."""
@@ -197,6 +218,7 @@ def gather(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Collection[in
     columns = ", ".join(Try.__dataclass_fields__)
     for row in db.execute(f"SELECT {columns} FROM attempt WHERE {chosen} ORDER BY begun, rid").fetchall():
         evidence.tries.setdefault(row[0], []).append(Try(*row))
+    _impostors(db, evidence, chosen, columns)
     for row in db.execute(
         f"SELECT event, subscription, state, time, source FROM terminal WHERE {chosen} ORDER BY time"
     ).fetchall():
@@ -210,6 +232,25 @@ def gather(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Collection[in
     return evidence
 
 
+def _impostors(db: duckdb.DuckDBPyConnection, evidence: Evidence, chosen: str, columns: str) -> None:
+    """Attempts that came with the seq of another event; only where all seqs are of one scope."""
+    if db.execute("SELECT count(DISTINCT seq_scope) FROM publish").fetchall() != [(1,)]:
+        return
+    numbered = "publish WHERE outcome = 'ok' AND NOT duplicate AND seq IS NOT NULL"
+    evidence.owners = dict(
+        db.execute(
+            f"SELECT seq, min(event) FROM {numbered} AND seq IN (SELECT seq FROM attempt WHERE {chosen}) GROUP BY seq"
+        ).fetchall()
+    )
+    mine = f"SELECT seq, event AS mine FROM {numbered} AND {chosen}"
+    for mine_event, *row in db.execute(
+        f"""SELECT mine, {columns} FROM attempt a JOIN ({mine}) m USING (seq)
+        ANTI JOIN (FROM {numbered}) own ON own.event = a.event AND own.seq = a.seq ORDER BY begun, rid"""
+    ).fetchall():
+        attempt = Try(*row)
+        evidence.instead.setdefault((mine_event, attempt.subscription), attempt)
+
+
 def _surroundings(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Evidence:
     (first,) = db.execute("SELECT min(invoked) FROM publish").fetchone() or (0,)
     windows = [
@@ -221,8 +262,7 @@ def _surroundings(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Evidence:
     controls = db.execute("SELECT kind, subscription, event, begun, ended FROM control ORDER BY begun").fetchall()
     processes = db.execute("SELECT name, started, exited FROM process ORDER BY started").fetchall()
     subscriptions = db.execute(
-        "SELECT subscription, name, pattern, delivery, on_retry, timeout, lease, max_attempts "
-        "FROM subscription ORDER BY join_invoked"
+        f"SELECT subscription, {', '.join(Specification.__dataclass_fields__)} FROM subscription ORDER BY join_invoked"
     ).fetchall()
     return Evidence(
         origin_ns=facts.load.begun if facts.load else int(first or 0),

@@ -94,7 +94,7 @@ def _ends(evidence: Evidence, event: int, subscription: int | None) -> Iterator[
     for end in evidence.ends.get(event, []):
         if subscription is None or end.subscription == subscription:
             name = evidence.name(end.subscription)
-            text = f"{end.state.replace('_', '-')} for {name} (listed by {end.source})"
+            text = f"listed as {end.state.replace('_', '-')} for {name} ({end.source})"
             yield Step(end.time, "terminal", text, name, _active(evidence, end.time))
 
 

@@ -1,0 +1,77 @@
+"""Causes of what came too late or not at all: stalls, slow recoveries, starved priorities."""
+
+from __future__ import annotations
+
+from squall.chaos.check.common import PRIORITIES
+from squall.chaos.check.diagnosis import HOW, Diagnosis, named
+from squall.chaos.check.evidence import Evidence, Try
+from squall.chaos.check.verdict import Violation, counted
+
+RETRIES = "A failed delivery must be tried again, or end as a dead letter: look at what keeps the retries."
+
+
+def behind(evidence: Evidence, violation: Violation) -> Diagnosis:
+    """Why nothing moves any more, or why it took so long."""
+    return _stalled(evidence, violation) if violation.form == "stalled" else _late(evidence, violation)
+
+
+def _stalled(evidence: Evidence, violation: Violation) -> Diagnosis:
+    """As far as the oldest event that waits shows it."""
+    name = violation.subscription or "?"
+    sentence = f"{name} stood still, though everything was healed and the target was up"
+    healed = max((window.ended for window in evidence.windows.values() if window.ended is not None), default=None)
+    if healed is not None:
+        sentence += f" since {evidence.at(healed)}"
+    holds = "Look at what holds the subscription: a breaker that stays open, a worker that never returns."
+    if violation.event is None:
+        sentence += "; what it counts as pending is of unknown outcome, or a further copy of what has ended"
+        return Diagnosis(sentence, advice=holds)
+    tries = evidence.of(violation.event, evidence.number(violation.subscription))
+    last = tries[-1] if tries else None
+    if last is None:
+        return Diagnosis(f"{sentence}; the oldest event that waits was never delivered", advice=holds)
+    if last.result is None:
+        return Diagnosis(
+            f"{sentence}; the oldest event that waits is in a handler that never ended",
+            advice="Cut handlers off at their timeout, and give their slot to the next event.",
+        )
+    sentence += f"; the oldest event that waits is one whose handler {HOW[last.result]}, never delivered again"
+    return Diagnosis(sentence, advice=RETRIES)
+
+
+def _late(evidence: Evidence, violation: Violation) -> Diagnosis:
+    """Of the event that was the last to be finished too late: what it waited for."""
+    name, until = violation.subscription, violation.time_ns or 0
+    tries = [t for t in evidence.of(violation.event or 0, evidence.number(name)) if t.begun <= until]
+    failed = [t for t in tries if t.result not in ("ok", None)]
+    acked = min((op.ended for op in evidence.ops.get(violation.event or 0, []) if op.ended is not None), default=None)
+    waited = "" if acked is None else f", {(until - acked) / 1e9:.1f} s after it was acknowledged"
+    sentence = f"{name} was the last to recover: its oldest event was still unfinished at {evidence.at(until)}{waited}"
+    if not tries:
+        how, advice = (
+            "not delivered by then",
+            "Look at what holds the subscription, or how fast it works off a backlog.",
+        )
+    elif failed:
+        how, advice = _failures(evidence, failed), "Let the backoff grow less, or the limit allow for it."
+    elif acked is not None and 2 * (tries[0].begun - acked) > until - acked:
+        how = f"not begun before {evidence.at(tries[0].begun)}"
+        advice = "Look at what holds the subscription, or how fast it works off a backlog."
+    else:
+        how = f"in its handler since {evidence.at(tries[-1].begun)}"
+        advice = "Look at what slows the handler, or the settlement after it."
+    return Diagnosis(f"{sentence}; {how}", advice=advice)
+
+
+def _failures(evidence: Evidence, failed: list[Try]) -> str:
+    faults = {w.fault: named(evidence, w) for t in failed if (w := evidence.hit_during(t)) is not None}
+    because = f" ({', '.join(faults.values())})" if faults else ""
+    return f"its handler had failed {counted(len(failed), 'time')}{because}"
+
+
+def starved(evidence: Evidence, violation: Violation) -> Diagnosis:
+    """Passed over."""
+    ops = evidence.ops.get(violation.event or 0, [])
+    level = PRIORITIES[ops[0].priority] if ops and 0 <= ops[0].priority < len(PRIORITIES) else "?"
+    sentence = f"events of priority {level} waited at {violation.subscription} while more of others began than allowed"
+    return Diagnosis(sentence, advice="Schedule levels by weight, so that each gets its share under backlog.")
