@@ -6,6 +6,7 @@ What a verb needs is imported inside it: `squall --help` must not wait for datab
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 import typer
@@ -39,6 +40,9 @@ app.command("schema")(schema)
 
 def main() -> None:
     """The entry point of the `squall` command."""
+    # A stream that is closed is None, which nobody expects to write to.
+    sys.stdout = sys.stdout or io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
+    sys.stderr = sys.stderr or io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no ✓ shows a ?, and the run goes on

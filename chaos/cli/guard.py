@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Annotated, NoReturn
@@ -11,6 +14,7 @@ import typer
 from squall.chaos.cli.visible import visible
 
 USAGE, INFRASTRUCTURE, INTERRUPTED = 2, 4, 130
+NOT_READ = 141  # as a shell says of who is ended by SIGPIPE: it must not look like a verdict
 _SEVERITY = (0, 3, 1, INFRASTRUCTURE, USAGE, INTERRUPTED)
 
 DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
@@ -44,7 +48,9 @@ def guarded(
             typer.echo(f"{_count(error)}, {what}", err=True)
         code = _failed(USAGE, error, as_json=as_json)
     except BrokenPipeError:
-        raise  # whoever read the output has enough; typer knows what to do
+        # Whoever read the output has enough. What is still buffered must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = NOT_READ
     except KeyboardInterrupt as error:
         typer.echo("interrupted", err=True)
         code = _failed(INTERRUPTED, error, as_json=as_json)
@@ -72,7 +78,8 @@ def _failed(code: int, error: BaseException, *, as_json: bool) -> int:
         from squall.chaos.cli.output import print_json
 
         message = _message(error) if isinstance(error, Exception) else "interrupted"
-        print_json({"exit_code": code, "error": message, "problems": getattr(error, "problems", ())})
+        with contextlib.suppress(OSError):  # stdout itself may be what failed
+            print_json({"exit_code": code, "error": message, "problems": getattr(error, "problems", ())})
     return code
 
 

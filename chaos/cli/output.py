@@ -17,11 +17,17 @@ from squall.chaos.cli.visible import visible
 MIN_WIDTH, MAX_WIDTH = 40, 120
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would leave with 1, which here is a verdict."""
+        raise BrokenPipeError
+
+
 def console(file: IO[str] | None = None) -> Console:
     """A console on file (stdout). Colours only on a terminal, and not where NO_COLOR is set."""
     file = file or sys.stdout
     plain = bool(os.environ.get("NO_COLOR")) or not file.isatty() or os.environ.get("TERM") == "dumb"
-    return Console(file=file, color_system=None if plain else "auto", width=width(), highlight=False, soft_wrap=True)
+    return _Console(file=file, color_system=None if plain else "auto", width=width(), highlight=False, soft_wrap=True)
 
 
 def width() -> int:

@@ -95,15 +95,14 @@ def _run_all(
     as_json: bool,
 ) -> int:
     """Run one after the other, until interrupted, and add each that is over to done."""
-    import asyncio
-
+    from squall.chaos.cli import loop
     from squall.chaos.cli.interrupts import Interrupts
     from squall.chaos.cli.output import print_json, print_lines
     from squall.chaos.present import result_lines, summary_lines
 
     with Interrupts() as interrupts:
         for scenario in scenarios:
-            result = asyncio.run(_run(scenario, config, catalogue, runs, interrupts))
+            result = loop.run(_run(scenario, config, catalogue, runs, interrupts))
             done.append((scenario, result))
             if not as_json:
                 print_lines(partial(result_lines, result))

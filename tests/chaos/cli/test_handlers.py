@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.chaos.cli.command import CALM, squall, write
+from tests.chaos.cli.command import CALM, child, finished, squall, write
 
 CALLING = CALM.replace('{pattern: ">"}', '{pattern: ">", handler: {call: shop}, timeout: 1s}')
 CODE = """\
@@ -91,6 +91,32 @@ def test_a_name_that_squall_yaml_does_not_give_is_told_in_the_scenario(shop: Pat
     assert "scenario.yaml:4:" in said.err
     assert "there is no handler 'shop'" in said.err
     assert "did you mean 'shpo'?" in said.err
+
+
+SWALLOWING = """\
+import asyncio
+
+async def handle(payload):
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+"""
+
+
+def test_code_that_swallows_its_cancellation_does_not_keep_the_run(shop: Path, here: Path) -> None:
+    """Its deliveries are given up at their timeout; the run ends with a verdict; who is healthy beside it is well."""
+    shop.write_text(SWALLOWING, encoding="utf-8")
+    text = CALLING.replace("timeout: 1s}}", "timeout: 100ms}, well: {pattern: '>', timeout: 1s}}").replace(
+        "[no_loss]", "[{latency: {max: 5s, subscribers: [well]}}]"
+    )
+    write(here / "scenario.yaml", text + "plugins: [{retry: {attempts: 1}}]\ndrain: {limit: 4s, stall: 2s}\n")
+    said = finished(child(here, *configured(shop, f"{shop.stem}:handle")))
+    assert said.code in (1, 3), said.err
+    assert "latency max of well ✓" in " ".join(said.out.split())
+    assert "Traceback" not in said.err
+    assert "was destroyed" not in said.err
 
 
 def test_code_that_raises_is_the_subscribers_failure(shop: Path, here: Path) -> None:

@@ -36,6 +36,27 @@ def test_what_a_terminal_cannot_show_stops_nothing(here: Path) -> None:
         assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", one.out + one.err)
 
 
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("squall run calm.yaml 2>/dev/null | true; exit ${PIPESTATUS[0]}", 141),
+        ("squall plugins | true; exit ${PIPESTATUS[0]}", 141),
+        ("squall run calm.yaml >&-", 0),
+        ("squall run calm.yaml 2>&-", 0),
+        ("squall run calm.yaml >/dev/full", 4),
+        ("squall run calm.yaml --json >/dev/full", 4),
+    ],
+)
+def test_output_that_nobody_takes_is_no_verdict(here: Path, command: str, code: int) -> None:
+    """Closed streams are none of a run's business; a pipe that is closed early, or a full disk, never looks invalid."""
+    write(here / "calm.yaml", CALM)
+    shell = command.replace("squall", f"{sys.executable} -m squall")
+    result = subprocess.run(["bash", "-c", shell], cwd=here, capture_output=True, text=True, check=False)
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "BrokenPipe" not in result.stderr
+
+
 def test_help_waits_for_nothing_heavy() -> None:
     """`squall --help` imports neither databases nor the kernel: that is what keeps it below 0.3 s."""
     heavy = ("duckdb", "pyarrow", "pydantic", "apsw", "asyncio", "rich")
