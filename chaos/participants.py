@@ -51,9 +51,12 @@ class Participants:
             call = config.handler(subscriber.handler.call)
 
             async def code(received: Received) -> None:
-                answer = call(received.payload)
-                if isinstance(answer, Awaitable):
-                    await answer
+                try:
+                    answer = call(received.payload)
+                    if isinstance(answer, Awaitable):
+                        await answer
+                except (SystemExit, KeyboardInterrupt) as error:  # it would end the run, with an exit code of its own
+                    raise RuntimeError(f"the handler raised {error!r}") from error
 
             return code
         latency_s, sleep = subscriber.handler.latency or 0.0, self._recorder.clock.sleep

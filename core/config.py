@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -152,12 +153,14 @@ class Config:
             hint = did_you_mean(name, self.handlers, "handlers")
             raise ConfigError([Problem("handlers", f"there is no handler '{name}'", hint=hint)])
         try:
-            return import_handler(self.handlers[name])
+            code = import_handler(self.handlers[name])
+            _check_takes_payload(code, self.handlers[name])
         except ValueError as error:
             reason = str(error)
             if self.document is not None:
                 raise ConfigError([self.document.problem(("handlers", name), reason)]) from error
             raise ConfigError([Problem(f"handlers.{name}", reason)]) from error
+        return code
 
 
 def load_config(path: str | Path) -> Config:
@@ -278,7 +281,21 @@ def import_handler(reference: str) -> Callable[..., object]:
         found = getattr(found, name)
     if not callable(found):
         raise ValueError(f"{reference} is {type(found).__name__}, not a function")
+    if inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found):
+        raise ValueError(f"{reference} yields: nothing of it would run when it is called")
     return found
+
+
+def _check_takes_payload(code: Callable[..., object], reference: str) -> None:
+    """Raises ValueError where it surely cannot be called with one argument."""
+    try:
+        signature = inspect.signature(code)
+    except (ValueError, TypeError):
+        return  # something built in, which does not tell
+    try:
+        signature.bind(b"")
+    except TypeError as error:
+        raise ValueError(f"{reference} cannot be called with a payload: {error}") from error
 
 
 def _is_reference(text: str) -> bool:

@@ -38,7 +38,7 @@ def guarded(
 
     Exit 2 for what a file or plugin has wrong, 4 for folders, files and everything unforeseen, 130 when interrupted.
     """
-    from squall.core.errors import ConfigError, WiringError
+    from squall.core.errors import ConfigError, SquallError, WiringError
 
     try:
         code = work()
@@ -54,6 +54,10 @@ def guarded(
     except KeyboardInterrupt as error:
         typer.echo("interrupted", err=True)
         code = _failed(INTERRUPTED, error, as_json=as_json)
+    except SystemExit as error:  # not squall's: code that was run would choose the exit code, and so the verdict
+        ended = SquallError(f"code that was run ended the process: {error!r}")
+        complain(ended, debug=debug)
+        code = _failed(INFRASTRUCTURE, ended, as_json=as_json)
     except Exception as error:  # noqa: BLE001  whatever goes wrong, people get one message
         complain(error, debug=debug)
         code = _failed(INFRASTRUCTURE, error, as_json=as_json)

@@ -20,6 +20,12 @@ def plainly(payload):
     with Path(__file__).with_name("handled").open("a") as file:
         file.write(f"{len(payload)}\\n")
 
+def without():
+    pass
+
+async def stream(payload):
+    yield payload
+
 VALUE = 5
 """
 
@@ -57,6 +63,8 @@ def test_the_operators_code_is_called_with_each_payload(shop: Path, function: st
         ("{}:VALUE", "is int, not a function"),
         ("{}", "expected 'package.module:function'"),
         ("broken:handle", "cannot import broken: ZeroDivisionError: division by zero"),
+        ("{}:without", "cannot be called with a payload: too many positional arguments"),
+        ("{}:stream", "yields: nothing of it would run when it is called"),
         ("exits:handle", "cannot import exits: SystemExit: 0"),
     ],
 )
@@ -117,6 +125,15 @@ def test_code_that_swallows_its_cancellation_does_not_keep_the_run(shop: Path, h
     assert "latency max of well ✓" in " ".join(said.out.split())
     assert "Traceback" not in said.err
     assert "was destroyed" not in said.err
+
+
+@pytest.mark.parametrize("ends", ["raise SystemExit(0)", "import sys; sys.exit(3)", "raise KeyboardInterrupt"])
+def test_code_that_would_end_the_process_is_the_subscribers_failure(shop: Path, here: Path, ends: str) -> None:
+    """It cannot choose the exit code, which is the verdict's."""
+    shop.write_text(f"async def handle(payload):\n    {ends}\n", encoding="utf-8")
+    write(here / "scenario.yaml", CALLING.replace("subscribers", "plugins: [{retry: {attempts: 1}}]\nsubscribers"))
+    said = squall(*configured(shop, f"{shop.stem}:handle"))
+    assert "40 owed · 0 acked · 40 dead-lettered" in said.out, said.err
 
 
 def test_code_that_raises_is_the_subscribers_failure(shop: Path, here: Path) -> None:

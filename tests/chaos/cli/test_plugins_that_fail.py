@@ -105,3 +105,20 @@ def test_a_store_that_raises_on_append_acknowledges_nothing(here: Path, monkeypa
     said, _ = ran(here, monkeypatch, body)
     assert said.code == 3
     assert "UNKNOWN" in said.out
+
+
+def test_a_plugin_that_would_end_the_process_cannot_choose_the_verdict(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 4, and what it raised: 0 would say valid."""
+    ends = "def ends(event):\n    raise SystemExit(0)\n"
+    install(
+        here,
+        monkeypatch,
+        plugin(hook("squall_publish_middleware", "return squall.guard(ends, stage='validate')"), before=ends),
+    )
+    write(here / "s.yaml", CALM)
+    write(here / "squall.yaml", "version: 1\nplugins: [stranger]\n")
+    said = squall("run", "s.yaml")
+    assert (said.code, said.out) == (4, "")
+    assert "code that was run ended the process: SystemExit(0)" in said.err
