@@ -26,8 +26,8 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## measure squall against its limits and its peers
-	$(BIN)/python tests/benchmarks
+bench: $(STAMP) ## measure squall against its limits and its peers (add WRITE=1 to put the table into the docs)
+	$(BIN)/python -m tests.benchmarks $(if $(WRITE),--write)
 
 hooks: $(STAMP) ## write docs/hooks.md anew from core/hookspecs.py
 	PYTHONPATH=. $(BIN)/python tests/docs/hook_reference.py

@@ -1,20 +1,20 @@
 """How fast the checker is, and how much memory it takes: a clean history of a million records, and of ten million.
 
-Four subscribers, 200 keys, one attempt in a hundred redelivered; each size in a fresh child process.
-Run it with `python tests/benchmarks/checker.py [records …]`.
+Four subscribers, 200 keys, one attempt in a hundred redelivered. The peak is that of the whole process, with the
+libraries that it loads.
 """
 
 from __future__ import annotations
 
-import json
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
+from tests.benchmarks.rounds import Sample, Scale, alternate, child, median, progress
+from tests.benchmarks.table import Bar, Row
 
 from squall.chaos.check.engine import check
 from squall.chaos.check.expectations import Duplicates, Latency, NoLoss, Order
@@ -25,8 +25,8 @@ from squall.core.target import Claims
 SUBSCRIBERS = 4
 SIZES = (1_000_000, 10_000_000)
 GAP_NS = 4_000
-BAR_PER_S = 500_000
-BAR_BYTES = 1 << 30
+BAR_SPEED, BAR_PEAK = Bar("≥", 500_000, "records/s"), Bar("<", 1_024, "MiB")
+_RSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 def make_history(folder: Path, records: int) -> None:
@@ -99,36 +99,40 @@ def _copy(db: duckdb.DuckDBPyConnection, path: Path, sql: str) -> None:
     db.execute(f"COPY ({sql}) TO '{path}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)")
 
 
-def measure(folder: Path) -> dict[str, float | str]:
-    """Check the history in folder; seconds, and the peak of this process's resident memory in bytes."""
+def make(folder: str, records: int) -> Sample:
+    """Write the history; how many records it has."""
+    make_history(Path(folder), records)
+    return {"records": records}
+
+
+def judge(folder: str) -> Sample:
+    """Check the history: `records` a second, and `peak`, the most of this process that was resident, MiB."""
     facts = RunFacts(load=Span(0, 10**15), drain=Span(10**15, 10**15 + 1), drained=True)
-    started = time.perf_counter()
+    began = time.perf_counter()
     expectations = [NoLoss(), Duplicates(), Order(), Latency(p99=1.0)]
-    verdict = check(folder, Claims(durability="disk"), expectations, facts)
-    seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"state": verdict.state, "records": verdict.records, "seconds": seconds, "peak_bytes": peak}
+    verdict = check(Path(folder), Claims(durability="disk"), expectations, facts)
+    took_s = time.perf_counter() - began
+    if verdict.state != "valid":
+        raise RuntimeError(f"a clean history was found {verdict.state}")
+    return {
+        "records": verdict.records / took_s,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_BYTES / 2**20,
+    }
 
 
-def main(sizes: list[int]) -> None:
-    """Print one line a size."""
-    print(f"{'records':>12} {'records/s':>12} {'resident':>10}   bars: {BAR_PER_S:,}/s, {BAR_BYTES >> 20:,} MiB")
-    for records in sizes:
-        with TemporaryDirectory(prefix="squall-bench-") as folder:
-            history = Path(folder) / "history"
-            make = [sys.executable, __file__, "--make", str(records), str(history)]
-            subprocess.run(make, check=True)
-            child = [sys.executable, __file__, "--measure", str(history)]
-            found = json.loads(subprocess.run(child, check=True, capture_output=True, text=True).stdout)
-        rate = found["records"] / found["seconds"]
-        resident = f"{found['peak_bytes'] / (1 << 20):,.0f} MiB"
-        print(f"{found['records']:>12,} {rate:>12,.0f} {resident:>10}   {found['state']}, {found['seconds']:.1f} s")
-
-
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--make"]:
-        make_history(Path(sys.argv[3]), int(sys.argv[2]))
-    elif sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(Path(sys.argv[2]))))
-    else:
-        main([int(argument) for argument in sys.argv[1:]] or list(SIZES))
+def measure(scale: Scale) -> list[Row]:
+    """Speed and memory at a million records, and, in full, at ten million."""
+    rows = []
+    for full in SIZES if scale.share == 1 else SIZES[:1]:
+        records = scale.of(full)
+        with TemporaryDirectory() as folder:
+            history = str(Path(folder) / "history")
+            progress(f"checker, {records:,} records: making the history")
+            child(make, folder=history, records=records)
+            found = alternate(judge, {"squall": {"folder": history}}, scale.rounds, f"checker, {records:,} records")
+        job, ours = f"{records:,} records", found["squall"]
+        rows += [
+            Row("checker", f"{job}: speed", median(ours, "records"), "records/s", bar=BAR_SPEED),
+            Row("checker", f"{job}: peak memory", median(ours, "peak"), "MiB", bar=BAR_PEAK),
+        ]
+    return rows

@@ -88,12 +88,13 @@ class DurableLimit:
         self._busy = True
         rows, self._rows = self._rows[:MAX_GROUP], self._rows[MAX_GROUP:]
         told, self._told = self._told[:MAX_GROUP], self._told[MAX_GROUP:]
-        cursors, self._cursors = self._cursors, {}
+        cursors = list(self._cursors.items())
+        self._cursors.clear()
         execute, executemany = self._db.execute, self._db.executemany
         execute("BEGIN")
         executemany(INSERT, rows)
         if cursors:
-            executemany(ADVANCE, cursors.items())
+            executemany(ADVANCE, cursors)
         self._jobs.put((rows, told))
 
     def _commit(self) -> None:
@@ -115,15 +116,15 @@ class DurableLimit:
             self._begin()
 
     async def _work(self, number: int, lane: deque[Row]) -> None:
-        handler, take, cursors_turn = self._handler, lane.popleft, 0
+        handler, take, cursors, turns = self._handler, lane.popleft, self._cursors, 0
         while True:
             while lane:
                 row = take()
                 await handler(row[6])
-                self._cursors[number] = row[0]
-                cursors_turn += 1
-                if cursors_turn >= YIELD_AFTER:
-                    cursors_turn = 0
+                cursors[number] = row[0]
+                turns += 1
+                if turns >= YIELD_AFTER:
+                    turns = 0
                     await asyncio.sleep(0)
             self._idle[number] = waiter = self._loop.create_future()
             await waiter

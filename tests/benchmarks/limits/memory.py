@@ -53,7 +53,8 @@ class Lanes:
         while True:
             before = since_yield
             for lane, turns in lanes:
-                for _ in range(min(turns, len(lane))):
+                waiting = len(lane)
+                for _ in range(turns if waiting > turns else waiting):
                     await handler(lane.popleft())
                     since_yield += 1
             if since_yield == before:

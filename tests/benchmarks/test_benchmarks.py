@@ -1,0 +1,94 @@
+"""`make bench` measures all that it promises, and says it in a table. How fast anything is, no test judges."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.benchmarks.__main__ import PAGE, PARTS, run
+from tests.benchmarks.machine import describe
+from tests.benchmarks.rounds import QUICK, child
+from tests.benchmarks.table import BEGIN, END, Bar, Row, as_markdown, as_text, write
+
+# group, what squall is compared with, and what must be reached
+BARS = [
+    *[("throughput in memory", "lanes", "≥ 0.65"), ("throughput in memory", "blinker", "≥ 1.0")] * 2,
+    *[("latency at 20,000 events/s", "lanes", "≤ 2.0")] * 2,
+    ("burst", "lanes", "< 1 s"),
+    ("burst", "accepted", "≥ 1.0"),
+    ("burst", "bare objects", "≤ 1.3"),
+    *[("durable", "limit on disk", "≥ 0.7")] * 2,
+    ("durable", "limit on disk", "≥ 0.5"),
+    ("recording", "off", "≥ 0.65"),
+    ("recording", "off", "≤ 1.5"),
+    ("recording", "off", "< 1,000 µs"),
+    ("checker", "", "≥ 500,000 records/s"),
+    ("checker", "", "< 1,024 MiB"),
+    ("matching", "10 subscriptions", "< 3 µs"),
+]
+PEERS = {"await", "lanes", "blinker", "psygnal", "pyee", "bubus"}
+
+
+@pytest.mark.slow
+def test_every_part_measures_and_every_bar_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tiny counts, one round: all rows, no figure that cannot be, a table on stdout and the same one in the page."""
+    page = tmp_path / PAGE.name
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    rows = run(list(PARTS), QUICK, page)
+    assert [row for row in rows if row.figure <= 0 or (row.theirs or 1) <= 0 or (row.ratio or 1) <= 0] == []
+    assert Counter((row.group, row.other, str(row.bar)) for row in rows if row.bar) == Counter(BARS)
+    assert {row.other for row in rows if row.group == "throughput in memory"} == PEERS
+    printed, written = capsys.readouterr().out, page.read_text(encoding="utf-8")
+    assert written.startswith("before\n")
+    assert written.endswith(f"{END}\nafter\n")
+    assert "old" not in written
+    for row in rows:
+        assert all(cell in printed and cell.replace("MISSED", "**missed**") in written for cell in row.cells())
+
+
+def test_table_says_what_is_met_and_by_how_much_not() -> None:
+    """Bars of ratios and of figures, in both directions."""
+    rows = [
+        Row("memory", "fast", 650.0, "events/s", "limit", 1000.0, 0.65, Bar("≥", 0.65)),
+        Row("memory", "slow", 64.0, "events/s", "limit", 100.0, 0.64, Bar("≥", 0.65)),
+        Row("memory", "late", 1.0, "s", bar=Bar("<", 1, "s")),
+        Row("memory", "no bar", 9000.5, "ns", "the step before", 9100.5, added=-100.0),
+    ]
+    assert [row.met for row in rows] == [True, False, False, None]
+    text = as_text(rows)
+    assert "1 of 3 bars met, missed:" in text
+    assert "  memory, slow: 0.64 of limit, the bar is ≥ 0.65" in text
+    assert "  memory, late: 1 s, the bar is < 1 s" in text
+    assert "-100 ns" in text
+    assert "| slow | 64.0 events/s | limit | 100.0 events/s | 0.64 | ≥ 0.65 | **missed** |" in as_markdown(rows, [])
+
+
+def test_page_has_room_for_the_table(tmp_path: Path) -> None:
+    """The real page has both markers; one without them is refused."""
+    copy = tmp_path / PAGE.name
+    copy.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    write(copy, "measured anew")
+    assert f"{BEGIN}\n\nmeasured anew\n{END}" in copy.read_text(encoding="utf-8")
+    copy.write_text("no markers", encoding="utf-8")
+    with pytest.raises(ValueError, match="expected the lines"):
+        write(copy, "")
+
+
+def test_machine_is_described_without_paths() -> None:
+    """What figures depend on, and nothing that tells whose machine it is."""
+    found = dict(describe(QUICK))
+    assert set(found) == {"CPU", "memory", "kernel", "Python", "SQLite", "temporary files", "measured"}
+    assert all(found.values())
+    assert str(Path.home()) not in str(found)
+
+
+def fails() -> dict[str, float]:
+    """Measures nothing."""
+    raise RuntimeError("out of order")
+
+
+def test_a_child_that_fails_says_why() -> None:
+    """The traceback of the child, not only its exit code."""
+    with pytest.raises(RuntimeError, match="out of order"):
+        child(fails)
