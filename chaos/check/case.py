@@ -54,6 +54,17 @@ class Interval:
     from_seq: int | None
     to_seq: int | None
 
+    @property
+    def ends(self) -> bool:
+        """Whoever leaves is owed nothing more: what waits is cancelled. A durable one ends where its end has a seq;
+        else it is only unattended."""
+        return self.leave_invoked is not None and (not self.durable or self.to_seq is not None)
+
+    @property
+    def begins_at_seq(self) -> bool:
+        """It asked for events from a seq on."""
+        return self.from_seq is not None and (self.durable or self.start not in ("new", "earliest"))
+
 
 @dataclass(frozen=True)
 class Subscriber:

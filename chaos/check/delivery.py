@@ -17,7 +17,7 @@ RULE_OF_THREE = 3.0
 
 def find_unfinished(case: Case) -> None:
     """Table `unfinished`: each owed pair of event and subscription without an end, how far it came, and whether it was
-    cancelled because a subscription that is not durable left."""
+    cancelled because the subscription ended."""
     case.db.execute(
         f"""CREATE TEMP TABLE unfinished AS
         WITH pairs AS (SELECT event, subscription FROM suspect WHERE lost),
@@ -36,7 +36,7 @@ def find_unfinished(case: Case) -> None:
             false AS cancelled
         FROM pairs JOIN ops USING (event) LEFT JOIN tries USING (event, subscription)"""
     )
-    leaving = [i for i in case.intervals if not i.durable and i.leave_invoked is not None]
+    leaving = [i for i in case.intervals if i.ends]
     if leaving:
         _cancel(case, {i.subscription for i in leaving})
 
@@ -65,7 +65,7 @@ def _cancel(case: Case, subscriptions: set[int]) -> None:
 
 def _owing(case: Case, interval: Interval) -> str:
     """SQL: the unfinished pairs that this interval owes."""
-    stays = "true" if interval.durable or interval.leave_invoked is None else "false"
+    stays = "false" if interval.ends else "true"
     left_at = FOREVER if interval.leave_invoked is None else interval.leave_invoked
     return (
         f"SELECT p.event, {interval.subscription}, {stays}, {left_at} FROM publish p "

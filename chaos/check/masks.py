@@ -93,8 +93,8 @@ def _first_publish(case: Case) -> tuple[int, int]:
 def _static(interval: Interval, first: tuple[int, int]) -> bool:
     """Whether everything that matches is owed: joined before the first publish, never left."""
     by_time = interval.join_ok is not None and interval.join_ok < first[0] and interval.leave_invoked is None
-    if interval.durable and interval.from_seq is not None:
-        return by_time and interval.from_seq <= first[1] and interval.to_seq is None
+    if interval.begins_at_seq:
+        return by_time and (interval.from_seq or 0) <= first[1] and interval.to_seq is None
     return by_time
 
 
@@ -162,8 +162,10 @@ def owed_for_sure(interval: Interval) -> str:
         by_time = f"p.invoked > {interval.join_ok}"
         if interval.leave_invoked is not None:
             by_time = f"({by_time} AND p.ended < {interval.leave_invoked})"
-    if not interval.durable or interval.from_seq is None:
+    if not interval.begins_at_seq:
         return by_time
+    if not interval.durable:
+        return f"({by_time} AND coalesce(p.seq >= {interval.from_seq}, false))"
     below = "" if interval.to_seq is None else f" AND p.seq < {interval.to_seq}"
     return f"(CASE WHEN p.seq IS NULL THEN {by_time} ELSE p.seq >= {interval.from_seq}{below} END)"
 

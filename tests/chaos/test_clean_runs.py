@@ -15,10 +15,11 @@ from squall.chaos.catalogue import Catalogue, load_catalogue
 from squall.chaos.check.verdict import Verdict
 from squall.chaos.run import RunResult, run_scenario
 from squall.chaos.scenario import Scenario, load_scenario
-from squall.core.config import Config
+from squall.core.config import Backlog, Config
 
 pytestmark = pytest.mark.slow
 
+MAY_BE_TRUE = ("fault_never_bit", "rate_not_kept")
 BATCHES, RUNS_A_BATCH, AT_ONCE = 20, 5, 3
 PRIORITIES = ("CRITICAL", "HIGH", "NORMAL", "LOW")
 PATTERNS = ("order.>", "*.created", ">", "order.paid", "stock.*")
@@ -50,7 +51,7 @@ class Draw:
             "plugins": list(self._plugins()),
             "subscribers": subscribers,
             "load": {"stages": self._stages(), "events": self._events()},
-            "faults": list(self._faults(promised=promised)),
+            "faults": list(self._faults()),
         }
         return found if promised and self._maybe(0.3) else {**found, "expect": expect}
 
@@ -79,16 +80,25 @@ class Draw:
             one["handler"] = {"latency": "10ms" if concurrency > 8 else "1ms"}
         if self._maybe(0.2):
             one["delivery"] = "at-most-once"
-        if self.on_disk and self._maybe(0.6):
-            # A full window over the store stands still now and then: tests/core/test_subscriptions.py holds that.
-            one |= {"durable": True, "in_flight": 1000}
+        if self._maybe(0.6 if self.on_disk else 0.2):
+            one["durable"] = True
+        elif self._maybe(0.2):
+            one["overflow"] = self._random.choice(["block", "reject", "drop_new"])
         if number and self._maybe(0.2):
             one["priority_min"] = self._random.choice(PRIORITIES)
         if number and self._maybe(0.2):
             one["filters"] = [{"type": "*.created"}, {"not": {"priority": "LOW"}}][: self._random.randint(1, 2)]
         if number and self._maybe(0.25):
             one["join"] = "100ms"
+            one["start"] = self._random.choice(["new", "earliest", 1, 20, 10_000])
+        if number and self._maybe(0.2):
+            one["leave"] = "200ms"
         return one
+
+    def config(self, folder: Path) -> Config:
+        """The operator's: now and then with little room for what waits."""
+        room = self._random.choice([5, 50]) if self._maybe(0.2) else 100_000
+        return replace(Config(), folder=folder, backlog=Backlog(max_events=room, timeout=0.1))
 
     def _stages(self) -> list[Section]:
         rate = self._random.choice([200, 400, 800])
@@ -113,7 +123,7 @@ class Draw:
             kinds.append(one)
         return kinds
 
-    def _faults(self, *, promised: bool) -> Iterator[Section]:
+    def _faults(self) -> Iterator[Section]:
         """None, one or two, for half of the load."""
         kinds: list[Section] = [
             {"do": "exception", "on": "handler:billing", "probability": 0.4},
@@ -124,9 +134,6 @@ class Draw:
             {"do": "refuse", "on": "storage:events"},
             {"do": "slow", "on": "storage:events", "by": "10ms"},
         ]
-        if not promised:
-            # What waits for its settlement before it is handled is not pending for the target: a refused one is missed.
-            kinds = kinds[:4]
         for number, fault in enumerate(self._random.sample(kinds, self._random.choice([0, 0, 1, 1, 2]))):
             yield {"id": f"fault-{number}", "at": f"{50 + 60 * number}ms", "for": "150ms", **fault}
 
@@ -139,12 +146,12 @@ def read(found: Section, folder: Path, catalogue: Catalogue) -> Scenario:
 
 
 def alarms_of(verdict: Verdict) -> Iterator[str]:
-    """Whatever is not valid. That a fault never bit is no alarm: with few events it may be true."""
+    """Whatever is not valid. That a fault never bit, or the load came late, is no alarm: on a busy machine it is true."""
     for finding in verdict.findings:
         if finding.state == "invalid":
             yield f"{finding.title or finding.name}: {finding.summary}"
     yield from (cause.sentence for cause in verdict.causes)
-    yield from (f"{reason.code}: {reason.text}" for reason in verdict.reasons if reason.code != "fault_never_bit")
+    yield from (f"{reason.code}: {reason.text}" for reason in verdict.reasons if reason.code not in MAY_BE_TRUE)
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
@@ -155,8 +162,9 @@ async def test_nothing_is_found_where_nothing_is_broken(batch: int, tmp_path: Pa
     async def one(seed: int) -> RunResult:
         folder = tmp_path / str(seed)
         async with room:
-            scenario = read(Draw(seed).scenario(), folder, catalogue)
-            return await run_scenario(scenario, replace(Config(), folder=folder), catalogue)
+            draw = Draw(seed)
+            scenario = read(draw.scenario(), folder, catalogue)
+            return await run_scenario(scenario, draw.config(folder), catalogue)
 
     seeds = range(batch * RUNS_A_BATCH, (batch + 1) * RUNS_A_BATCH)
     results = await asyncio.gather(*(one(seed) for seed in seeds))
@@ -189,7 +197,8 @@ async def alarms_in(found: Section, folder: Path) -> list[str]:
 def test_the_settings_cover_what_there_is() -> None:
     """A hundred draws hold every option at least once: a setting that is never drawn proves nothing."""
     drawn = json.dumps([Draw(seed).scenario() for seed in range(BATCHES * RUNS_A_BATCH)])
-    words = ["at-most-once", "block_key", "durable", "priority_min", "filters", "join", "burst", "to", "key"]
+    words = ["at-most-once", "block_key", "durable", "priority_min", "filters", "join", "leave", "burst", "to", "key"]
+    words += ["earliest", "reject", "drop_new"]
     words += ["rate_limit", "sqlite", "disk", "process", "reject", "queue", *PRIORITIES]
     words += ["exception", "hang", "slow", "crash", "write-error", "refuse"]
     assert [word for word in words if f'"{word}"' not in drawn] == []

@@ -90,6 +90,7 @@ def _intervals(maybe: _Maybe, number: int) -> list[Interval]:
         ok = None if maybe(0.05) else joined + maybe.time(0, 10)
         left = joined + maybe.time(20, 200) if maybe(0.35) else None
         durable = maybe(0.6)
+        start = random.choices(["new", "earliest", "3"], [17, 2, 1])[0]
         found.append(
             Interval(
                 number,
@@ -98,7 +99,7 @@ def _intervals(maybe: _Maybe, number: int) -> list[Interval]:
                 priority_min=2 if maybe(0.1) else None,
                 durable=durable,
                 delivery="at-most-once" if maybe(0.15) else "at-least-once",
-                start="earliest" if maybe(0.1) else "new",
+                start=start,
                 on_retry="block_key" if maybe(0.3) else "skip",
                 concurrency=random.choice([1, 1, 3]),
                 timeout=random.choice([None, 15, 40]),
@@ -108,7 +109,7 @@ def _intervals(maybe: _Maybe, number: int) -> list[Interval]:
                 join_ok=ok,
                 leave_invoked=left,
                 leave_ok=None if left is None or maybe(0.2) else left + maybe.time(0, 10),
-                from_seq=maybe.time(0, 6) if durable and maybe(0.6) else None,
+                from_seq=maybe.time(0, 6) if (durable and maybe(0.6)) or start == "3" else None,
                 to_seq=maybe.time(4, 12) if durable and maybe(0.15) else None,
             )
         )

@@ -79,6 +79,13 @@ class Oracle:
             return interval.from_seq <= op.seq and (interval.to_seq is None or op.seq < interval.to_seq)
         if interval.join_ok is None or op.invoked <= interval.join_ok:
             return False
+        if interval.start not in ("new", "earliest") and interval.from_seq is not None and not interval.durable:
+            return self.left_open(interval, op) and op.seq is not None and op.seq >= interval.from_seq
+        return self.left_open(interval, op)
+
+    @staticmethod
+    def left_open(interval: Interval, op: Publish) -> bool:
+        """It had not left when the publish was acknowledged."""
         return interval.leave_invoked is None or (op.ended is not None and op.ended < interval.leave_invoked)
 
     def may_owe(self, interval: Interval, op: Publish) -> bool:
@@ -142,9 +149,9 @@ class Oracle:
         return found
 
     def cancelled(self, pair: Pair, form: str) -> bool:
-        """A subscription that is not durable left: unless a later seq of the key had begun by then."""
+        """The subscription ended (a durable one: at a seq): unless a later seq of the key had begun by then."""
         owing = self.owing(pair)
-        if any(i.durable or i.leave_invoked is None for i in owing):
+        if any(i.leave_invoked is None or (i.durable and i.to_seq is None) for i in owing):
             return False
         if form != "undelivered":
             return form == "unfinished"
