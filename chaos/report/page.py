@@ -113,6 +113,12 @@ def _read(folder: Path) -> _Run:
     return _Run(folder, environment, about if isinstance(about, str) else "", scenario, facts, verdict, measured)
 
 
+def _reasons(verdict: Verdict) -> list[tuple[str, str]]:
+    """Each with what to do about it; last the one that is the headline, of which only that is shown."""
+    reasons = sorted(verdict.reasons, key=lambda reason: reason.text == verdict.headline)
+    return [(reason.text, NEXT.get(reason.code, "")) for reason in reasons]
+
+
 def _render(run: _Run) -> str:
     templates = Templates(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -132,7 +138,7 @@ def _render(run: _Run) -> str:
         mark=view.MARKS.get(state, "·"),
         word=WORDS[state],
         headline=verdict.headline if verdict else "It was ended before it was judged, or still goes on.",
-        reasons=[(reason.text, NEXT.get(reason.code, "")) for reason in verdict.reasons] if verdict else [],
+        reasons=_reasons(verdict) if verdict else [],
         key_figures=list(view.key_figures(verdict, measured, facts)) if measured else [],
         causes=[cause for cause in verdict.causes if tells(cause)] if verdict else [],
         zero="the start of the load" if facts.load else "the first publish",

@@ -18,6 +18,8 @@ from squall.core.units import format_count
 SHOWN_SUBSCRIBERS = 6
 CHARACTER = 2.8
 """How much of the axis a character takes where the page is narrow, percent."""
+LATE = 75.0
+SHADES = 3
 SEVERITY: tuple[FindingState, ...] = ("invalid", "unknown", "valid", "not judged")
 MARKS: dict[str, str] = {"valid": "✓", "invalid": "✗", "unknown": "?", "not judged": "·"}
 
@@ -49,6 +51,17 @@ class Window:
     def room(self) -> float:
         """How many times its name fits into it, where the page is narrow."""
         return self.width / (CHARACTER * len(self.name))
+
+    @property
+    def late(self) -> bool:
+        """Whether its name, too long for it, ends where it does: it would run out of the page."""
+        return self.left > LATE and self.room < 1
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """From where to where it lies, its name included."""
+        over = max(0.0, CHARACTER * len(self.name) - self.width)
+        return (self.left - over, self.left + self.width) if self.late else (self.left, self.left + self.width + over)
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,7 @@ class OverTime:
     ticks: tuple[Tick, ...]
     phases: tuple[Window, ...]
     faults: tuple[Window, ...]
+    shades: tuple[Window, ...]
     lanes: int
     charts: tuple[Chart, ...]
     times: tuple[str, ...]
@@ -155,7 +169,7 @@ def over_time(measured: Measured, facts: RunFacts) -> OverTime:
     axis = measured.axis
     shown = charted(measured.subscribers)
     hidden = len(measured.subscribers) - len(shown)
-    faults = _laned(
+    faults = laned(
         [_window(axis, f.name, f.begun_ns, f.ended_ns, f"{_what(f)}, {_when(axis, f)}") for f in measured.faults]
     )
     return OverTime(
@@ -166,6 +180,7 @@ def over_time(measured: Measured, facts: RunFacts) -> OverTime:
             for name, span in phases(facts)
         ),
         faults,
+        shades(faults),
         1 + max((one.lane for one in faults), default=-1),
         (_publishing(measured), _handling(measured, shown), _latencies(axis, shown)),
         tuple(f"{second:,.{0 if axis.bucket_ns >= 10**9 else 2}f} s" for second in axis.times_s()),
@@ -186,15 +201,32 @@ def _window(axis: Axis, name: str, begun_ns: int, ended_ns: int | None, title: s
     return Window(name, round(100 * left, 3), round(100 * max(0.0, right - left), 3), title)
 
 
-def _laned(windows: Sequence[Window]) -> tuple[Window, ...]:
+def laned(windows: Sequence[Window]) -> tuple[Window, ...]:
     """Each in the first row where nothing is in its way, its name and theirs included; in the order of begin."""
     ends: list[float] = []
     found = []
     for one in windows:
-        lane = next((number for number, ended in enumerate(ends) if ended <= one.left), len(ends))
-        ends[lane : lane + 1] = [one.left + one.width / min(1.0, max(one.room, 0.01))]
+        begin, end = one.reach
+        lane = next((number for number, ended in enumerate(ends) if ended <= begin), len(ends))
+        ends[lane : lane + 1] = [end]
         found.append(replace(one, lane=lane))
     return tuple(found)
+
+
+def shades(windows: Sequence[Window]) -> tuple[Window, ...]:
+    """What is shaded: each window, so that two at once are darker; all as one where so many lie on each other that
+    nothing could be read there."""
+    if max((one.lane for one in windows), default=0) < SHADES:
+        return tuple(windows)
+    merged: list[Window] = []
+    for one in sorted(windows, key=lambda window: window.left):
+        last = merged[-1] if merged else None
+        if last is not None and one.left <= last.left + last.width:
+            end = max(last.left + last.width, one.left + one.width)
+            merged[-1] = replace(last, width=round(end - last.left, 3))
+        else:
+            merged.append(one)
+    return tuple(merged)
 
 
 def _publishing(measured: Measured) -> Chart:

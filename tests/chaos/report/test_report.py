@@ -28,6 +28,7 @@ from squall.chaos.report.axis import Axis
 from squall.chaos.report.chart import Series, latency_chart, path, rate_chart
 from squall.chaos.report.meanings import MEANINGS
 from squall.chaos.report.measured import Measured, measure
+from squall.chaos.report.view import Window, laned, shades
 from squall.chaos.report.words import figure, latency, many, rate
 from squall.chaos.run import run_scenario
 from squall.chaos.scenario import load_scenario
@@ -137,6 +138,20 @@ def test_the_latency_that_is_read_first_says_whose_it_is(tmp_path: Path) -> None
     early = page_of(folders.judged_folder(tmp_path / "b", clean(40), expected=[Latency(p99=1.0)], facts=steady)).text
     assert re.search(r"Latency p99 [0-9.]+ ms of the steady phase", early)
     assert "Seconds from the first publish, counted" in early
+
+
+def test_names_of_faults_do_not_lie_on_each_other() -> None:
+    """Neither of those that stand before their window's end, since after it there is no room."""
+    windows = laned([Window("slow", 67.8, 10.7, ""), Window("refuse", 82.1, 7.1, ""), Window("x", 92.0, 5.0, "")])
+    assert [(one.late, one.lane) for one in windows] == [(False, 0), (True, 1), (False, 0)]
+
+
+def test_very_many_faults_at_once_are_shaded_as_one() -> None:
+    """Two at once are darker; ten would hide the lines."""
+    few = [Window("a", 10.0, 20.0, "", lane=0), Window("b", 15.0, 20.0, "", lane=1)]
+    assert shades(few) == tuple(few)
+    many = [Window(f"f{n}", 10.0 + n, 20.0, "", lane=n) for n in range(10)] + [Window("late", 60.0, 5.0, "")]
+    assert [(one.left, one.width) for one in shades(many)] == [(10.0, 29.0), (60.0, 5.0)]
 
 
 def test_of_nothing_there_are_no_charts(tmp_path: Path) -> None:
