@@ -127,7 +127,8 @@ def make_scenario(
     expect = reading.keep(read_expectations(document, ("expect",), known.expectations))
     steady = reading.keep(read_expectations(document, ("steady", "expect"), known.expectations))
     problems += check_plugins(plugins, known.plugins)
-    problems += check_expectations(expect, steady, _fault_ids(document, faults), names.subscribers)
+    steady_s = file.steady.duration if file and file.steady else None
+    problems += check_expectations(expect, steady, steady_s, _fault_ids(document, faults), names.subscribers)
     problems += check_subscribers(document, names, place.load_s)
     if load:
         problems += check_load(document, load, config.bench.limits)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from squall.chaos.check.expectations import EXPECTATIONS, Measured, Recovery
+from squall.chaos.check.expectations import EXPECTATIONS, Latency, Measured, Recovery
 from squall.chaos.scenario_expect import Entry
 from squall.chaos.scenario_models import Load
 from squall.core.config import Limits, PluginSection
@@ -116,17 +116,14 @@ def check_load(document: Document, load: Load, limits: Limits) -> list[Problem]:
 
 
 def check_expectations(
-    expect: Sequence[Entry], steady: Sequence[Entry], fault_ids: Sequence[str], subscribers: Sequence[str]
+    expect: Sequence[Entry],
+    steady: Sequence[Entry],
+    steady_s: float | None,
+    fault_ids: Sequence[str],
+    subscribers: Sequence[str],
 ) -> list[Problem]:
     """What is expected refers to faults and subscribers that exist, and can be judged in its phase."""
-    problems: list[Problem] = []
-    for entry in steady:
-        wanted = entry.expectation
-        if isinstance(wanted, Measured) and wanted.window == "inside-faults":
-            problems.append(entry.problem("there are no faults in the steady phase", key="window"))
-        if not isinstance(wanted, Measured):
-            hint = f"{', '.join(name for name, kind in EXPECTATIONS.items() if issubclass(kind, Measured))} can"
-            problems.append(entry.problem(f"'{wanted.name}' cannot be judged in the steady phase", hint))
+    problems = [problem for entry in steady for problem in _check_steady(entry, steady_s)]
     for entry in (*expect, *steady):
         wanted = entry.expectation
         if isinstance(wanted, Recovery):
@@ -139,6 +136,23 @@ def check_expectations(
             if wanted.window == "inside-faults" and not fault_ids:
                 problems.append(entry.problem("there are no faults in this scenario", key="window"))
     return problems
+
+
+def _check_steady(entry: Entry, steady_s: float | None) -> Iterator[Problem]:
+    wanted = entry.expectation
+    if not isinstance(wanted, Measured):
+        hint = f"{', '.join(name for name, kind in EXPECTATIONS.items() if issubclass(kind, Measured))} can"
+        yield entry.problem(f"'{wanted.name}' cannot be judged in the steady phase", hint)
+    elif wanted.window == "inside-faults":
+        yield entry.problem("there are no faults in the steady phase", key="window")
+    if isinstance(wanted, Latency) and steady_s is not None:
+        limit_s = max(wanted.limits.values(), default=0.0)
+        if limit_s >= steady_s:
+            message = (
+                f"the steady phase takes {format_seconds(steady_s)}: nothing in it could be found later than "
+                f"{format_seconds(limit_s)}"
+            )
+            yield entry.problem(message, "lengthen steady.for, or lower the limit")
 
 
 def _check_recovery(entry: Entry, wanted: Recovery, fault_ids: Sequence[str]) -> list[Problem]:

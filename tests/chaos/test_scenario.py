@@ -222,6 +222,12 @@ def test_the_mistakes_that_people_make_are_told_all_at_once() -> None:
             "expect[4].latency: latency needs a bound, such as p99: 2",
         ),
         ("p99: 200ms", "p98: 200ms, p99: 1", "p98", "expect[4].latency: 'p98' is not an option of latency"),
+        (
+            "[{latency: {p99: 100ms}}]",
+            "[{latency: {p99: 5s}}]",
+            "latency",
+            "steady.expect[0].latency: the steady phase",
+        ),
         ("[{latency: {p99: 100ms}}]", "[no_loss]", "no_loss", "steady.expect[0]: 'no_loss' cannot be judged in the s"),
     ],
 )
