@@ -27,11 +27,11 @@ from squall.chaos.scenario import Scenario, drain_limits
 from squall.chaos.scenario_models import Stage
 from squall.chaos.watch import Progress, Watch
 from squall.core.clock import Clock, SystemClock
-from squall.core.config import Config
+from squall.core.config import Config, TargetSection
 from squall.core.errors import ConfigError, Problem, SquallError
 from squall.core.identity import system_id
 from squall.core.options import did_you_mean
-from squall.core.target import RunContext, Target
+from squall.core.target import Claims, RunContext, Target
 from squall.core.units import format_seconds
 
 POLL_S = 0.05
@@ -85,7 +85,7 @@ async def run_scenario(
                 discard_run_folder(folder)
             raise
         run.watch.enter("check")
-        verdict = await asyncio.to_thread(check, folder / "history", target.claims, run.expectations(), facts)
+        verdict = await asyncio.to_thread(check, folder / "history", run.claims, run.expectations(), facts)
         save_verdict(verdict, folder / VERDICT)
         save_junit(verdict, scenario.name, folder / JUNIT)
         await asyncio.to_thread(write_report, folder)
@@ -104,6 +104,22 @@ def make_target(scenario: Scenario, config: Config, catalogue: Catalogue) -> Tar
             [Problem(f"targets.{scenario.target}.kind", f"there is no kind of target '{kind}'", hint=hint)]
         )
     return catalogue.targets[kind]()
+
+
+def claims_of(target: Target, section: TargetSection | None) -> Claims:
+    """What the target promises, where the operator does not say otherwise."""
+    if section is None:
+        return target.claims
+    own, said = target.claims, section.claims
+    return replace(
+        own,
+        delivery=said.delivery or own.delivery,
+        order=said.order or own.order,
+        durability=said.durability or own.durability,
+        lease_s=own.lease_s if said.lease is None else said.lease,
+        longest_delay_s=own.longest_delay_s if said.longest_delay is None else said.longest_delay,
+        max_attempts=said.max_attempts or own.max_attempts,
+    )
 
 
 class _Run:
@@ -133,6 +149,11 @@ class _Run:
         self.began = self.aborted = False
 
     @property
+    def claims(self) -> Claims:
+        """What is judged. Asked for anew each time: a target may learn more of itself with each subscription."""
+        return claims_of(self.target, self.config.targets.get(self.scenario.target))
+
+    @property
     def interrupted(self) -> bool:
         """Stopped from outside, not by its own `abort`."""
         return self.stop.is_set() and not self.aborted
@@ -142,7 +163,7 @@ class _Run:
         await self.target.start(RunContext(self.clock, self.random, self.folder, self.config, self.scenario.plugins))
         try:
             await self.participants.join_first()
-            limits = drain_limits(self.scenario, self.target.claims.longest_delay_s)
+            limits = drain_limits(self.scenario, self.claims.longest_delay_s)
             self.facts = replace(self.facts, stall_s=limits.stall_s)
             self.faults = FaultRun(self.scenario, {**self.target.seams(), **self.participants.seams}, self.recorder)
             point_latest(self.folder)
@@ -194,9 +215,7 @@ class _Run:
             self._reason("interrupted in the steady phase, before the load")
             return
         await self.recorder.flush()
-        findings = await asyncio.to_thread(
-            check_steady, self.folder / "history", self.target.claims, steady.expect, span
-        )
+        findings = await asyncio.to_thread(check_steady, self.folder / "history", self.claims, steady.expect, span)
         for finding in findings:
             if finding.state != "valid":
                 self._reason(f"steady state: {finding.title or finding.name} {finding.why_unknown or finding.summary}")
@@ -296,4 +315,4 @@ class _Run:
         and condemned at subscribers that take events at most once only where a scenario says so."""
         if self.scenario.expect is not None:
             return self.scenario.expect
-        return [Duplicates(), *([Order()] if self.target.claims.order == "key" else [])]
+        return [Duplicates(), *([Order()] if self.claims.order == "key" else [])]

@@ -5,21 +5,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from squall.core.errors import ConfigError, Problem
 from squall.core.options import Loc, M, Options, did_you_mean, show
 from squall.core.units import Seconds
 from squall.core.yaml_source import Document, Json, limited, load_document
-
-MAX_SECRET_BYTES = 64 * 1024
-_CLAIMS = frozenset({"kind", "claims"})
 
 PluginList = Annotated[
     tuple[Any, ...],
@@ -87,9 +83,8 @@ class ClaimsSection(Options):
 
 
 class TargetSection(Options):
-    """One entry under `targets:`. Every key but kind and claims belongs to the target's kind."""
+    """One entry under `targets:`."""
 
-    model_config = ConfigDict(extra="allow")
     noun: ClassVar[str] = "a target"
 
     kind: Annotated[str, Field(min_length=1)]
@@ -140,12 +135,6 @@ class Config:
     targets: Mapping[str, TargetSection] = field(default_factory=dict)
     bench: Bench = field(default_factory=Bench)
     folder: Path = Path()
-
-    def target_options(self, name: str, model: type[M]) -> M:
-        """The options of the target `name` as its kind's own model. Raises ConfigError with every problem."""
-        if self.document is None:
-            raise ConfigError(f"targets.{name}: there is no configuration file")
-        return validate_section(self.document, ("targets", name), model, noun=f"target {name}", without=_CLAIMS)
 
     def handler(self, name: str) -> Callable[..., object]:
         """The code that `handlers:` calls `name`, imported. Raises ConfigError where there is none."""
@@ -221,43 +210,6 @@ def plugin_sections(document: Document, loc: Loc) -> tuple[list[PluginSection], 
             problems.append(section.problem(f"the plugin '{section.name}' is listed twice"))
         sections.append(section)
     return sections, problems
-
-
-def validate_section(
-    document: Document, loc: Loc, model: type[M], *, noun: str = "", without: Collection[str] = ()
-) -> M:
-    """The mapping at loc as a plugin's or target's own options. Raises ConfigError with every problem, placed.
-
-    Where the section is only a name, as in `- retry`, the options are the model's defaults.
-    """
-    if isinstance(document.at(loc), str):
-        return document.fit({}, model, loc, noun)
-    return document.validate(model, loc, noun=noun, without=without)
-
-
-def resolve_secret(text: str, where: str, environ: Mapping[str, str] | None = None) -> str:
-    """What `env:NAME` or `file:PATH` stands for; any other text is itself.
-
-    Called where the value is used and never earlier, so that nothing keeps a secret it does not need. Raises
-    ConfigError naming `where`, without the value, if the variable is not set or the file cannot be read.
-    """
-    scheme, _, name = text.partition(":")
-    if scheme == "env":
-        value = (os.environ if environ is None else environ).get(name)
-        if value is None:
-            raise ConfigError([Problem(where, f"the environment variable {name} is not set")])
-        return value
-    if scheme != "file":
-        return text
-    try:
-        with Path(name).open(encoding="utf-8") as file:
-            value = file.read(MAX_SECRET_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
-        raise ConfigError([Problem(where, f"the secret's file {name} cannot be read: {reason}")]) from None
-    if len(value) > MAX_SECRET_BYTES:
-        raise ConfigError([Problem(where, f"the secret's file {name} is larger than {MAX_SECRET_BYTES} bytes")])
-    return value.removesuffix("\n").removesuffix("\r")
 
 
 def import_handler(reference: str) -> Callable[..., object]:

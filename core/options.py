@@ -10,9 +10,10 @@ import difflib
 import types
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
 from squall.core.errors import ConfigError, Problem
@@ -21,6 +22,15 @@ Loc = tuple[str | int, ...]
 """A place in a document: keys and list positions from the top."""
 
 MAX_SHOWN = 60
+
+
+def _beside(path: str, info: ValidationInfo) -> str:
+    return path if info.context is None else str(Path(info.context) / path)
+
+
+RelativePath = Annotated[str, Field(min_length=1, validate_default=True), AfterValidator(_beside)]
+"""A path that counts from the folder of the file it stands in; from the working directory where options are given in
+Python."""
 
 _EXPECTED = {
     "string_type": "text",

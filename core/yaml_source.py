@@ -123,7 +123,7 @@ class Document:
         """Data that stands, or would stand, at loc as a model. Raises ConfigError with every problem in it."""
         try:
             # As JSON: there lists may become tuples, text paths and enumerations, and nothing else converts.
-            return model.model_validate_json(json.dumps(data))
+            return model.model_validate_json(json.dumps(data), context=Path(self.path).parent)
         except ValidationError as error:
             findings = explain(error, model, data, noun)
         problems = [self.problem(loc + found.loc, found.message, found.hint, key=found.key) for found in findings]

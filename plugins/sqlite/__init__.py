@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from squall.core.options import Options
+from squall.core.options import Options, RelativePath
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.core.store import EventStore
 from squall.plugins.sqlite.file import DatabaseFile
@@ -20,7 +20,7 @@ class SqliteOptions(Options):
 
     noun: ClassVar[str] = "the sqlite store"
 
-    path: Annotated[str, Field(min_length=1, description="the database file; its folder is made")] = "data/squall.db"
+    path: Annotated[RelativePath, Field(description="the database file; its folder is made")] = "data/squall.db"
     durability: Annotated[
         Literal["process", "disk"],
         Field(description="what an acknowledgement is worth: `disk` survives a power cut, `process` a `kill -9`"),

@@ -8,11 +8,12 @@ from typing import Annotated, ClassVar
 import pytest
 from pydantic import Field
 
-from squall.core.config import Config, import_handler, load_config, make_config, resolve_secret
+from squall.core.config import Config, import_handler, load_config, make_config
 from squall.core.errors import ConfigError
 from squall.core.options import Options
 from squall.core.units import Seconds
 from squall.core.yaml_source import parse_document
+from squall.plugins.sqlite import SqliteOptions
 
 EXAMPLE = """\
 version: 1
@@ -26,8 +27,6 @@ handlers: {shop: "shop.billing:on_order"}   # code that scenarios may name
 targets:                       # what scenarios may be run against, by name
   orders:
     kind: redis-streams
-    url: env:ORDERS_REDIS_URL  # secrets: env: or file:, here only, never in a scenario
-    stream: orders
     claims: {delivery: at-least-once, order: key, durability: disk}
 bench:
   runs: runs
@@ -71,7 +70,6 @@ def test_the_documented_file_is_read(tmp_path: Path) -> None:
     assert read.handlers == {"shop": "shop.billing:on_order"}
     assert read.targets["orders"].kind == "redis-streams"
     assert read.targets["orders"].claims.durability == "disk"
-    assert read.target_options("orders", Redis) == Redis(url="env:ORDERS_REDIS_URL", stream="orders")
     assert read.bench.allow_faults == ("network", "process", "handler", "storage")
     assert (read.bench.limits.rate, read.bench.limits.duration) == (20_000, 600.0)
     assert read.folder == tmp_path
@@ -128,7 +126,7 @@ def test_every_mistake_in_the_file_is_told_at_once() -> None:
         "  - retry: {}\n"
         "backlog: {max_events: 0, timeout: soon, overflw: block}\n"
         "handlers: {shop: shop.billing.on_order}\n"
-        "targets: {orders: {url: x, claims: {delivery: exactly-once}}}\n"
+        "targets: {orders: {claims: {delivery: exactly-once}}}\n"
         "bench: {allow_faults: [disk], limits: {rate: -1}}\n"
         "plugin: []\n"
     )
@@ -144,7 +142,7 @@ def test_every_mistake_in_the_file_is_told_at_once() -> None:
         "squall.yaml:8:41",
         "squall.yaml:9:18",
         "squall.yaml:10:11",
-        "squall.yaml:10:47",
+        "squall.yaml:10:39",
         "squall.yaml:11:24",
         "squall.yaml:11:46",
         "squall.yaml:12:1",
@@ -153,20 +151,18 @@ def test_every_mistake_in_the_file_is_told_at_once() -> None:
     assert told[9].endswith("targets.orders: 'kind' is required in a target")
 
 
-def test_secrets_are_resolved_where_they_are_used(tmp_path: Path) -> None:
-    """From the environment or a file; other text is itself; what is missing is named."""
-    secret = tmp_path / "secret"
-    secret.write_text("s3cret\n")
-    assert resolve_secret("env:URL", "targets.orders.url", {"URL": "redis://x"}) == "redis://x"
-    assert resolve_secret(f"file:{secret}", "targets.orders.url") == "s3cret"
-    assert resolve_secret("redis://localhost", "targets.orders.url") == "redis://localhost"
-    with pytest.raises(ConfigError, match=r"targets.orders.url: the environment variable URL is not set"):
-        resolve_secret("env:URL", "targets.orders.url", {})
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        resolve_secret("file:/nowhere/at/all", "targets.orders.url")
-    secret.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="not a text file"):
-        resolve_secret(f"file:{secret}", "targets.orders.url")
+def test_a_plugins_relative_path_counts_from_the_file(tmp_path: Path) -> None:
+    """Given or by default; an absolute one is as it is, and Python's counts from the working directory."""
+    for text, expected in (
+        ("sqlite: {path: data/shop.db}", tmp_path / "data" / "shop.db"),
+        ("sqlite", tmp_path / "data" / "squall.db"),
+        ("sqlite: {path: /var/shop.db}", Path("/var/shop.db")),
+    ):
+        file = tmp_path / "squall.yaml"
+        file.write_text(f"version: 1\nplugins:\n  - {text}\n")
+        (section,) = load_config(file).plugins or ()
+        assert Path(section.options(SqliteOptions).path) == expected
+    assert SqliteOptions(path="data/shop.db").path == "data/shop.db"
 
 
 def test_a_handler_is_imported_by_the_name_the_file_gives_it() -> None:
