@@ -146,7 +146,7 @@ def read(found: Section, folder: Path, catalogue: Catalogue) -> Scenario:
 
 
 def alarms_of(verdict: Verdict) -> Iterator[str]:
-    """Whatever is not valid. That a fault never bit, or the load came late, is no alarm: on a busy machine it is true."""
+    """Whatever is not valid. A fault that never bit or a late load is no alarm: it may be true."""
     for finding in verdict.findings:
         if finding.state == "invalid":
             yield f"{finding.title or finding.name}: {finding.summary}"
