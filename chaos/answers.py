@@ -15,20 +15,10 @@ from squall.core.clock import SystemClock
 from squall.core.config import Config, PluginSection
 from squall.core.errors import Problem, WiringError
 from squall.core.event import Event
-from squall.core.observers import METHODS
 from squall.core.plugin import Context, Plugin
+from squall.core.store import EventStore
 from squall.core.subscription import Subscription
 from squall.core.wiring import Registry
-
-_STORE = ("a store such as squall.EventStore describes", ("capabilities", "open", "append", "settle", "attach", "read"))
-SHAPES: Mapping[str, tuple[str, Sequence[str]]] = {
-    "squall_event_store": _STORE,
-    "squall_store_wrapper": _STORE,
-    "squall_gate": ("a gate such as squall.Gate describes", ("longest_wait_s", "try_acquire", "record", "release")),
-    "squall_settle_policy": ("a policy such as squall.SettlePolicy describes", ("longest_delay_s", "decide")),
-    "squall_observer": ("a squall.Observer", METHODS),
-}
-"""What a hook returns, in words and by the names that it must have."""
 
 
 def context() -> Context:
@@ -54,37 +44,28 @@ def answer_problems(sections: Sequence[PluginSection], installed: Mapping[str, t
         assert not isinstance(kind, str)  # told by check_plugins
         registry = Registry([kind(section.options(kind.Options))])
         try:
-            wrong = _wrong_answer(registry, stores)
+            found = [type(store).__name__ for store in _asked(registry)]
         except WiringError as error:
-            wrong = str(error)
-        if wrong:
-            problems.append(section.problem(wrong))
-        elif len(stores) > 1:
-            message = f"two stores are configured ({' and '.join(stores)}); a router has one: remove the others"
+            problems.append(section.problem(str(error)))
+            continue
+        if stores and found:
+            names = " and ".join((*stores, *found))
+            message = f"two stores are configured ({names}); a router has one: remove the others"
             problems.append(section.problem(message))
-            stores.pop()
+        stores = stores or found
     return problems
 
 
-def _wrong_answer(registry: Registry, stores: list[str]) -> str:
-    """What is wrong with one plugin's answers; adds the kind of its store to stores. Raises WiringError."""
+def _asked(registry: Registry) -> Sequence[EventStore]:
+    """Ask everything that a router would; returns the stores. Raises WiringError."""
     ctx, subscription = context(), example()
     registry.publish_layers(ctx)
     registry.deliver_layers(ctx, subscription)
-    for hook, (words, names) in SHAPES.items():
-        arguments: dict[str, object] = {"ctx": ctx}
-        if hook == "squall_store_wrapper":
-            if not hasattr(registry.plugins[0], hook):
-                continue
-            arguments["store"] = Registry(()).store(ctx)
-        elif hook in ("squall_gate", "squall_settle_policy"):
-            arguments["subscription"] = subscription
-        for answer in registry.ask(hook, **arguments):
-            if isinstance(answer, type) or not all(hasattr(answer, name) for name in names):
-                return f"{hook} returned {answer!r:.80}, expected {words}"
-            if hook == "squall_event_store":
-                stores.append(type(answer).__name__)
-    return ""
+    registry.gate(ctx, subscription)
+    registry.settle_policy(ctx, subscription)
+    registry.ask("squall_observer", ctx=ctx)
+    registry.ask("squall_store_wrapper", ctx=ctx, store=Registry(()).store(ctx))
+    return registry.ask("squall_event_store", ctx=ctx)
 
 
 def longest_wait_s(scenario: Scenario, config: Config) -> float:

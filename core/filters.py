@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -37,6 +37,7 @@ class Filter(Options):
     `not_` (`not` in files) nest filters.
     """
 
+    noun: ClassVar[str] = "a filter"
     model_config = ConfigDict(populate_by_name=True)
 
     type: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from squall.core.delivery import Gate, SettlePolicy
 from squall.core.errors import ConfigError, Problem, WiringError
 from squall.core.gates import AllGates
 from squall.core.middleware import DELIVER_STAGES, PUBLISH_STAGES, Middleware, ordered
+from squall.core.observers import METHODS
 from squall.core.plugin import Context, Plugin
 from squall.core.store import EventStore
 from squall.core.subscription import Subscription
@@ -23,6 +24,16 @@ GROUP = "squall.plugins"
 DEFAULTS = "squall.defaults"
 FALLBACK_STORE = "squall.fallback_store"
 P = TypeVar("P", bound=Plugin)
+
+_STORE = ("a store such as squall.EventStore describes", ("capabilities", "open", "append", "settle", "attach", "read"))
+ANSWERS: Mapping[str, tuple[str, Sequence[str]]] = {
+    "squall_event_store": _STORE,
+    "squall_store_wrapper": _STORE,
+    "squall_gate": ("a gate such as squall.Gate describes", ("longest_wait_s", "try_acquire", "record", "release")),
+    "squall_settle_policy": ("a policy such as squall.SettlePolicy describes", ("longest_delay_s", "decide")),
+    "squall_observer": ("a squall.Observer", METHODS),
+}
+"""What a hook's answer is, in words and by the names that it must have."""
 
 
 def installed(group: str = GROUP) -> dict[str, EntryPoint]:
@@ -94,18 +105,26 @@ class Registry:
         raise KeyError(f"no {kind.__name__} is enabled")
 
     def ask(self, hook: str, **arguments: object) -> list[Any]:
-        """Every answer other than None. Raises WiringError that names the plugin which raised."""
-        caller = getattr(self._manager.hook, hook)
-        try:
-            answers = caller(**arguments)
-        except (ConfigError, WiringError):
-            raise
-        except Exception as error:
-            raise WiringError(
-                f"plugin {_culprit(caller, error)} raised in {hook}: {type(error).__name__}: {error}"
-            ) from error
-        # pluggy calls the last registered first.
-        return [answer for answer in reversed(answers) if answer is not None]
+        """Every answer other than None, in the configuration's order. Raises WiringError that names the plugin which
+        raised, or which answered with something that has not what the hook's answer must have."""
+        answers = []
+        for plugin in self.plugins:
+            if not hasattr(plugin, hook):
+                continue
+            name = self._manager.get_name(plugin)
+            caller = self._manager.subset_hook_caller(hook, [other for other in self.plugins if other is not plugin])
+            try:
+                found = caller(**arguments)
+            except (ConfigError, WiringError):
+                raise
+            except Exception as error:
+                raise WiringError(f"plugin {name} raised in {hook}: {type(error).__name__}: {error}") from error
+            words, parts = ANSWERS.get(hook, ("", ()))
+            for answer in found:
+                if parts and (isinstance(answer, type) or not all(hasattr(answer, part) for part in parts)):
+                    raise WiringError(f"plugin {name}: {hook} returned {answer!r:.80}, expected {words}")
+            answers += found
+        return answers
 
     def publish_layers(self, ctx: Context) -> list[Middleware]:
         answers = self.ask("squall_publish_middleware", ctx=ctx)
@@ -143,15 +162,3 @@ class Registry:
 
 def _flat(answers: Sequence[Any]) -> list[Any]:
     return [layer for answer in answers for layer in (answer if isinstance(answer, list | tuple) else (answer,))]
-
-
-def _culprit(caller: pluggy.HookCaller, error: BaseException) -> str:
-    frames = set()
-    trace = error.__traceback__
-    while trace is not None:
-        frames.add(trace.tb_frame.f_code)
-        trace = trace.tb_next
-    for implementation in caller.get_hookimpls():
-        if getattr(implementation.function, "__code__", None) in frames:
-            return implementation.plugin_name
-    return "unknown"

@@ -15,7 +15,7 @@ from typing import Literal
 import apsw
 
 from squall.core.clock import Clock
-from squall.core.errors import StoreFileError
+from squall.core.errors import ConfigError, StoreFileError
 from squall.plugins.sqlite import schema
 
 MAGIC = b"SQLite format 3\x00"
@@ -40,7 +40,10 @@ class DatabaseFile:
         self.path = path
         self.durability: Literal["process", "disk"] = durability
         self.indexes = indexes
-        self._real = path.resolve()
+        try:
+            self._real = path.resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"path: expected the path of a file, got {str(path)!r:.80} ({error})") from error
         self._log = Path(f"{self._real}-wal")
         self._clock = clock
         self._vfs = vfs

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import subprocess
@@ -16,9 +17,10 @@ import apsw
 import pytest
 from tests.plugins.sqlite.workload import Workload, make_store
 
-from squall.core.errors import StoreError, StoreFileError
+from squall import EventRouter
+from squall.core.errors import ConfigError, StoreError, StoreFileError
 from squall.core.store import Query
-from squall.plugins.sqlite import schema
+from squall.plugins.sqlite import SqlitePlugin, schema
 
 ROUNDS = 30
 
@@ -244,3 +246,12 @@ async def test_flipped_bytes_are_told_or_harmless(tmp_path: Path) -> None:
         except StoreError as error:
             raise AssertionError(f"damage told as something that may pass: {error}") from error
     assert told > 30
+
+
+@pytest.mark.parametrize("name", ["loop", "nul\0"])
+def test_a_path_that_leads_nowhere_is_a_mistake_of_the_configuration(tmp_path: Path, name: str) -> None:
+    """A link to itself, a name that no file can have: told before anything starts."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    router = EventRouter([SqlitePlugin(path=str(tmp_path / name))])
+    with pytest.raises(ConfigError, match="expected the path of a file"):
+        asyncio.run(router.start())
