@@ -25,7 +25,8 @@ def cause_lines(cause: Cause, run: str, width: int, *, alone: bool) -> list[Text
     cause."""
     count = f"{format_count(cause.count)} event{'s' if cause.count != 1 else ''}"
     many = f"{count}, one cause" if alone and cause.count > 1 else count
-    lines = hanging(f"{many}: {cause.sentence}", width, style="bold")
+    told = f"{many}: {cause.sentence}" if cause.first.event is not None else cause.sentence
+    lines = hanging(told, width, style="bold")
 
     def add(label: str, text: str) -> None:
         lines.extend(field(label, text, width, indent=INDENT, label_width=LABEL))

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from squall.chaos.check import blame_liveness, blame_loss, blame_presence, blame_seq
-from squall.chaos.check.common import coincidences, shared
+from squall.chaos.check.commonalities import coincidences, shared
 from squall.chaos.check.diagnosis import Diagnosis
 from squall.chaos.check.evidence import Evidence, gather
 from squall.chaos.check.facts import RunFacts

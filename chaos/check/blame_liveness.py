@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from squall.chaos.check.common import PRIORITIES
+from squall.chaos.check.commonalities import PRIORITIES
 from squall.chaos.check.diagnosis import HOW, Diagnosis, named
 from squall.chaos.check.evidence import Evidence, Try
 from squall.chaos.check.verdict import Violation, counted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from squall.chaos.check.common import PRIORITIES
+from squall.chaos.check.commonalities import PRIORITIES
 from squall.chaos.check.diagnosis import ALTERED, HOW, Diagnosis, named
 from squall.chaos.check.evidence import Evidence, Specification, Try
 from squall.chaos.check.matching import matches_pattern

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from tests.chaos.check.model import Attempt, Control, Counter, FaultHit, FaultWindow, History, Process, Terminal
+from tests.chaos.check.model import Attempt, Control, Counter, FaultHit, FaultWindow, Gap, History, Process, Terminal
 from tests.chaos.check.runs import (
     CLAIMS,
     DURABLE,
@@ -22,7 +22,7 @@ from tests.chaos.check.runs import (
     without,
 )
 
-from squall.chaos.check.expectations import Duplicates, NoLoss, Overlap, Starvation
+from squall.chaos.check.expectations import Duplicates, Latency, NoLoss, Overlap, Starvation, Throughput
 from squall.core.target import Claims
 
 Trap = Callable[[History], None]
@@ -189,6 +189,37 @@ def see_an_acked_event_listed_as_acked(history: History) -> None:
     history.terminals.append(Terminal(5, state="acked", time=60 * MS))
 
 
+def retry_in_place_under_one_settlement(history: History) -> None:
+    first = history.attempts[4]
+    first.result = "error"
+    again = handled(5, begun_ms=56, attempt=2)
+    first.settle_invoked, first.settle_ok = again.settle_invoked, again.settle_ok
+    history.attempts.append(again)
+
+
+def end_a_durable_subscription_with_work_undone(history: History) -> None:
+    history.intervals[0] = replace(DURABLE, to_seq=9, leave_invoked=88 * MS, leave_ok=90 * MS)
+    history.attempts = history.attempts[:7]
+    history.counters = []
+
+
+def ask_for_a_seq_to_come(history: History) -> None:
+    history.intervals[0] = replace(DURABLE, durable=False, start="8", from_seq=8)
+    history.attempts = history.attempts[7:]
+
+
+def get_older_events_on_purpose(history: History) -> None:
+    history.intervals[0] = replace(DURABLE, from_seq=6, join_invoked=56 * MS, join_ok=57 * MS)
+    history.attempts = [*history.attempts[5:], replace(handled(3, begun_ms=150), key=None)]
+    history.controls.append(Control("replay", 140 * MS))
+
+
+def get_what_was_stored_late(history: History) -> None:
+    history.publishes[4].outcome, history.publishes[4].seq = "info", None
+    history.intervals[0] = replace(DURABLE, durable=False, from_seq=None, join_invoked=55 * MS, join_ok=56 * MS)
+    history.attempts = [*history.attempts[5:], handled(5, begun_ms=57)]
+
+
 TRAPS = [
     retry_after_a_failure,
     redeliver_after_an_unconfirmed_settlement,
@@ -219,6 +250,11 @@ TRAPS = [
     retry_more_often_than_failures_are_sure,
     list_a_dead_letter_that_was_given_up,
     see_an_acked_event_listed_as_acked,
+    retry_in_place_under_one_settlement,
+    end_a_durable_subscription_with_work_undone,
+    ask_for_a_seq_to_come,
+    get_older_events_on_purpose,
+    get_what_was_stored_late,
 ]
 
 
@@ -245,6 +281,41 @@ def test_an_unknown_publish_may_be_counted_as_pending() -> None:
     never_see_an_unknown_publish(history)
     history.counters.append(Counter(2001 * MS, "pending", 0, 1))
     assert finding_of(verdict_of(history), "conservation").state == "valid"
+
+
+@pytest.mark.parametrize("missing", ["a gap", "a failure of the recorder"])
+def test_where_records_may_be_missing_absence_proves_nothing(missing: str) -> None:
+    """What seems lost, uncounted or never handled is unknown then; what was delivered twice stays found."""
+    history = clean()
+    without(history, 5)
+    history.attempts.append(handled(7, begun_ms=150, attempt=2))
+    facts = FACTS
+    if missing == "a gap":
+        history.gaps.append(Gap("attempt", 50 * MS, 60 * MS))
+    else:
+        facts = replace(FACTS, recorder_failures=("disk full",))
+    verdict = verdict_of(history, NoLoss(), Duplicates(), Latency(max=0.5), Throughput(min=1e6), facts=facts)
+    assert invalid(verdict) == {"duplicates", "one_terminal"}
+    unknown = {finding.name for finding in verdict.findings if finding.state == "unknown"}
+    assert {"no_loss", "conservation", "latency", "throughput"} <= unknown
+
+
+def test_a_count_of_pending_that_nothing_supports_is_no_stall() -> None:
+    """The target's sum is wrong; nothing stands still."""
+    history = clean()
+    history.counters.append(Counter(2001 * MS, "pending", 0, 3))
+    assert invalid(verdict_of(history, facts=replace(FACTS, drained=False))) == {"conservation"}
+
+
+def test_that_a_fault_never_bit_says_whether_anything_passed() -> None:
+    """Nothing came by, or it let all of it pass."""
+    history = clean()
+    history.faults.append(FaultWindow(0, "idle", 40 * MS, 60 * MS, passes=0, hits=0))
+    history.faults.append(FaultWindow(1, "rare", 40 * MS, 60 * MS, passes=7, hits=0))
+    assert [reason.text.partition(": ")[2] for reason in verdict_of(history).reasons] == [
+        "nothing passed where it stood",
+        "7 calls passed where it stood, and it acted on none",
+    ]
 
 
 def test_clocks_that_differ_are_given_the_benefit() -> None:

@@ -142,6 +142,26 @@ def try_too_often(history: History) -> None:
     history.attempts.append(handled(10, begun_ms=140, attempt=4))
 
 
+def alter_the_payload_past_recognition(history: History) -> None:
+    history.attempts[4].event = history.attempts[4].key = None
+
+
+def deliver_another_under_its_number(history: History) -> None:
+    history.attempts[4].event, history.attempts[4].hash = 6, 8
+
+
+def deliver_to_who_has_left(history: History) -> None:
+    history.intervals[0] = replace(DURABLE, to_seq=8, leave_invoked=81 * MS, leave_ok=82 * MS)
+
+
+def deliver_what_was_before_it_joined(history: History) -> None:
+    history.intervals[0] = replace(DURABLE, from_seq=6, join_invoked=56 * MS, join_ok=57 * MS)
+
+
+def count_fewer_acks(history: History) -> None:
+    history.counters.append(Counter(2001 * MS, "acked", 0, 7))
+
+
 def count_what_is_not_there(history: History) -> None:
     history.counters.append(Counter(2001 * MS, "pending", 0, 3))
 
@@ -184,9 +204,15 @@ PLANTED = [
     (give_a_lower_seq_later, "seq_order", "published after event 3 was acknowledged with seq 30, yet given seq 4"),
     (end_twice, "one_terminal", "ended more than once at billing: acked and dead-lettered"),
     (try_too_often, "max_attempts", "tried 4 times at billing, 3 of them failed for sure; billing allows 3 attempts"),
-    (count_what_is_not_there, "conservation", ""),
-    (lose_without_pending, "conservation", ""),
-    (list_fewer_dead_letters_than_counted, "conservation", ""),
+    (alter_the_payload_past_recognition, "intact", "with its seq is no event of this run: its payload is altered"),
+    (alter_the_payload_past_recognition, "no_loss", "its payload was altered on the way; seq 5 came at 0.052 s"),
+    (deliver_another_under_its_number, "intact", "what came to billing as event 6 bore seq 5, which is event 5's"),
+    (deliver_to_who_has_left, "no_stray", "delivered to billing, though it had left at 0.082 s"),
+    (deliver_what_was_before_it_joined, "no_stray", "joined only at 0.056 s and asked for new events"),
+    (count_what_is_not_there, "conservation", "billing: the target counts 3 pending, at most 0 can be"),
+    (lose_without_pending, "conservation", "billing: 1 event has no end, the target counts 0 pending"),
+    (list_fewer_dead_letters_than_counted, "conservation", "the target counts 2 dead letters and lists 0"),
+    (count_fewer_acks, "conservation", "billing: the target counts 7 acked, it confirmed 10"),
 ]
 
 
