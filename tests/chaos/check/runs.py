@@ -58,6 +58,15 @@ def without(history: History, event: int, subscription: int = 0) -> History:
     return history
 
 
+def swap_two_of_a_key(history: History) -> None:
+    """Events 5 and 6 begin the other way round."""
+    history.attempts[4].begun, history.attempts[5].begun = history.attempts[5].begun, history.attempts[4].begun
+    history.attempts[4].ended, history.attempts[5].ended = history.attempts[5].ended, history.attempts[4].ended
+    history.attempts[5].begun = 61 * MS
+    for one in history.attempts[4:6]:
+        one.settle_invoked, one.settle_ok = one.ended, one.ended
+
+
 def verdict_of(history: History, *expected: Expectation, claims: Claims = CLAIMS, facts: RunFacts = FACTS) -> Verdict:
     """What the checker says of the history."""
     with TemporaryDirectory() as folder:

@@ -26,6 +26,7 @@ from tests.chaos.check.runs import (
     handled,
     invalid,
     published,
+    swap_two_of_a_key,
     verdict_of,
     without,
 )
@@ -78,14 +79,6 @@ def forget_to_settle(history: History) -> None:
 def acknowledge_under_a_store_fault(history: History) -> None:
     without(history, 5)
     history.faults.append(FaultWindow(0, "refuse", 49 * MS, 52 * MS, "write-error", "storage:events"))
-
-
-def swap_two_of_a_key(history: History) -> None:
-    history.attempts[4].begun, history.attempts[5].begun = history.attempts[5].begun, history.attempts[4].begun
-    history.attempts[4].ended, history.attempts[5].ended = history.attempts[5].ended, history.attempts[4].ended
-    history.attempts[5].begun = 61 * MS
-    for one in history.attempts[4:6]:
-        one.settle_invoked, one.settle_ok = one.ended, one.ended
 
 
 def begin_two_of_a_key_at_once(history: History) -> None:

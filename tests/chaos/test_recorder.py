@@ -1,0 +1,134 @@
+"""What the recorder writes of settlements that come early, twice or for something altered, and of rows it lost."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from squall import Priority, VirtualClock
+from squall.chaos.history import HistoryWriter, open_history
+from squall.chaos.message import Header, pack
+from squall.chaos.recorder import CHUNK_ROWS, Recorder, RecordingSink, current_event
+from squall.core.errors import StoreFileError
+from squall.core.fault import Handler
+from squall.core.target import Message, Outcome, Received, SubscriberSpec
+
+NONCE = bytes(8)
+SPEC = SubscriberSpec("billing", "order.>")
+
+
+def payload(event: int, filler: bytes = b"filler") -> bytes:
+    return pack(Header(NONCE, event, 0), filler)
+
+
+class Bench:
+    """A recorder with one subscriber, whose handler calls `handles`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.clock = folder, VirtualClock()
+        self.writer = HistoryWriter(folder)
+        self.recorder = Recorder(self.writer, self.clock, NONCE)
+        self.seam = Handler("handler:billing")
+        self.handles: Callable[[Received], Awaitable[None]] | None = None
+        self.sink: RecordingSink = self.recorder.sink(0, SPEC, self.seam, self.handle)
+
+    async def handle(self, received: Received) -> None:
+        if self.handles is not None:
+            await self.handles(received)
+
+    async def publish(self, event: int, key: str | None) -> None:
+        async def send(message: Message) -> Outcome:
+            return Outcome("ok", event)
+
+        await self.recorder.publish(send, Message("order.created", payload(event), Priority.NORMAL, key), event, 0)
+
+    async def rows(self, columns: str, table: str = "attempt") -> list[tuple[object, ...]]:
+        """The table as it was written, in the order of events."""
+        await self.recorder.close()
+        with open_history(self.folder) as db:
+            return db.execute(f"SELECT {columns} FROM {table} ORDER BY ALL").fetchall()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "history")
+
+
+async def test_a_settlement_ahead_of_the_handler_is_the_attempts_own(bench: Bench) -> None:
+    """Settled first and handled afterwards: not `never settled`."""
+    bench.sink.settling([payload(1)], "ack", 5)
+    bench.sink.settled([payload(1)], 6)
+    await bench.sink.deliver(Received(payload(1)))
+    assert await bench.rows("event, result, settlement, settle_invoked, settle_ok") == [(1, "ok", "ack", 5, 6)]
+
+
+async def test_a_nak_without_a_handler_is_not_the_next_attempts(bench: Bench) -> None:
+    """What failed before it came to the handler was not delivered."""
+    bench.sink.settling([payload(1)], "nak", 5)
+    await bench.sink.deliver(Received(payload(1)))
+    assert await bench.rows("event, settlement") == [(1, None)]
+
+
+async def test_what_was_altered_on_the_way_is_settled_all_the_same(bench: Bench) -> None:
+    """The target settles what it stored; the handler had something else with the same header."""
+    await bench.sink.deliver(Received(payload(1, b"altered")))
+    bench.sink.settling([payload(1)], "ack", 5)
+    bench.sink.settled([payload(1)], 6)
+    assert await bench.rows("event, settlement, settle_ok") == [(1, "ack", 6)]
+
+
+async def test_a_settlement_is_about_the_attempt_that_ended(bench: Bench) -> None:
+    """One attempt has ended, the next has begun: what is settled is the first, and the next is settled by itself."""
+    await bench.sink.deliver(Received(payload(1)))
+
+    async def settle_meanwhile(received: Received) -> None:
+        bench.sink.settling([payload(1)], "nak", 5)
+        bench.sink.settled([payload(1)], 6)
+
+    bench.handles = settle_meanwhile
+    await bench.sink.deliver(Received(payload(1)))
+    bench.sink.settling([payload(1)], "ack", 8)
+    bench.sink.settled([payload(1)], 9)
+    assert await bench.rows("settlement, settle_invoked, settle_ok") == [("ack", 8, 9), ("nak", 5, 6)]
+
+
+async def test_an_attempt_has_the_key_that_its_event_was_published_with(bench: Bench) -> None:
+    """Whatever the target says: forgetting keys must not hide that it does not keep them apart."""
+    await bench.publish(1, "k-7")
+    await bench.publish(2, None)
+    await bench.sink.deliver(Received(payload(1), key=None))
+    await bench.sink.deliver(Received(payload(2), key="made-up"))
+    assert await bench.rows("event, k.name", "attempt a LEFT JOIN key k ON k.key = a.key") == [(1, "k-7"), (2, None)]
+
+
+async def test_what_a_task_does_after_a_handler_is_not_that_handlers(bench: Bench) -> None:
+    """A hit of a fault in the store, at the next settlement, belongs to no event."""
+    seen = []
+
+    async def fault() -> None:
+        seen.append(current_event.get())
+
+    bench.seam.acts.append(fault)
+    await bench.sink.deliver(Received(payload(1)))
+    assert seen == [(1, 0)]
+    assert current_event.get() is None
+
+
+async def test_rows_that_cannot_be_written_are_a_gap(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A history without them must not be judged as if they had never been."""
+    append = bench.writer.append
+
+    def refuse(table: str, columns: dict[str, object]) -> None:
+        if table == "attempt":
+            raise StoreFileError("no space left")
+        append(table, columns)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bench.writer, "append", refuse)
+    for event in range(1, CHUNK_ROWS + 1):
+        await bench.sink.deliver(Received(payload(event)))
+        bench.sink.settling([payload(event)], "ack", 5)
+        bench.sink.settled([payload(event)], 6)
+    assert await bench.rows("source, lost, why", "gap") == [("attempt", CHUNK_ROWS, "no space left")]
+    assert bench.recorder.failures == [f"{CHUNK_ROWS} rows of attempt were dropped: no space left"]
