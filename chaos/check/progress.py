@@ -44,7 +44,7 @@ def _waiting(case: Case) -> dict[int, int]:
     history has what may be pending, else by the history, where the run did not drain."""
     paused = {row[0] for row in case.rows("SELECT subscription FROM control WHERE kind = 'pause' AND ended IS NULL")}
     waiting = {
-        number: min(sums["pending"], possibly_pending(case, number)[1]) if sums["pending"] else 0
+        number: min(sums["pending"], possibly_pending(case, number)) if sums["pending"] else 0
         for number, sums in last_counters(case).items()
         if "pending" in sums
     }
