@@ -38,8 +38,8 @@ class Scale:
         return max(100, round(count * self.share / 100) * 100)
 
 
-FULL = Scale(rounds=5, share=1.0, name="full")
-QUICK = Scale(rounds=1, share=0.02, name="quick")
+FULL = Scale(rounds=5, share=1.0, name="in full")
+QUICK = Scale(rounds=1, share=0.02, name="a trial of a few events, whose figures mean nothing")
 
 
 def progress(text: str) -> None:

@@ -55,7 +55,7 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """What HEADING names, as text."""
-        factor = "" if self.ratio is None else f"{self.ratio:.2f}"
+        factor = "" if self.ratio is None else f"{self.ratio:,.2f}"
         if self.added is not None:
             factor = f"{self.added:+,.0f} {self.unit}"
         return (
