@@ -116,12 +116,13 @@ class Recorder:
     ) -> Outcome:
         """Send the message and record the call: invoked before, its end and outcome after."""
         op = next(self._ops)
-        key = NO_KEY if message.key is None else self.keys.id(message.key)
-        if event >= len(self.key_of):
-            self.key_of.extend([NO_KEY] * (event + 1 - len(self.key_of)))
-        self.key_of[event] = key
-        if key == NO_KEY:
-            key = NULL
+        known = NO_KEY if message.key is None else self.keys.id(message.key)
+        key, key_of = NULL if known == NO_KEY else known, self.key_of
+        if event == len(key_of):
+            key_of.append(known)
+        else:
+            key_of.extend([NO_KEY] * (event + 1 - len(key_of)))
+            key_of[event] = known
         invoked = self.now()
         begin = (op, event, self.types.id(message.type), key, message.priority, intended_ns, invoked)
         self._open_ops[op] = begin
@@ -302,31 +303,34 @@ class RecordingSink:
                 if settlement != "nak" and len(self._ahead) < MAX_AHEAD:
                     self._ahead[payload] = [code, invoked_ns, NULL, NULL]
                 continue
-            # Of several attempts it means those that ended, or the one that is given up while it still runs.
-            waiting = [row for row in rows if row[_INVOKED] == NULL] if len(rows) > 1 else rows
-            for row in [row for row in waiting if row[_ENDED] != NULL] or waiting[:1]:
+            if len(rows) > 1:
+                # It means those that ended, or the one that is given up while it still runs.
+                waiting = [row for row in rows if row[_INVOKED] == NULL]
+                rows = [row for row in waiting if row[_ENDED] != NULL] or waiting[:1]
+            for row in rows:
                 if row[_INVOKED] == NULL:
                     row[_SETTLEMENT], row[_INVOKED] = code, invoked_ns
 
     def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused"] = "ok") -> None:
         add, code = self._recorder.attempts.add, int(answer == "refused")
         for payload in payloads:
-            found = payload if payload in self._open else self._altered(payload)
-            rows = self._open.pop(found, None)
+            rows = self._open.pop(payload, None)
+            if rows is None:
+                rows = self._open.pop(self._altered(payload), None)
             if rows is None:
                 if payload in self._ahead:
                     self._ahead[payload][2:] = ok_ns, code
                 continue
-            kept = []
+            kept = None
             for row in rows:
                 if row[_INVOKED] != NULL and row[_SETTLED] == NULL:
                     row[_SETTLED], row[_ANSWER] = ok_ns, code
                 if row[_ENDED] != NULL and row[_SETTLED] != NULL:
                     add(row)
-                else:
-                    kept.append(row)  # another attempt, begun since; or settled first and still running
+                else:  # another attempt, begun since; or settled first and still running
+                    kept = [*(kept or ()), row]
             if kept:
-                self._open[found] = kept
+                self._open[payload] = kept
 
     def _altered(self, payload: bytes) -> bytes:
         """The payload under which an event was begun that is settled under another one: the bench's header is the same.
