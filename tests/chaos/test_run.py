@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.chaos.short_run import AUDIT, BILLING, ERRORS, REFUSE, Section, retry, run, scenario
 
+pytestmark = pytest.mark.slow  # whole runs
+
 SETTINGS: list[Section] = [
     {},
     {"subscribers": {"billing": {**BILLING, "concurrency": 1}, "audit": AUDIT}},

@@ -18,6 +18,8 @@ from squall.chaos.check.engine import check
 from squall.chaos.check.expectations import Latency, NoLoss, Order, Overlap, Recovery, SeqOrder, UniqueSeq
 from squall.chaos.check.verdict import Finding, Verdict
 
+pytestmark = pytest.mark.slow  # whole runs
+
 EXPECTED = (Order(), Overlap(), UniqueSeq(), SeqOrder(), Latency(p99=1.0))
 AGE_S = 20e-9
 

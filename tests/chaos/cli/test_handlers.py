@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.chaos.cli.command import CALM, child, finished, squall, write
 
+pytestmark = pytest.mark.slow  # whole runs
+
 CALLING = CALM.replace('{pattern: ">"}', '{pattern: ">", handler: {call: shop}, timeout: 1s}')
 CODE = """\
 from pathlib import Path

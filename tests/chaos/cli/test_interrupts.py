@@ -14,6 +14,8 @@ from tests.chaos.cli.command import child, finished, write
 
 from squall.chaos.history.reader import open_history
 
+pytestmark = pytest.mark.slow  # whole runs
+
 LONG = """\
 version: 1
 name: long

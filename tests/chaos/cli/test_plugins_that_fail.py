@@ -8,6 +8,8 @@ import pytest
 from tests.chaos.cli.command import CALM, Said, squall, write
 from tests.chaos.cli.strangers import hook, install, plugin
 
+pytestmark = pytest.mark.slow  # whole runs
+
 RAISER = "def raises(*arguments):\n    raise ValueError('out of luck')\n"
 OBSERVER = """
 class Watcher(squall.Observer):

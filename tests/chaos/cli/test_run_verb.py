@@ -13,6 +13,8 @@ from tests.chaos.cli.command import CALM, LOSS, child, finished, squall, write
 
 from squall.chaos.cli.operator import read_operator, read_scenarios, with_seeds
 
+pytestmark = pytest.mark.slow  # whole runs
+
 VERBS = ("init", "run", "validate", "plugins", "why", "runs", "report", "schema")
 
 

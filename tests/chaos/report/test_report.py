@@ -36,6 +36,8 @@ from squall.chaos.watch import Progress
 from squall.core.config import Config
 from squall.core.errors import StoreFileError
 
+pytestmark = pytest.mark.slow  # whole runs
+
 EVERY_KIND = [
     folders.valid_folder,
     folders.invalid_folder,

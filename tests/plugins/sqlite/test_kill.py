@@ -18,6 +18,8 @@ from tests.plugins.store_promises import until
 from squall import Event, EventRouter, Query
 from squall.plugins.sqlite import SqlitePlugin
 
+pytestmark = pytest.mark.slow  # whole runs
+
 KILLS = 24
 MAX_BYTES_TOLD = 40_000
 
