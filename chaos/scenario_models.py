@@ -103,7 +103,7 @@ class Subscriber(Options):
     join: Seconds | None = None
     leave: Seconds | None = None
     delivery: Literal["at-least-once", "at-most-once"] = "at-least-once"
-    start: Annotated[int, Field(ge=0)] | Literal["new", "earliest"] = "new"
+    start: Annotated[int, Field(ge=1)] | Literal["new", "earliest"] = "new"
     priority_min: PriorityName | None = None
     filters: tuple[Annotated[Filter, AfterValidator(_compiles)], ...] = ()
     in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1000

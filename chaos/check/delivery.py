@@ -81,6 +81,8 @@ def no_loss(case: Case, totals: Totals, *, expected: bool) -> Finding:
     figures = _loss_figures(case, totals, count)
     acked = f"{format_count(figures['acked'])} acked · {format_count(figures['dead_lettered'])} dead-lettered"
     summary = f"{format_count(figures['owed'])} owed · {acked}"
+    for end in ("expired", "cancelled"):
+        summary += f" · {format_count(figures[end])} {end}" if figures[end] else ""
     unsure = (
         case.number("SELECT count(*) FROM unfinished WHERE NOT cancelled") - count - int(figures["lost_at_most_once"])
     )

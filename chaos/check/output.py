@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from squall.chaos.check.verdict import Finding, Verdict
+from squall.chaos.visible import visible
 from squall.core.errors import StoreFileError
 
 VERSION = 1
@@ -61,7 +62,7 @@ def save_junit(verdict: Verdict, scenario: str, path: Path) -> None:
         suite.add_testcase(_case(finding, verdict, scenario))
     for reason in verdict.reasons:
         case = TestCase(reason.code, classname=scenario)
-        case.result = [Error(reason.text)]
+        case.result = [Error(visible(reason.text))]
         suite.add_testcase(case)
     report = JUnitXml()
     report.add_testsuite(suite)
@@ -71,19 +72,19 @@ def save_junit(verdict: Verdict, scenario: str, path: Path) -> None:
 def _case(finding: Finding, verdict: Verdict, scenario: str) -> TestCase:
     case = TestCase(finding.title or finding.name, classname=scenario)
     if finding.state == "invalid":
-        failure = Failure(finding.summary)
+        failure = Failure(visible(finding.summary))
         causes = [cause for cause in verdict.causes if cause.invariant == finding.name]
         failure.text = "\n".join(
-            line
+            visible(line)
             for cause in causes
             for line in (f"{cause.count} x {cause.sentence}", *cause.steps, cause.advice)
             if line
         )
         case.result = [failure]
     elif finding.state == "unknown":
-        case.result = [Error(finding.why_unknown or finding.summary)]
+        case.result = [Error(visible(finding.why_unknown or finding.summary))]
     elif finding.state == "not judged":
-        case.result = [Skipped(finding.summary)]
+        case.result = [Skipped(visible(finding.summary))]
     return case
 
 

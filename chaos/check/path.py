@@ -52,7 +52,7 @@ def _active(evidence: Evidence, time_ns: int) -> tuple[str, ...]:
 def _publishes(evidence: Evidence, event: int) -> Iterator[Step]:
     for op in evidence.ops.get(event, []):
         late_ns = op.invoked - op.intended
-        waited = f", {late_ns / 1e6:.1f} ms after it was due" if late_ns > 1_000_000 else ""
+        waited = f", {late_ns / 1e6:,.0f} ms after it was due" if late_ns > 1_000_000 else ""
         yield Step(op.invoked, "publish", f"published{waited}", faults=_active(evidence, op.invoked))
         if op.ended is not None:
             yield Step(op.ended, "publish", outcome(op), faults=_active(evidence, op.ended))

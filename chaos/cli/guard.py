@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from squall.chaos.cli.visible import visible
+from squall.chaos.visible import visible
 
 USAGE, INFRASTRUCTURE, INTERRUPTED = 2, 4, 130
 NOT_READ = 141  # as a shell says of who is ended by SIGPIPE: it must not look like a verdict

@@ -10,10 +10,10 @@ from rich.live import Live as Screen
 from rich.text import Text
 
 from squall.chaos.cli.output import console, width
-from squall.chaos.cli.visible import visible
 from squall.chaos.layout import hanging
 from squall.chaos.present_progress import Frames, plain_line
 from squall.chaos.scenario import Scenario
+from squall.chaos.visible import visible
 from squall.chaos.watch import Progress
 
 PLAIN_S = 5.0

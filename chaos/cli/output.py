@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter
 from rich.console import Console
 from rich.text import Text
 
-from squall.chaos.cli.visible import visible
+from squall.chaos.visible import visible
 
 MIN_WIDTH, MAX_WIDTH = 40, 120
 

@@ -22,7 +22,7 @@ from squall.chaos.cli.operator import (
     with_seeds,
     within_reach,
 )
-from squall.chaos.cli.visible import visible
+from squall.chaos.visible import visible
 
 if TYPE_CHECKING:
     from squall.chaos.catalogue import Catalogue
