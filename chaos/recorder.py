@@ -1,6 +1,6 @@
 """Records what was published and delivered, from outside the target, and hands it to the history by chunks.
 
-A row is a run of integers in one `array('q')` per table; columns are cut out of it, and written, in a thread.
+A row is a run of integers in one list per table; columns are cut out of it, and written, in a thread.
 What was begun stands in `_open_ops` or a sink's open attempts before it takes effect, so that what never ended is
 recorded as such. An attempt's key is the one its event was published with, whatever the target says: a target that
 forgets keys must not look as if it had none to keep apart.
@@ -45,6 +45,7 @@ ATTEMPT = (
     "event", "subscription", "attempt", "worker", "key", "priority", "seq", "begun", "ended", "result", "settlement",
     "settle_invoked", "settle_ok", "settle_answer", "by_handler", "hash",
 )  # fmt: skip
+CANCELLED = Outcome("info", why="cancelled")
 OUTCOMES = {"ok": 0, "fail": 1, "info": 2}
 SETTLEMENTS = {"ack": 0, "nak": 1, "term": 2}
 OK, ERROR, TIMEOUT, DIED = 0, 1, 2, 3
@@ -56,21 +57,22 @@ current_event: contextvars.ContextVar[tuple[int, int] | None] = contextvars.Cont
 
 
 class Table:
-    """Rows of one table that are not written yet."""
+    """Rows of one table that are not written yet, one after the other in one list: packed into integers by the writing
+    thread, which costs half of packing row by row."""
 
     def __init__(self, name: str, columns: Sequence[str], recorder: Recorder) -> None:
         self.name, self.columns, self.width = name, columns, len(columns)
         self._recorder = recorder
-        self._rows: array[int] = array("q")
+        self._rows: list[int] = []
         self._full = CHUNK_ROWS * self.width
 
     def add(self, row: Sequence[int]) -> None:
-        self._rows.extend(row)
+        self._rows += row
         if len(self._rows) >= self._full:
             self.flush()
 
     def flush(self) -> None:
-        rows, self._rows = self._rows, array("q")
+        rows, self._rows = self._rows, []
         if rows:
             self._recorder.write(self.name, rows, self.columns)
 
@@ -126,7 +128,7 @@ class Recorder:
         invoked = self.now()
         begin = (op, event, self.types.id(message.type), key, message.priority, intended_ns, invoked)
         self._open_ops[op] = begin
-        outcome = Outcome("info", why="cancelled")
+        outcome = CANCELLED
         try:
             outcome = await send(message)
         except Exception as error:  # noqa: BLE001  whatever a target raises, its outcome is unknown
@@ -162,7 +164,7 @@ class Recorder:
 
     # Writing
 
-    def write(self, table: str, rows: array[int], columns: Sequence[str]) -> None:
+    def write(self, table: str, rows: list[int], columns: Sequence[str]) -> None:
         """Hand interleaved rows to the writing thread."""
         if len(self._waiting) >= MAX_WAITING_CHUNKS:
             self._lost(table, rows, len(columns), "the disk does not keep up")
@@ -171,9 +173,9 @@ class Recorder:
         self._waiting.add(future)
         future.add_done_callback(self._waiting.discard)
 
-    def _write(self, table: str, rows: array[int], columns: Sequence[str]) -> None:
+    def _write(self, table: str, rows: list[int], columns: Sequence[str]) -> None:
         width = len(columns)
-        cut = {name: rows[index::width] for index, name in enumerate(columns)}
+        cut = {name: array("q", rows[index::width]) for index, name in enumerate(columns)}
         count = len(rows) // width
         cut["process"] = array("q", bytes(8 * count))
         if table == "publish":
@@ -183,7 +185,7 @@ class Recorder:
         except (SquallError, ValueError) as error:
             self._lost(table, rows, width, str(error))
 
-    def _lost(self, table: str, rows: array[int], width: int, why: str) -> None:
+    def _lost(self, table: str, rows: list[int], width: int, why: str) -> None:
         """These rows are not in the history: it must not be judged as if they had never been."""
         self.failures.append(f"{len(rows) // width} rows of {table} were dropped: {why}")
         begins = rows[_BEGINS[table] :: width]
@@ -320,6 +322,11 @@ class RecordingSink:
             if rows is None:
                 if payload in self._ahead:
                     self._ahead[payload][2:] = ok_ns, code
+                continue
+            if len(rows) == 1 and (row := rows[0])[_ENDED] != NULL and row[_INVOKED] != NULL:  # as mostly
+                if row[_SETTLED] == NULL:
+                    row[_SETTLED], row[_ANSWER] = ok_ns, code
+                add(row)
                 continue
             kept = None
             for row in rows:

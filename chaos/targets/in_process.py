@@ -9,7 +9,7 @@ from pathlib import Path
 
 from squall.core import wiring
 from squall.core.config import PluginSection
-from squall.core.delivery import Ack, Attempt, Nak, Observer
+from squall.core.delivery import Ack, Attempt, Attempts, Nak, Observer
 from squall.core.dispatch import Dispatcher
 from squall.core.errors import NotRunning, PublishError
 from squall.core.event import Event
@@ -236,9 +236,12 @@ class _Reports(Observer):
     def dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
         self._dropped(event, subscription_id, why)
 
-    def attempted(self, subscription: Subscription, attempts: Sequence[Attempt], settle_invoked_ns: int) -> None:
+    def attempted(self, subscription: Subscription, attempts: Attempts, settle_invoked_ns: int) -> None:
         sink = self._sink_of(subscription)
         if sink is None:
+            return
+        if not attempts.unusual:
+            sink.settling([attempt.event.payload for attempt in attempts], "ack", settle_invoked_ns)
             return
         groups: dict[Settlement, list[bytes]] = {}
         for attempt in attempts:
