@@ -39,7 +39,8 @@ class Intake:
         self.refused = 0
         self.trie: PatternTrie[Dispatcher] = PatternTrie()
         self._routes: dict[str, tuple[Dispatcher, ...]] = {}
-        self._clock, self._monotonic_ns, self._time_ns = clock, clock.monotonic_ns, clock.time_ns
+        self._clock, self._monotonic_ns = clock, clock.monotonic_ns
+        self._wall_ns = clock.time_ns() - clock.monotonic_ns()
         self.new_id, self._store, self._observers, self._block_s = new_id, store, observers, block_s
         guard = guards_only(layers)
         self._guard = guard or None
@@ -104,7 +105,7 @@ class Intake:
             raise InvalidEvent(f"priority: expected a squall.Priority, got {priority!r:.80}")
         if key is not None:
             check_text("key", key)
-        new_id = self.new_id()
+        new_id, now_ns = self.new_id(), self._monotonic_ns()
         if correlation_id is None:
             correlation_id = new_id
         else:
@@ -113,14 +114,14 @@ class Intake:
             new_id,
             event_type,
             source,
-            self._time_ns(),  # type: ignore[arg-type]  # a datetime only when asked for
+            now_ns + self._wall_ns,  # type: ignore[arg-type]  # a datetime only when asked for
             priority,
             correlation_id,
             own,
             payload,
             "1",
             key=key,
-            published_ns=self._monotonic_ns(),
+            published_ns=now_ns,
         )
 
     def submit(self, event: Event) -> Awaitable[None] | None:
@@ -293,15 +294,23 @@ class Intake:
 
     def announce(self, events: Sequence[Event]) -> None:
         """The store has these events: offer them to their subscriptions, in seq order."""
-        routes = self._routes
+        routes, fresh = self._routes, self._fresh
         for event in events:
             targets = routes.get(event.type)
-            for target in self.route(event.type) if targets is None else targets:
+            if targets is None:
+                targets = self.route(event.type)
+            for target in targets:
                 target.take_in(event)
-        self.head = events[-1].seq
-        self._fresh.extend(events)
-        if len(self._fresh) >= TELL_AT:
+            self.head = event.seq
+        fresh += events
+        if len(fresh) >= TELL_AT:
             self.flush()
+
+    def sweep(self) -> None:
+        """Every now and then: look at the wall clock, which is a label and may lag (a second reading for each event
+        costs 5 % of a publish), and tell observers."""
+        self._wall_ns = self._clock.time_ns() - self._monotonic_ns()
+        self.flush()
 
     def flush(self) -> None:
         """Tell observers what was published since the last time: every TELL_AT events, and with each sweep."""

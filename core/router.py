@@ -144,7 +144,7 @@ class EventRouter:
         """Watch the deadlines of all handlers, by one timer."""
         if self._running is not None:
             now_ns = self.clock.monotonic_ns()
-            self._running.intake.flush()
+            self._running.intake.sweep()
             self._running.subscriptions.sweep(now_ns)
             self._running.sweeper = self.clock.call_later(SWEEP_S, self._sweep)
 

@@ -81,7 +81,7 @@ class MemoryStore:
         self._options = options
         self._seq = 0
         self._events: deque[Event] = deque(maxlen=options.max_events)
-        self._retain: Callable[[Sequence[Event]], None] = _refuse
+        self._retain: Callable[[Event], None] = _refuse
         self._on_stored: Callable[[Sequence[Event]], None] = _refuse
         self._weights: deque[tuple[int, int]] = deque()
         self._weigh_at = WEIGHED_AT_ONCE
@@ -97,7 +97,7 @@ class MemoryStore:
 
     async def open(self, on_stored: Callable[[Sequence[Event]], None]) -> int:
         self._on_stored = on_stored
-        self._retain = self._events.extend
+        self._retain = self._events.append
         return self._seq
 
     async def close(self) -> None:
@@ -105,9 +105,9 @@ class MemoryStore:
         self._settle()
 
     def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
-        self._retain(events)
-        seq = self._seq
+        retain, seq = self._retain, self._seq
         for event in events:
+            retain(event)
             seq += 1
             event.seq = seq
         self._seq = seq
