@@ -314,30 +314,25 @@ class RecordingSink:
                     row[_SETTLEMENT], row[_INVOKED] = code, invoked_ns
 
     def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused"] = "ok") -> None:
-        add, code = self._recorder.attempts.add, int(answer == "refused")
+        code, opened = int(answer == "refused"), self._open
         for payload in payloads:
-            rows = self._open.pop(payload, None)
-            if rows is None:
-                rows = self._open.pop(self._altered(payload), None)
-            if rows is None:
-                if payload in self._ahead:
-                    self._ahead[payload][2:] = ok_ns, code
-                continue
-            if len(rows) == 1 and (row := rows[0])[_ENDED] != NULL and row[_INVOKED] != NULL:  # as mostly
-                if row[_SETTLED] == NULL:
-                    row[_SETTLED], row[_ANSWER] = ok_ns, code
-                add(row)
-                continue
-            kept = None
-            for row in rows:
-                if row[_INVOKED] != NULL and row[_SETTLED] == NULL:
-                    row[_SETTLED], row[_ANSWER] = ok_ns, code
-                if row[_ENDED] != NULL and row[_SETTLED] != NULL:
-                    add(row)
-                else:  # another attempt, begun since; or settled first and still running
-                    kept = [*(kept or ()), row]
-            if kept:
-                self._open[payload] = kept
+            rows = opened.pop(payload, None) or opened.pop(self._altered(payload), None)
+            if rows is not None:
+                # Kept is another attempt, begun since, or one that was settled first and still runs.
+                kept = [row for row in rows if not self._answered(row, ok_ns, code)]
+                if kept:
+                    opened[payload] = kept
+            elif payload in self._ahead:
+                self._ahead[payload][2:] = ok_ns, code
+
+    def _answered(self, row: list[int], ok_ns: int, code: int) -> bool:
+        """Note the answer to a settlement that was asked for; whether the attempt is over and so handed on."""
+        if row[_INVOKED] != NULL and row[_SETTLED] == NULL:
+            row[_SETTLED], row[_ANSWER] = ok_ns, code
+        over = row[_ENDED] != NULL and row[_SETTLED] != NULL
+        if over:
+            self._recorder.attempts.add(row)
+        return over
 
     def _altered(self, payload: bytes) -> bytes:
         """The payload under which an event was begun that is settled under another one: the bench's header is the same.

@@ -90,6 +90,10 @@ class SettlePolicy(Protocol):
     def longest_delay_s(self) -> float:
         """The greatest delay that a Nak of this policy can have: a bench calls no stall before that."""
 
+    @property
+    def max_attempts(self) -> int | None:
+        """How often it lets a delivery be tried in all; None where it sets no limit."""
+
     def decide(self, delivery: FailedDelivery, error: BaseException) -> Decision: ...
 
 

@@ -32,6 +32,11 @@ class Endings:
         """The greatest delay until an event is tried again."""
         return 0.0 if self._policy is None else self._policy.longest_delay_s
 
+    @property
+    def max_attempts(self) -> int | None:
+        """How often a delivery is tried at most; None: no limit. Without a policy the first failure is the last."""
+        return 1 if self._policy is None else self._policy.max_attempts
+
     def timeout(self, how: str = "") -> TimeoutError:
         """The error of a handler that was over its time."""
         return TimeoutError(f"handler took longer than {self._subscription.timeout_s} s{how}")

@@ -30,7 +30,10 @@ ANSWERS: Mapping[str, tuple[str, Sequence[str]]] = {
     "squall_event_store": _STORE,
     "squall_store_wrapper": _STORE,
     "squall_gate": ("a gate such as squall.Gate describes", ("longest_wait_s", "try_acquire", "record", "release")),
-    "squall_settle_policy": ("a policy such as squall.SettlePolicy describes", ("longest_delay_s", "decide")),
+    "squall_settle_policy": (
+        "a policy such as squall.SettlePolicy describes",
+        ("longest_delay_s", "max_attempts", "decide"),
+    ),
     "squall_observer": ("a squall.Observer", METHODS),
 }
 """What a hook's answer is, in words and by the names that it must have."""

@@ -66,6 +66,11 @@ class Backoff:
         """Seconds: the last backoff's upper end, or the longest delay that a handler has asked for, if that is more."""
         return self._longest_delay_s
 
+    @property
+    def max_attempts(self) -> int | None:
+        """The option `attempts`."""
+        return len(self._ceilings_s) + 1
+
     def decide(self, delivery: FailedDelivery, error: BaseException) -> Decision:
         """Nak with a delay, or Term with the reason. Never raises."""
         if isinstance(error, Reject):

@@ -66,7 +66,7 @@ class InProcessTarget:
         )
         await self._router.start()
         self._publisher = self._router.publisher("bench")
-        self.claims = Claims(durability=self._router.durability, max_attempts=_max_attempts(plugins))
+        self.claims = Claims(durability=self._router.durability)
         store = type(self._router.store).__name__
         names = [type(plugin).__name__.removesuffix("Plugin").lower() for plugin in plugins]
         self._described = f"in-process · {self._router.durability} · {' · '.join(names) or store}"
@@ -108,8 +108,18 @@ class InProcessTarget:
         dispatcher = self._running.subscriptions.get(subscription_id)
         self._names[subscription_id] = spec.name
         self._dispatchers[spec.name] = dispatcher
-        self.claims = replace(self.claims, longest_delay_s=max(self.claims.longest_delay_s, dispatcher.longest_wait_s))
+        self._claim()
         return Handle(subscription_id, dispatcher.subscription.from_seq)
+
+    def _claim(self) -> None:
+        """What its subscriptions, as they are wired, let a delivery wait, and be tried."""
+        wired = self._dispatchers.values()
+        limits = [one.endings.max_attempts for one in wired]
+        self.claims = replace(
+            self.claims,
+            longest_delay_s=max(one.longest_wait_s for one in wired),
+            max_attempts=None if None in limits else max(limit or 0 for limit in limits),
+        )
 
     def _reported(self, subscription: Subscription) -> Sink | None:
         return self._sinks.get(subscription.subscriber_id)
@@ -192,13 +202,6 @@ def compose(operator: Sequence[PluginSection] | None, scenario: Sequence[PluginS
     plugins = [over.pop(type(plugin), plugin) for plugin in base]
     plugins += over.values()
     return [_moved(plugin, folder) if _is_store(plugin) else plugin for plugin in plugins]
-
-
-def _max_attempts(plugins: Sequence[Plugin]) -> int | None:
-    """How often a delivery is tried at most, where the settle policy that counts has an option which says so."""
-    policies = (plugin for plugin in plugins if hasattr(plugin, "squall_settle_policy"))
-    attempts = getattr(getattr(next(policies, None), "options", None), "attempts", None)
-    return attempts if isinstance(attempts, int) else None
 
 
 def _is_store(plugin: Plugin) -> bool:

@@ -135,6 +135,7 @@ class Decides(Plugin):
     """Comes before the scenario's own policy."""
 
     longest_delay_s = 0.05
+    max_attempts = None
 
     def decide(self, delivery: FailedDelivery, error: BaseException) -> Decision:
         raise NotImplementedError

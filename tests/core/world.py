@@ -208,6 +208,7 @@ class Deciding:
     """The settle policy of Policy."""
 
     longest_delay_s = 10.0
+    max_attempts = None
 
     def __init__(self, decide: Callable[[FailedDelivery, BaseException], Decision]) -> None:
         self.decide = decide

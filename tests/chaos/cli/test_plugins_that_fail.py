@@ -26,6 +26,7 @@ class Stuck:
 POLICY = """
 class Undecided:
     longest_delay_s = 0.0
+    max_attempts = None
     def decide(self, delivery, error): raises()
 """
 
