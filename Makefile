@@ -15,7 +15,8 @@ run: $(STAMP) ## run scenarios/first-storm.yaml: load, faults, a verdict and a r
 	$(BIN)/squall run scenarios/first-storm.yaml
 
 test: lint ## everything: style, types, import directions, all tests
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 check: lint ## the fast loop: style, types, import directions, all tests but the slow ones
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow"

@@ -14,9 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = ROOT / "scenarios"
-AT_ONCE = 3
+AT_ONCE = 2
 
-# Fewer events, so that several run at once beside other tests; the timing is the scenario's own.
+# Fewer events, so that two run at once; the timing is the scenario's own.
 SHORTER: dict[str, list[str]] = {
     "first-storm": ["rate=1500"],
     "calm": ["rate=200", "seconds=2s"],
@@ -75,6 +75,7 @@ def test_every_scenario_is_commented(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("name", [name for name in SHORTER if name != "loss-on-purpose"])
 def test_it_is_valid(ran: dict[str, Ran], name: str) -> None:
     """With a report in its folder."""
@@ -86,6 +87,7 @@ def test_it_is_valid(ran: dict[str, Ran], name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_healthy_are_judged_beside_the_slow(ran: dict[str, Ran]) -> None:
     """The expectation of the healthy subscriber is there, and it is not of everybody."""
     assert ran["slow-and-hung"].states()["latency p99 of healthy"] == "valid"
@@ -93,6 +95,7 @@ def test_the_healthy_are_judged_beside_the_slow(ran: dict[str, Ran]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_loss_on_purpose_is_a_loss_with_its_true_cause(ran: dict[str, Ran]) -> None:
     """Invalid under no_loss alone; every lost event was hit by the crash, and blame says so in words."""
     one = ran["loss-on-purpose"]
