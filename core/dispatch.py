@@ -136,6 +136,11 @@ class Dispatcher:
             self.take_in = self.offer
             self.offer(event)
 
+    @property
+    def in_flight(self) -> int:
+        """What takes up the window: a retry that waits for its time has released its slot."""
+        return self.pending - len(self.delayed)
+
     def read_through(self, window: Window) -> None:
         """Take events in through a window on the store, which asks the filters itself."""
         self.window, self.expected, self.take_in = window, None, window.announce
@@ -208,7 +213,7 @@ class Dispatcher:
         """May more be delivered now? Asks the gate for as many as a batch takes."""
         waiting = len(self.queue) + len(self._settled)
         held = self.over or self.subscription.paused or self.progress.unsaved > MAX_UNSAVED
-        if not waiting or held or len(self.delayed) >= self.subscription.in_flight:
+        if not waiting or held or len(self.delayed) >= self.wiring.room:
             return False
         self.flush()  # so that a batch mostly has one permit
         return self.credit.ask(min(BATCH, waiting))
@@ -240,7 +245,8 @@ class Dispatcher:
             return
         following = self.keys.release(event)
         if following is not None and not self.over:
-            self.progress.returned[following.seq] = following.priority
+            if self.subscription.durable:
+                self.progress.returned[following.seq] = following.priority
             self.return_to_front(following)
 
     # How deliveries end

@@ -7,7 +7,7 @@ from logging import Logger
 
 from squall.core.clock import Clock
 from squall.core.delivery import Ack, Attempt, Decision, FailedDelivery, Nak, Outcome, SettlePolicy, Term
-from squall.core.errors import Reject, Retry
+from squall.core.errors import Reject, Retry, checked_delay_s, text_of
 from squall.core.subscription import Subscription
 
 
@@ -75,7 +75,12 @@ class Endings:
             decision = policy.decide(what, error)
             if not isinstance(decision, Ack | Nak | Term):
                 raise TypeError(f"expected Ack, Nak or Term, got {decision!r:.80}")
+            if isinstance(decision, Nak):
+                decision = Nak(checked_delay_s(decision.delay_s))
+            elif isinstance(decision, Term):
+                decision = Term(decision.reason, text_of(decision.text))
         except Exception as wrong:
             self._logger.exception("subscription %s: the settle policy raised", self._subscription.label)
-            return Term("delivery_limit", f"the settle policy raised {wrong!r} about {error!r}")
+            told = f"{type(wrong).__name__}: {text_of(wrong)} about {type(error).__name__}: {text_of(error)}"
+            return Term("delivery_limit", f"the settle policy raised {told}")
         return decision

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["ok", "fail", "info"]
+MAX_DELAY_S = 31_536_000
 
 
 class SquallError(Exception):
@@ -111,10 +112,30 @@ class WrongThread(SquallError):
     """A blocking call on the event loop's own thread, which would never return."""
 
 
+def text_of(error: object) -> str:
+    """What it says of itself, also where it cannot: somebody else's error must not break who tells it."""
+    try:
+        return str(error)
+    except Exception as worse:  # noqa: BLE001  told in its place
+        return f"{type(error).__name__}, whose text cannot be read ({type(worse).__name__})"
+
+
+def checked_delay_s(delay_s: float) -> float:
+    """Raises TypeError or ValueError for what is no number of seconds."""
+    seconds = float(delay_s) if isinstance(delay_s, int | float) else None
+    if seconds is None:
+        raise TypeError(f"delay_s: expected a number of seconds, got {type(delay_s).__name__}")
+    if not 0 <= seconds <= MAX_DELAY_S:
+        raise ValueError(f"delay_s: expected 0 to {MAX_DELAY_S} seconds, got {seconds}")
+    return seconds
+
+
 class Retry(Exception):
     """Raised by a handler: deliver this event again, after delay_s if given, else by the settle policy."""
 
     def __init__(self, delay_s: float | None = None) -> None:
+        if delay_s is not None:
+            delay_s = checked_delay_s(delay_s)  # what is none raises within the handler: a failed attempt
         super().__init__("retry" if delay_s is None else f"retry in {delay_s} s")
         self.delay_s = delay_s
 
@@ -123,5 +144,5 @@ class Reject(Exception):
     """Raised by a handler: this event cannot be handled, dead-letter it now."""
 
     def __init__(self, reason: str = "rejected") -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = text_of(reason)
+        super().__init__(self.reason)

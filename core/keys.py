@@ -24,6 +24,11 @@ class KeyLocks:
         self._waiting.setdefault(event.key, deque()).append(event)
         return False
 
+    def hold(self, event: Event) -> None:
+        """Give event's key to it, if nobody has it: others wait from now on."""
+        if event.key is not None:
+            self._holders.setdefault(event.key, event)
+
     def release(self, event: Event) -> Event | None:
         """Give up event's key; returns the event that holds it now and is to be queued in front, if one waited."""
         if event.key is None or self._holders.get(event.key) is not event:

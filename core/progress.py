@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from squall.core.delivery import Attempt, Attempts, Nak, Term
+from squall.core.errors import text_of
 from squall.core.event import Event, Priority
 from squall.core.store import AttemptRow, Cursor, DeadLetter, Settlement
 
@@ -96,7 +97,7 @@ class SubscriptionProgress:
             first_ns,
             last_ns,
             type(error).__name__,
-            (term.text or str(error))[:MAX_ERROR_CHARACTERS],
+            (term.text or text_of(error))[:MAX_ERROR_CHARACTERS],
             "".join(traceback.format_exception(error))[-MAX_ERROR_CHARACTERS:],
         )
 
@@ -175,4 +176,4 @@ class SubscriptionProgress:
 
 
 def _text(error: BaseException | None) -> str:
-    return f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARACTERS]
+    return f"{type(error).__name__}: {text_of(error)}"[:MAX_ERROR_CHARACTERS]

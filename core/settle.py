@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from squall.core.delivery import ACK, Decision, Nak, Term
-from squall.core.errors import SquallError
+from squall.core.errors import SquallError, checked_delay_s, text_of
 
 if TYPE_CHECKING:
     from squall.core.subscription import Subscription
@@ -28,11 +28,11 @@ class Delivery:
 
     def nak(self, delay_s: float | None = None) -> None:
         """Deliver it again: after delay_s, or as the settle policy says."""
-        self._decide(Nak(-1.0 if delay_s is None else delay_s))
+        self._decide(Nak(-1.0 if delay_s is None else checked_delay_s(delay_s)))
 
     def term(self, reason: str = "rejected") -> None:
         """Give it up: to the dead letters, with this reason as its error."""
-        self._decide(Term("rejected", reason))
+        self._decide(Term("rejected", text_of(reason)))
 
     def in_progress(self) -> None:
         """Still working: the timeout counts from now."""

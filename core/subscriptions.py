@@ -245,6 +245,8 @@ class Subscriptions:
                     first_ns = self._ctx.clock.monotonic_ns()
                     dispatcher.endings.failures[event.seq] = Failure(row.attempts, now_ns, first_ns)
                     dispatcher.pending += 1
+                    if dispatcher.keys is not None and dispatcher.subscription.on_retry == "block_key":
+                        dispatcher.keys.hold(event)
                     dispatcher.delay(event, max(0.0, (row.due_ns - now_ns) / 1e9))
 
 

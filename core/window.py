@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from squall.core.errors import SquallError
 from squall.core.event import Event, Priority
+from squall.core.queue import WEIGHTS
 from squall.core.store import Query
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ RETRY_READ_S = 1.0
 class Window:
     """For each priority: up to which seq it was read, and whether it is live, fed by the store's announcements.
 
-    A level that finds the window full falls behind and is read from the store once half of the window is free. It
-    goes live again, on the loop and in one step, when a page reached the head: no gap, no overlap.
+    A level that finds the window full falls behind and is read from the store, each level into its own share of the
+    window, so that none waits behind another's backlog: with what is live it holds twice its size at most. A level goes
+    live again, on the loop and in one step, when a page reached the head: no gap, no overlap.
     """
 
     def __init__(self, dispatcher: Dispatcher, positions: list[int]) -> None:
@@ -47,22 +49,27 @@ class Window:
         level = event.priority
         if not self._live[level] or event.seq <= self._positions[level] or not self._takes[level]:
             return
-        if self._dispatcher.pending >= self._size:
+        if self._dispatcher.in_flight >= self._size:
             self._live[level] = False
             self._positions[level] = event.seq - 1
         elif self._wants is None or self._wants(event):
             self._dispatcher.offer(event)
 
     def refill(self) -> None:
-        """Start reading if a level is behind and half of the window is free."""
-        if (
-            self._reading is None
-            and not self._closed
-            and not all(self._live)
-            and self._dispatcher.pending <= self._size // 2
-        ):
+        """Start reading if a level is behind and half of its share of the window is free."""
+        if self._reading is None and not self._closed and any(self._free(level) for level in self._behind()):
             self._reading = asyncio.get_running_loop().create_task(self._read())
             self._reading.add_done_callback(self._read_ended)
+
+    def _behind(self) -> list[Priority]:
+        return [level for level in Priority if not self._live[level]]
+
+    def _free(self, level: Priority) -> int:
+        """How many events a level that is behind may be given: up to its share of the window, by weight among those
+        that are behind, so that each has events to be chosen from; 0 while half of that is still waiting."""
+        share = max(1, self._size * WEIGHTS[level] // sum(WEIGHTS[other] for other in self._behind()))
+        waiting = len(self._dispatcher.queue.levels[level])
+        return share - waiting if waiting <= share // 2 else 0
 
     async def backlog(self) -> int:
         """How many wanted events the store holds that were not taken yet."""
@@ -95,7 +102,7 @@ class Window:
     async def _read(self) -> None:
         dispatcher = self._dispatcher
         for level in Priority:
-            while not self._live[level] and (room := self._size - dispatcher.pending) > 0:
+            while not self._live[level] and (room := self._free(level)) > 0:
                 after = self._positions[level]
                 query = Query(pattern=self._pattern, priority=level, after_seq=after, limit=room)
                 page = await self._store.read(query)

@@ -150,6 +150,8 @@ class Workers:
                 await call(event)
             except BaseException as error:
                 ended = 0
+                if worker.cancelled_ns and isinstance(error, Exception):
+                    await self._uncancel(worker)  # its handler made another error of it
                 goes_on = self._raised(worker, Attempt(event, begun, now(), permits), error)
                 if not (goes_on or worker.abandoned):
                     raise
@@ -171,14 +173,8 @@ class Workers:
     async def _returned(self, worker: Worker, attempt: Attempt) -> bool:
         """The handler returned, but settled by hand, failed before, or was cancelled. Returns whether to go on."""
         late = worker.cancelled_ns
-        if late and worker.task is not None:
-            # The cancellation may still be on its way; it belongs to this delivery and must not hit the next.
-            try:
-                await asyncio.sleep(0)
-            except asyncio.CancelledError:
-                if not worker.cancelled_ns:
-                    raise
-            worker.task.uncancel()
+        if late:
+            await self._uncancel(worker)
         if worker.abandoned:
             return False
         if late:
@@ -186,6 +182,16 @@ class Workers:
         else:
             self._dispatcher.conclude(attempt, worker.put_down(), "ok", None)
         return True
+
+    async def _uncancel(self, worker: Worker) -> None:
+        """The sweep's cancellation belongs to this delivery, and must not hit the next if it is still on its way."""
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if not worker.cancelled_ns:
+                raise
+        if worker.task is not None:
+            worker.task.uncancel()
 
     def _raised(self, worker: Worker, attempt: Attempt, error: BaseException) -> bool:
         """The handler raised. Returns whether the worker goes on."""
@@ -202,6 +208,9 @@ class Workers:
                 return False
         elif not isinstance(error, Exception):
             outcome = "died"
+        elif worker.cancelled_ns:
+            outcome, late = "timeout", own.endings.timeout()
+            late.__cause__, error = error, late
         own.conclude(attempt, worker.put_down(), outcome, error)
         if outcome == "died":
             own.release_key(attempt.event)

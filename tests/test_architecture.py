@@ -23,7 +23,7 @@ MAX_FUNCTION_LINES = 70
 MAX_MODULE_LINES = 400
 # Lines of code: what is written to be read beside it, docstrings, comments and blank lines, is not held against it.
 # The goal is 2,000. Until the kernel is there, this limit only ever goes down.
-MAX_KERNEL_LINES = 2_770
+MAX_KERNEL_LINES = 2_630
 
 # Modules that may be longer than the limit, each with its reason.
 LONG_MODULES: dict[str, str] = {}
@@ -31,6 +31,8 @@ LONG_MODULES: dict[str, str] = {}
 # The kernel is what an event passes on its way. The rest of core/ is read when something is loaded or wired:
 NOT_KERNEL: dict[str, str] = {
     "core/config.py": "reads squall.yaml",
+    "core/metrics.py": "adds up what was done, when asked",
+    "core/wiring.py": "makes and asks plugins",
     "core/options.py": "reads a plugin's section of it",
     "core/query.py": "answers queries on what a store holds in memory",
     "core/subscription_checks.py": "checks what is asked of a subscription before it is made",
