@@ -1,6 +1,6 @@
 """Records what was published and delivered, from outside the target, and hands it to the history by chunks.
 
-A row is a run of integers in one list per table; columns are cut out of it, and written, in a thread.
+A row is a run of integers in one `array('q')` per table; columns are cut out of it, and written, in a thread.
 What was begun stands in `_open_ops` or a sink's open attempts before it takes effect, so that what never ended is
 recorded as such. An attempt's key is the one its event was published with, whatever the target says: a target that
 forgets keys must not look as if it had none to keep apart.
@@ -24,6 +24,7 @@ from squall.core.fault import Handler
 from squall.core.target import Message, Outcome, Received, Settlement, SubscriberSpec
 
 CHUNK_ROWS = 4096
+PACKED_ROWS = 256
 MAX_WAITING_CHUNKS = 256
 MAX_AHEAD = 100_000
 NO_KEY = -1
@@ -57,22 +58,30 @@ current_event: contextvars.ContextVar[tuple[int, int] | None] = contextvars.Cont
 
 
 class Table:
-    """Rows of one table that are not written yet, one after the other in one list: packed into integers by the writing
-    thread, which costs half of packing row by row."""
+    """Rows of one table that are not written yet, one after the other: gathered in a list and packed some at a time,
+    which costs half of packing each, and never holds the loop for long."""
 
     def __init__(self, name: str, columns: Sequence[str], recorder: Recorder) -> None:
         self.name, self.columns, self.width = name, columns, len(columns)
         self._recorder = recorder
         self._rows: list[int] = []
-        self._full = CHUNK_ROWS * self.width
+        self._packed: array[int] = array("q")
+        self._some, self._full = PACKED_ROWS * self.width, CHUNK_ROWS * self.width
 
     def add(self, row: Sequence[int]) -> None:
         self._rows += row
-        if len(self._rows) >= self._full:
-            self.flush()
+        if len(self._rows) >= self._some:
+            self._pack()
+            if len(self._packed) >= self._full:
+                self.flush()
+
+    def _pack(self) -> None:
+        self._packed.fromlist(self._rows)
+        self._rows.clear()
 
     def flush(self) -> None:
-        rows, self._rows = self._rows, []
+        self._pack()
+        rows, self._packed = self._packed, array("q")
         if rows:
             self._recorder.write(self.name, rows, self.columns)
 
@@ -164,7 +173,7 @@ class Recorder:
 
     # Writing
 
-    def write(self, table: str, rows: list[int], columns: Sequence[str]) -> None:
+    def write(self, table: str, rows: array[int], columns: Sequence[str]) -> None:
         """Hand interleaved rows to the writing thread."""
         if len(self._waiting) >= MAX_WAITING_CHUNKS:
             self._lost(table, rows, len(columns), "the disk does not keep up")
@@ -173,9 +182,9 @@ class Recorder:
         self._waiting.add(future)
         future.add_done_callback(self._waiting.discard)
 
-    def _write(self, table: str, rows: list[int], columns: Sequence[str]) -> None:
+    def _write(self, table: str, rows: array[int], columns: Sequence[str]) -> None:
         width = len(columns)
-        cut = {name: array("q", rows[index::width]) for index, name in enumerate(columns)}
+        cut = {name: rows[index::width] for index, name in enumerate(columns)}
         count = len(rows) // width
         cut["process"] = array("q", bytes(8 * count))
         if table == "publish":
@@ -185,7 +194,7 @@ class Recorder:
         except (SquallError, ValueError) as error:
             self._lost(table, rows, width, str(error))
 
-    def _lost(self, table: str, rows: list[int], width: int, why: str) -> None:
+    def _lost(self, table: str, rows: array[int], width: int, why: str) -> None:
         """These rows are not in the history: it must not be judged as if they had never been."""
         self.failures.append(f"{len(rows) // width} rows of {table} were dropped: {why}")
         begins = rows[_BEGINS[table] :: width]

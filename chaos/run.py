@@ -286,11 +286,13 @@ class _Run:
             asked = self.clock.monotonic_ns()
             counts = (await self.target.counters()).subscribers.values()
             took_s = (self.clock.monotonic_ns() - asked) / 1e9
-            drained = not any(one.pending for one in counts)
+            counted = all(one.pending is not None for one in counts)
+            drained = counted and not any(one.pending for one in counts)
             now_done = sum((one.acked or 0) + (one.dead_lettered or 0) for one in counts) + self.recorder.handled
             if now_done != done:
                 done, moved = now_done, self.clock.monotonic_ns()
             elif self.clock.monotonic_ns() - moved > stall_s * 1e9:
+                drained = not counted  # what it does not count has been as quiet as it can be waited for
                 break
             await self.clock.sleep(max(POLL_S, POLL_SHARE * took_s))
         self.facts = replace(self.facts, drain=Span(begun, self.clock.monotonic_ns()), drained=drained)

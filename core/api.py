@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class EventPublisher:
-    """Publishes for one source. Every method raises PublishError, whose `outcome` says what became of the event."""
+    """Publishes for one source. Every method raises PublishError, whose `outcome` says what became of the event, or
+    NotRunning, when nothing was stored."""
 
     def __init__(self, router: EventRouter, source: str = "squall") -> None:
         check_text("source", source)
@@ -60,7 +61,7 @@ class EventPublisher:
         pending = intake.submit(event)
         if pending is not None:
             await pending
-        return Receipt(event.id, event.seq, self.router.durability)
+        return Receipt(event.id, event.seq, self.router.durability if event.seq else None)
 
     async def publish_batch(self, events: list[EventData]) -> list[str]:
         """Publish up to 1,000 events atomically: all are stored, or none; returns their ids."""

@@ -57,6 +57,7 @@ class Dispatcher:
         self.wiring = wiring
         self.settles_first = subscription.delivery == "at-most-once"
         self.queue = PriorityEventQueue()
+        self.queue.measure(wiring.clock.monotonic_ns())  # rates count from here
         self._levels = self.queue.levels
         self.room = wiring.room
         self.wants = wiring.wants

@@ -102,11 +102,12 @@ class EventData:
 
 
 class Receipt(NamedTuple):
-    """What an acknowledged publish is worth. `durability` never claims more than was done."""
+    """What an acknowledged publish is worth. `durability` never claims more than was done: None, with seq 0, where a
+    routing rule dropped the event and nothing was stored."""
 
     id: str
     seq: int
-    durability: Durability
+    durability: Durability | None
     duplicate: bool = False
 
 
@@ -131,6 +132,14 @@ def encode(payload: Any) -> tuple[bytes, str | None]:
             f"payload: a {type(payload).__name__} cannot be serialized ({error}); "
             "expected bytes, a protobuf message, or what JSON can hold"
         ) from error
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Raises InvalidEvent for what a store could not keep: metadata is plain data, as JSON holds it."""
+    try:
+        msgspec.json.encode(metadata)
+    except Exception as error:
+        raise InvalidEvent(f"metadata: expected what JSON can hold, by name ({error})") from error
 
 
 def _decode_protobuf(name: str, payload: bytes) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from squall.core.clock import Clock
 from squall.core.dispatch import Dispatcher
 from squall.core.errors import InvalidEvent, NotRunning, Overflow, PublishError, Refused, SquallError, StoreError
-from squall.core.event import CONTENT_TYPE, MAX_PAYLOAD_BYTES, Event, Priority, check_text, encode
+from squall.core.event import CONTENT_TYPE, MAX_PAYLOAD_BYTES, Event, Priority, check_metadata, check_text, encode
 from squall.core.identity import NewId
 from squall.core.middleware import Middleware, compose, guards_only
 from squall.core.observers import Observers
@@ -94,7 +94,10 @@ class Intake:
         metadata: Mapping[str, Any] | None,
     ) -> Event:
         """The event, checked but for its type. Raises InvalidEvent."""
-        own = {} if metadata is None else dict(metadata)
+        own: dict[str, Any] = {}
+        if metadata is not None:
+            check_metadata(metadata)
+            own.update(metadata)
         if type(payload) is not bytes:
             payload, content_type = encode(payload)
             if content_type is not None:

@@ -165,3 +165,22 @@ async def test_a_content_type_of_ones_own_is_kept() -> None:
         await world.clock.settle()
         assert heard.events[0].metadata["content-type"] == "application/vnd.shop+json"
         assert heard.events[0].data == b'{"n":1}'
+
+
+@pytest.mark.parametrize("value", [object(), {1: object()}, lambda: None])
+async def test_metadata_that_no_store_could_keep_is_refused(value: object) -> None:
+    """By name and before anything is stored, whatever store there is."""
+    async with World() as world:
+        with pytest.raises(InvalidEvent, match="metadata: expected what JSON can hold"):
+            await world.publisher.publish("a", b"", metadata={"region": value})
+        assert (await world.router.store.counts()).events == 0
+
+
+async def test_rates_count_from_the_subscription_on() -> None:
+    """Also when they are asked for the first time: not from the machine's own start."""
+    async with World() as world:
+        await world.subscriber.subscribe(">", Heard())
+        for _ in range(50):
+            await world.publish("a")
+        await world.clock.advance(0.5)
+        assert world.router.get_metrics().processing_rates[Priority.NORMAL] == pytest.approx(100, rel=0.05)

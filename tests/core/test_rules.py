@@ -61,6 +61,15 @@ async def test_an_event_is_sent_elsewhere() -> None:
         assert [one.type for one in await stored(world)] == ["sale.made"]
 
 
+async def test_the_receipt_of_a_dropped_event_claims_nothing() -> None:
+    """It was taken, and nothing was stored."""
+    async with World() as world:
+        world.router.add_routing_rule(RoutingRule("debug.>", drop=True))
+        receipt = await world.publisher.publish_with_receipt("debug.a", b"")
+        assert (receipt.seq, receipt.durability) == (0, None)
+        assert (await world.publisher.publish_with_receipt("order.a", b"")).durability == "memory"
+
+
 async def test_a_dropped_event_is_counted_and_told() -> None:
     """It is neither stored nor delivered, the publish succeeds, and both the rule and observers know."""
     heard, drops = Heard(), Drops()
