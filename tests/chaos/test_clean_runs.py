@@ -154,6 +154,7 @@ def alarms_of(verdict: Verdict) -> Iterator[str]:
     yield from (f"{reason.code}: {reason.text}" for reason in verdict.reasons if reason.code not in MAY_BE_TRUE)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("batch", range(BATCHES))
 async def test_nothing_is_found_where_nothing_is_broken(batch: int, tmp_path: Path) -> None:
     """No run is blamed: stores, retries, breakers, faults, priorities, keys and deliveries of every kind."""
