@@ -18,6 +18,7 @@ SETTINGS: list[Section] = [
 ]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("settings", SETTINGS)
 async def test_a_clean_run_is_valid(tmp_path: Path, seed: int, settings: Section) -> None:
