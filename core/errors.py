@@ -122,12 +122,11 @@ def text_of(error: object) -> str:
 
 def checked_delay_s(delay_s: float) -> float:
     """Raises TypeError or ValueError for what is no number of seconds."""
-    seconds = float(delay_s) if isinstance(delay_s, int | float) else None
-    if seconds is None:
+    if not isinstance(delay_s, int | float):
         raise TypeError(f"delay_s: expected a number of seconds, got {type(delay_s).__name__}")
-    if not 0 <= seconds <= MAX_DELAY_S:
-        raise ValueError(f"delay_s: expected 0 to {MAX_DELAY_S} seconds, got {seconds}")
-    return seconds
+    if not 0 <= delay_s <= MAX_DELAY_S:
+        raise ValueError(f"delay_s: expected 0 to {MAX_DELAY_S} seconds, got {delay_s}")
+    return float(delay_s)
 
 
 class Retry(Exception):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from squall.chaos.check.commonalities import PRIORITIES
 from squall.chaos.check.diagnosis import HOW, Diagnosis, named
 from squall.chaos.check.evidence import Evidence, Try
+from squall.chaos.check.matching import PRIORITIES
 from squall.chaos.check.verdict import Violation, counted
 
 RETRIES = "A failed delivery must be tried again, or end as a dead letter: look at what keeps the retries."

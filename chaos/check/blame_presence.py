@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from squall.chaos.check.commonalities import PRIORITIES
 from squall.chaos.check.diagnosis import ALTERED, HOW, Diagnosis, named
 from squall.chaos.check.evidence import Evidence, Specification, Try
-from squall.chaos.check.matching import matches_pattern
+from squall.chaos.check.matching import PRIORITIES, matches_pattern
 from squall.chaos.check.verdict import Violation, counted
 from squall.core.units import format_count
 

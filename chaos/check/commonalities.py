@@ -11,9 +11,9 @@ from collections.abc import Collection, Sequence
 import duckdb
 
 from squall.chaos.check.evidence import Evidence
+from squall.chaos.check.matching import PRIORITIES
 from squall.chaos.check.verdict import Violation
 
-PRIORITIES = ("CRITICAL", "HIGH", "NORMAL", "LOW")
 AT_LEAST = 3
 UNLIKELY = 0.01
 COMPARED_ROWS = 100_000

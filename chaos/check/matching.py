@@ -13,6 +13,7 @@ from squall.core.errors import StoreFileError
 
 LEVELS: Mapping[str, int] = {"CRITICAL": 0, "HIGH": 1, "NORMAL": 2, "LOW": 3}
 """Priorities by name; the lower number is the more urgent."""
+PRIORITIES = tuple(LEVELS)
 
 
 def matches_pattern(pattern: str, topic: str) -> bool:
