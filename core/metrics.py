@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from squall.core.dispatch import Dispatcher
 from squall.core.event import Priority
+from squall.core.subscription import Subscription
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,50 @@ class RouterMetrics:
     subscriptions: int
     queue_depths: dict[Priority, int]
     processing_rates: dict[Priority, float]
+
+
+@dataclass(frozen=True)
+class SubscriptionMetrics:
+    """The sums of one subscription. `pending`: owed and not ended, what waits in the store alone included."""
+
+    acked: int
+    dead_lettered: int
+    dropped: int
+    cancelled: int
+    pending: int
+
+
+class Meter:
+    """Reads one subscription's sums, after its end too: what ran at the end is counted when it ends."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    @property
+    def subscription(self) -> Subscription:
+        """Whose sums they are."""
+        return self._dispatcher.subscription
+
+    @property
+    def longest_wait_s(self) -> float:
+        """How long it may legally take, without any progress, until an event is delivered again."""
+        return self._dispatcher.longest_wait_s
+
+    @property
+    def max_attempts(self) -> int | None:
+        """How often an event is tried at most, as its settle policy says; None: no limit is known."""
+        return self._dispatcher.endings.max_attempts
+
+    async def read(self) -> SubscriptionMetrics:
+        """The sums by now. Raises StoreError when the store does not say what waits in it."""
+        one = self._dispatcher
+        return SubscriptionMetrics(
+            one.progress.acked,
+            one.progress.dead_lettered,
+            one.dropped,
+            one.cancelled,
+            0 if one.closed else one.pending + await one.backlog(),
+        )
 
 
 @dataclass

@@ -17,7 +17,7 @@ from squall.core.errors import SubscriptionError
 from squall.core.event import Event, Priority
 from squall.core.filters import Filter, Predicate, combine
 from squall.core.intake import Intake
-from squall.core.metrics import RouterMetrics, Totals, router_metrics
+from squall.core.metrics import Meter, RouterMetrics, Totals, router_metrics
 from squall.core.middleware import Next, compose
 from squall.core.observers import Observers
 from squall.core.plugin import Context
@@ -57,6 +57,10 @@ class Subscriptions:
         if found is None:
             raise SubscriptionError(f"there is no subscription {subscription_id!r:.80}")
         return found
+
+    def meter(self, subscription_id: str) -> Meter:
+        """What reads the sums of one subscription. Raises SubscriptionError where there is none."""
+        return Meter(self.get(subscription_id))
 
     def default_overflow(self, durable: bool) -> OverflowPolicy:
         """What a full subscription does unless it says otherwise; a durable one never drops."""

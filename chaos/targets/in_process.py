@@ -10,10 +10,10 @@ from pathlib import Path
 from squall.core import wiring
 from squall.core.config import PluginSection
 from squall.core.delivery import Ack, Attempt, Attempts, Nak, Observer
-from squall.core.dispatch import Dispatcher
 from squall.core.errors import NotRunning, PublishError
 from squall.core.event import Event
 from squall.core.fault import Seam, Storage
+from squall.core.metrics import Meter
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.core.router import EventRouter
 from squall.core.store import EventStore, Progress
@@ -50,7 +50,7 @@ class InProcessTarget:
         self._seam = Storage(STORAGE)
         self._sinks: dict[str, Sink] = {}
         self._names: dict[str, str] = {}
-        self._dispatchers: dict[str, Dispatcher] = {}
+        self._meters: dict[str, Meter] = {}
         self._router: EventRouter | None = None
         self._described = ""
         self._drops: list[Terminal] = []
@@ -105,16 +105,16 @@ class InProcessTarget:
             overflow=spec.overflow,
             on_retry=spec.on_retry,
         )
-        dispatcher = self._running.subscriptions.get(subscription_id)
+        meter = self._running.subscriptions.meter(subscription_id)
         self._names[subscription_id] = spec.name
-        self._dispatchers[spec.name] = dispatcher
+        self._meters[spec.name] = meter
         self._claim()
-        return Handle(subscription_id, dispatcher.subscription.from_seq)
+        return Handle(subscription_id, meter.subscription.from_seq)
 
     def _claim(self) -> None:
         """What its subscriptions, as they are wired, let a delivery wait, and be tried."""
-        wired = self._dispatchers.values()
-        limits = [one.endings.max_attempts for one in wired]
+        wired = self._meters.values()
+        limits = [one.max_attempts for one in wired]
         self.claims = replace(
             self.claims,
             longest_delay_s=max(one.longest_wait_s for one in wired),
@@ -137,14 +137,15 @@ class InProcessTarget:
     async def counters(self) -> Counters:
         router = self._running
         counts = {}
-        for name, dispatcher in self._dispatchers.items():
+        for name, meter in self._meters.items():
+            sums = await meter.read()
             counts[name] = SubscriberCounts(
                 owed=None,
-                acked=dispatcher.progress.acked,
-                dead_lettered=dispatcher.progress.dead_lettered,
+                acked=sums.acked,
+                dead_lettered=sums.dead_lettered,
                 expired=0,
-                cancelled=dispatcher.cancelled + dispatcher.dropped,
-                pending=0 if dispatcher.closed else dispatcher.pending + await dispatcher.backlog(),
+                cancelled=sums.cancelled + sums.dropped,
+                pending=sums.pending,
             )
         return Counters((await router.store.counts()).events, counts)
 
@@ -168,8 +169,7 @@ class InProcessTarget:
         router = self._running
         deadline_ns = router.clock.monotonic_ns() + round(STORED_S * 1e9)
         while router.clock.monotonic_ns() < deadline_ns:
-            counted = sum(dispatcher.progress.dead_lettered for dispatcher in self._dispatchers.values())
-            if (await router.store.counts()).dead_letters >= counted:
+            if (await router.store.counts()).dead_letters >= router.get_metrics().dead_lettered:
                 return
             await router.clock.sleep(0.05)
 

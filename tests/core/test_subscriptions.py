@@ -651,3 +651,22 @@ async def test_a_planted_gap_would_be_noticed() -> None:
         await world.subscriber.subscribe(">", heard, start="earliest")
         await world.clock.settle(60)
         assert heard.seqs == [1, 2, 4, 5]
+
+
+async def test_a_subscriptions_sums_can_be_read_after_its_end() -> None:
+    """What ran when it ended is counted when it ends; what waited was cancelled then, and nothing is pending."""
+    held = Held()
+    async with World() as world:
+        found = await world.subscriber.subscribe("a", held)
+        meter = world.router.subscriptions.meter(found)
+        await world.publish("a", "a", "a")
+        await world.clock.settle()
+        sums = await meter.read()
+        assert (sums.acked, sums.cancelled, sums.pending) == (0, 0, 3)
+        await world.subscriber.unsubscribe(found)
+        held.running[0].finish()
+        await world.clock.advance(1)
+        sums = await meter.read()
+        assert (sums.acked, sums.cancelled, sums.pending) == (1, 2, 0)
+        with pytest.raises(SubscriptionError, match="there is no subscription"):
+            world.router.subscriptions.meter(found)
