@@ -67,33 +67,38 @@ class EventPublisher:
         """Publish up to 1,000 events atomically: all are stored, or none; returns their ids."""
         intake = self.router.intake
         made = []
-        for number, data in enumerate(events):
+        for number, one in enumerate(events):
             try:
-                made.append(
-                    intake.make(
-                        self.source,
-                        data.event_type,
-                        data.payload,
-                        data.priority,
-                        data.correlation_id,
-                        data.key,
-                        data.metadata,
-                    )
+                event = intake.make(
+                    self.source, one.event_type, one.payload, one.priority, one.correlation_id, one.key, one.metadata
                 )
-                intake.route(data.event_type)
+                intake.route(one.event_type)
             except InvalidEvent as error:
                 raise InvalidEvent(f"events[{number}].{error}; nothing of the batch was stored") from error
+            made.append(event)
         await intake.submit_all(made)
         return [event.id for event in made]
 
-    def publish_sync(self, event_type: str, payload: Any, *, timeout_s: float = 30.0) -> str:
-        """Publish from a thread without a loop; the router runs in another. Raises WrongThread on the loop's own."""
+    def publish_sync(
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        priority: Priority = Priority.NORMAL,
+        correlation_id: str | None = None,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        timeout_s: float = 30.0,
+    ) -> str:
+        """Publish from a thread without a loop; the router runs in another. Waits at most timeout_s, then the outcome
+        is `info`. Raises WrongThread on the loop's own thread."""
         loop = self.router.loop
         if loop is None:
             raise NotRunning("publish_sync: the router is not running: start it, or use EventRouter.in_thread(…)")
         if self.router.on_loop_thread():
             raise WrongThread("publish_sync would wait for its own event loop for ever: await publish(…) here instead")
-        future = asyncio.run_coroutine_threadsafe(self.publish(event_type, payload), loop)
+        publishing = self.publish(event_type, payload, priority, correlation_id, key=key, metadata=metadata)
+        future = asyncio.run_coroutine_threadsafe(publishing, loop)
         try:
             return future.result(timeout_s)
         except (TimeoutError, concurrent.futures.CancelledError) as error:

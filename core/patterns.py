@@ -1,7 +1,8 @@
 """Event types, subscription patterns, and the token trie that finds which patterns match a type.
 
 Tokens are separated by dots. In a pattern `*` stands for exactly one token and a final `>` for one or more.
-Types that begin with `$` are squall's own: a wildcard in the first place does not match them.
+Types that begin with `$` are squall's own: they cannot be published, and a wildcard in the first place does not match
+them.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def _problem(text: object, wildcards: bool) -> str | None:
     tokens = text.split(".")
     if len(text) > MAX_CHARACTERS or len(tokens) > MAX_TOKENS:
         return f"expected at most {MAX_TOKENS} tokens and {MAX_CHARACTERS} characters"
+    if text.startswith("$") and not wildcards:
+        return "expected one that does not begin with '$': such types are squall's own"
     for index, token in enumerate(tokens):
         if wildcards and (token == "*" or (token == ">" and index == len(tokens) - 1)):
             continue

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -15,11 +15,11 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from squall.core import wiring
+from squall.core import thread, wiring
 from squall.core.api import EventPublisher, EventSubscriber
 from squall.core.clock import Clock, SystemClock, Timer
 from squall.core.config import Backlog, load_config
-from squall.core.errors import NotRunning
+from squall.core.errors import ConfigError, NotRunning
 from squall.core.event import Durability, Event, check_text
 from squall.core.identity import fresh_seed, seeded_ids, system_ids
 from squall.core.intake import Intake
@@ -81,21 +81,23 @@ class EventRouter:
         return cls(plugins, clock=clock, seed=seed, backlog=config.backlog)
 
     @classmethod
-    @contextlib.contextmanager
-    def in_thread(cls, plugins: Sequence[Plugin] | None = None, *, backlog: Backlog | None = None) -> Iterator[Self]:
-        """A router that runs in a daemon thread, for programs without an event loop; stopped at the end of `with`."""
-        router = cls(plugins, backlog=backlog)
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever, name="squall", daemon=True)
-        thread.start()
-        try:
-            asyncio.run_coroutine_threadsafe(router.start(), loop).result()
-            yield router
-        finally:
-            asyncio.run_coroutine_threadsafe(router.stop(), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
+    def in_thread(
+        cls,
+        plugins: Sequence[Plugin] | None = None,
+        *,
+        config: str | Path | None = None,
+        seed: int | None = None,
+        backlog: Backlog | None = None,
+    ) -> contextlib.AbstractContextManager[Self]:
+        """A router that runs in a daemon thread, for programs without an event loop; stopped at the end of `with`.
+
+        It is made of `plugins` and `backlog`, or as the file `config` says. Raises ConfigError, and as `start` does.
+        """
+        if config is None:
+            return thread.running(cls(plugins, seed=seed, backlog=backlog))
+        if plugins is not None or backlog is not None:
+            raise ConfigError("in_thread: expected plugins and backlog, or a config that says both, got them together")
+        return thread.running(cls.from_config(config, seed=seed))
 
     # Start and stop
 

@@ -32,6 +32,7 @@ LONG_MODULES: dict[str, str] = {}
 NOT_KERNEL: dict[str, str] = {
     "core/config.py": "reads squall.yaml",
     "core/metrics.py": "adds up what was done, when asked",
+    "core/thread.py": "gives a router a thread to run in, when it is started",
     "core/wiring.py": "makes and asks plugins",
     "core/options.py": "reads a plugin's section of it",
     "core/query.py": "answers queries on what a store holds in memory",

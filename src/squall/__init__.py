@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from squall.core.api import EventPublisher, EventSubscriber
     from squall.core.clock import Clock, SystemClock, VirtualClock
     from squall.core.delivery import (
@@ -125,9 +126,16 @@ if not TYPE_CHECKING:  # a name that is not public stays an error for type check
 
     def __getattr__(name: str) -> object:
         """A public name, imported when the first of them is asked for: `squall --help` must not wait for the kernel."""
+        if name == "__version__":
+            globals()[name] = import_module("importlib.metadata").version("squall")
+            return globals()[name]
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         for home in _HOMES:
             found = vars(import_module(f"squall.core.{home}"))
             globals().update({public: found[public] for public in __all__ if public in found})
         return globals()[name]
+
+    def __dir__() -> list[str]:
+        """The public names too, which are not imported before they are asked for."""
+        return sorted({*globals(), *__all__, "__version__"})

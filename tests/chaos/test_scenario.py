@@ -192,6 +192,12 @@ def test_the_mistakes_that_people_make_are_told_all_at_once() -> None:
         ("{burst: 5000}", "{burst: 0}", "0}", "load.stages[2].burst: expected at least 1, got 0"),
         ("rate: 100,", "rate: 0,", "steady:", "steady: the steady phase runs at the first stage's rate"),
         ("type: order.paid", "type: order.*", "order.*", "load.events[1].type: token 2 must be text"),
+        (
+            "type: order.paid",
+            "type: $order",
+            "$order",
+            "load.events[1].type: expected one that does not begin with '$'",
+        ),
         ("HIGH", "high", "high", "load.events[1].priority: expected one of CRITICAL, HIGH"),
         ("count: 200", "count: 0", "0}", "load.events[0].key.count: expected at least 1, got 0"),
         ("exception", "excepton", "excepton", "faults[0].do: there is no fault 'excepton' in handler | did you mean"),

@@ -99,6 +99,7 @@ def test_texts_have_one_to_256_characters(bad: object) -> None:
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"event_type": "order..created"}, "event_type: "),
     ({"event_type": 7}, "event_type: "),
+    ({"event_type": "$squall.started"}, "event_type: expected one that does not begin with"),
     ({"payload": object()}, "payload: "),
     ({"payload": b"." * (MAX_PAYLOAD_BYTES + 1)}, "payload: expected at most 1048576 bytes, got 1048577"),
     ({"priority": 2}, "priority: expected a squall.Priority, got 2"),

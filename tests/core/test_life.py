@@ -7,6 +7,8 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.core.world import (
@@ -23,16 +25,37 @@ from tests.core.world import (
 )
 
 from squall import (
+    ConfigError,
+    Context,
     Event,
     EventData,
     EventRouter,
     InvalidEvent,
     NotRunning,
+    Observer,
+    Overflow,
+    Plugin,
+    Priority,
     PublishError,
     Query,
     StoreFileError,
     WrongThread,
+    hookimpl,
 )
+from squall.core.config import Backlog
+from squall.plugins.retry import RetryPlugin
+
+
+class KeptContext(Plugin):
+    """Keeps the context that its hooks are given."""
+
+    ctx: Context | None = None
+
+    @hookimpl
+    def squall_observer(self, ctx: Context) -> Observer | None:
+        self.ctx = ctx
+        return None
+
 
 USES: list[Callable[[World], Awaitable[object]]] = [
     lambda world: world.publisher.publish("a", b""),
@@ -359,6 +382,23 @@ async def test_publish_sync_raises_what_publish_raises() -> None:
             await asyncio.to_thread(world.publisher.publish_sync, "a..b", b"")
 
 
+async def test_publish_sync_takes_what_publish_takes() -> None:
+    """Priority, correlation id, key and metadata."""
+    async with World() as world:
+        await asyncio.to_thread(
+            world.publisher.publish_sync,
+            "a",
+            {"n": 1},
+            priority=Priority.HIGH,
+            correlation_id="c",
+            key="k",
+            metadata={"region": "eu"},
+        )
+        (one,) = (await world.router.store.read(Query())).events
+        assert (one.data, one.priority, one.correlation_id, one.key) == ({"n": 1}, Priority.HIGH, "c", "k")
+        assert one.metadata["region"] == "eu"
+
+
 async def test_publish_sync_without_an_answer_is_of_unknown_outcome() -> None:
     """After its time limit it says `info`: the event may have been stored, and is delivered if it was."""
     kept, heard = KeptMemory(ManualStore), Heard()
@@ -391,6 +431,40 @@ def test_a_program_without_a_loop_has_a_router_in_a_thread() -> None:
     with pytest.raises(NotRunning):
         publisher.publish_sync("a", b"")
     assert "squall" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_router_in_a_thread_may_be_as_a_file_says(tmp_path: Path) -> None:
+    """Plugins, options and backlog are the file's, and a seed makes its chance repeat."""
+    file = tmp_path / "squall.yaml"
+    file.write_text("version: 1\nplugins:\n  - retry: {attempts: 2}\nbacklog: {max_events: 1, overflow: reject}\n")
+
+    def drawn(seed: int) -> list[float]:
+        with EventRouter.in_thread([kept := KeptContext()], seed=seed):
+            assert kept.ctx is not None
+            return [kept.ctx.random("weather").random() for _ in range(3)]
+
+    async def handle(event: Event) -> None:
+        raise ValueError
+
+    with EventRouter.in_thread(config=file, seed=7) as router:
+        assert router.loop is not None
+        assert router.plugin(RetryPlugin).options == RetryPlugin(attempts=2).options
+        assert vars(router)["_seed"] == 7
+        subscribing = router.subscriber("billing").subscribe(">", handle)
+        own = asyncio.run_coroutine_threadsafe(subscribing, router.loop).result(10)
+        asyncio.run_coroutine_threadsafe(router.subscriber("billing").pause_subscription(own), router.loop).result(10)
+        router.publisher("shop").publish_sync("a", b"")
+        with pytest.raises(Overflow, match="1 events wait already"):
+            router.publisher("shop").publish_sync("a", b"")
+        asyncio.run_coroutine_threadsafe(router.subscriber("billing").unsubscribe(own), router.loop).result(10)
+    assert drawn(7) == drawn(7) != drawn(8)
+
+
+@pytest.mark.parametrize("besides", [{"plugins": []}, {"backlog": Backlog()}])
+def test_a_router_in_a_thread_has_one_configuration(besides: dict[str, Any]) -> None:
+    """A file, or plugins and backlog; not a file that something overrules silently."""
+    with pytest.raises(ConfigError, match="in_thread: expected plugins and backlog, or a config"):
+        EventRouter.in_thread(config="squall.yaml", **besides)
 
 
 def test_an_error_in_the_program_stops_the_thread_too() -> None:

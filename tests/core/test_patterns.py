@@ -122,6 +122,15 @@ def test_an_event_type_has_no_wildcards(bad: str) -> None:
         check_type(bad)
 
 
+@pytest.mark.parametrize("own", ["$", "$a", "$squall.started"])
+def test_squalls_own_types_are_nobody_elses_to_publish(own: str) -> None:
+    """They can be listened to; elsewhere than in front the sign is one like others."""
+    with pytest.raises(InvalidEvent, match=r"event_type: expected .* not begin with '\$'.* got '\$"):
+        check_type(own)
+    assert check_pattern(own) == own
+    assert check_type("a$b.$c") == "a$b.$c"
+
+
 @pytest.mark.parametrize("bad", ["a*", "*a", "a.>.b", ">.a", "a>", "**", "a.b*.c", ">>"])
 def test_a_wildcard_stands_alone_and_the_rest_stands_last(bad: str) -> None:
     """No globbing inside a token, no `>` before the end."""

@@ -47,6 +47,13 @@ async def stored(world: World) -> list[Event]:
     return [*(await world.router.store.read(Query())).events]
 
 
+@pytest.mark.parametrize("where", ["target", "copy_to"])
+def test_no_rule_makes_an_event_squalls_own(where: str) -> None:
+    """What cannot be published cannot be made of what is published either."""
+    with pytest.raises(InvalidEvent, match=r"not begin with '\$'"):
+        RoutingRule("order.*", **{where: "$order"})  # type: ignore[arg-type]
+
+
 async def test_an_event_is_sent_elsewhere() -> None:
     """Under its new type it finds other subscribers, and is stored so."""
     old, new = Heard(), Heard()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import asyncio
 import importlib
+import importlib.metadata
 import inspect
+import subprocess
+import sys
 import typing
 import uuid
 from dataclasses import fields
@@ -250,6 +253,16 @@ def test_the_public_names_are_all_there() -> None:
     """`from squall import …` gives what the page names; what is exported is what is said to be."""
     named = {owner.__name__ for owner, *_ in METHODS} | {"Event", "Priority", "Subscription", "Filter", "EventData"}
     assert named | {"PriorityEventQueue", "RoutingRule", "RouterMetrics"} <= set(squall.__all__) == set(homes())
+
+
+def test_the_public_names_can_be_looked_for() -> None:
+    """Before any of them was imported, as in an interactive session; the version too."""
+    program = "import squall; print(*dir(squall)); print(squall.__version__)"
+    names, told = subprocess.check_output([sys.executable, "-c", program], text=True).splitlines()
+    assert {*squall.__all__, "__version__", "__doc__"} <= set(names.split())
+    assert told == squall.__version__ == importlib.metadata.version("squall")
+    with pytest.raises(AttributeError, match="'squall' has no attribute 'EventRuoter'"):
+        _ = vars(squall)["__getattr__"]("EventRuoter")
 
 
 @pytest.mark.parametrize("name", squall.__all__)

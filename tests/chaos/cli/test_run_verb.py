@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,13 @@ def test_help_waits_for_nothing_heavy() -> None:
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.endswith("[]\n"), result.stdout
     assert all(f"  {verb} " in result.stdout for verb in VERBS)
+
+
+def test_the_version_is_told() -> None:
+    """Before any verb, and for reports of mistakes."""
+    said = squall("--version")
+    assert (said.code, said.out) == (0, f"squall {version('squall')}\n")
+    assert squall("run", "--version").code == 2
 
 
 def test_a_loss_is_told_with_its_cause(here: Path) -> None:
