@@ -1,23 +1,24 @@
-"""A router over the memory store in virtual time, handlers that are finished by hand, and a store that commits on
-command: what the kernel's tests watch through the public API."""
+"""A router over the memory store in virtual time: what the kernel's tests watch through the public API. Handlers that
+are finished by hand are in handlers.py, stores that commit on command in stores.py; all are found here."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
+
+from tests.core.events import event
+from tests.core.handlers import Call, FromAnswers, Heard, Held
+from tests.core.stores import KeptMemory, ManualStore, OnStored, SlowToSettle, Stepwise, StoreWrapper
 
 from squall import (
     Context,
     Decision,
-    Delivery,
-    Event,
     EventData,
     EventPublisher,
     EventRouter,
-    EventStore,
     EventSubscriber,
     FailedDelivery,
     Nak,
@@ -25,7 +26,6 @@ from squall import (
     Priority,
     Retry,
     SettlePolicy,
-    StoreError,
     Subscription,
     Term,
     VirtualClock,
@@ -33,10 +33,31 @@ from squall import (
 )
 from squall.core.config import Backlog
 from squall.core.errors import Overflow
-from squall.core.store import Attached, Capabilities, DeadLetter, DurableSpec, Page, Progress, Query, StoreCounts
-from squall.plugins.memory import MemoryOptions, MemoryStore
+from squall.core.store import DeadLetter, Query
 
-OnStored = Callable[[Sequence[Event]], None]
+__all__ = [
+    "MAX_TURNS",
+    "Call",
+    "Deciding",
+    "FromAnswers",
+    "Heard",
+    "Held",
+    "KeptMemory",
+    "Log",
+    "ManualStore",
+    "OnStored",
+    "Policy",
+    "SlowToSettle",
+    "Stepwise",
+    "StoreWrapper",
+    "World",
+    "event",
+    "paused",
+    "stored",
+    "three_attempts",
+    "until",
+]
+
 MAX_TURNS = 20_000
 
 
@@ -47,149 +68,6 @@ async def until(condition: Callable[[], object], turns: int = MAX_TURNS) -> None
             return
         await asyncio.sleep(0)
     raise AssertionError(f"did not come true within {turns} turns of the loop")
-
-
-def event(
-    event_type: str = "order.created",
-    priority: Priority = Priority.NORMAL,
-    *,
-    event_id: str = "e",
-    source: str = "shop",
-    correlation_id: str = "c",
-    metadata: dict[str, Any] | None = None,
-    payload: bytes = b"",
-    key: str | None = None,
-    seq: int = 0,
-) -> Event:
-    """An event as the kernel makes them, without a router."""
-    return Event(
-        event_id,
-        event_type,
-        source,
-        0,  # type: ignore[arg-type]  # nanoseconds, as the kernel gives them
-        priority,
-        correlation_id,
-        metadata or {},
-        payload,
-        "1",
-        key=key,
-        seq=seq,
-    )
-
-
-class StoreWrapper:
-    """A store that does what the one behind it does; a test overrides what it wants otherwise."""
-
-    def __init__(self, store: EventStore) -> None:
-        self.inner = store
-        self.capabilities: Capabilities = store.capabilities
-
-    @property
-    def next_seq(self) -> int:
-        return self.inner.next_seq
-
-    async def open(self, on_stored: OnStored) -> int:
-        return await self.inner.open(on_stored)
-
-    async def close(self) -> None:
-        await self.inner.close()
-
-    def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
-        return self.inner.append(events)
-
-    def settle(self, progress: Progress) -> None:
-        self.inner.settle(progress)
-
-    async def attach(self, spec: DurableSpec) -> Attached:
-        return await self.inner.attach(spec)
-
-    async def detach(self, subscription_id: str) -> None:
-        await self.inner.detach(subscription_id)
-
-    async def read(self, query: Query) -> Page:
-        return await self.inner.read(query)
-
-    async def dead_letters(self, subscription: str | None = None, after: int = 0, limit: int = 500) -> list[DeadLetter]:
-        return await self.inner.dead_letters(subscription, after, limit)
-
-    async def counts(self) -> StoreCounts:
-        return await self.inner.counts()
-
-
-class ManualStore(StoreWrapper):
-    """Appends wait until the test commits or fails them, in their order; `auto` passes them through at once.
-
-    A failed append's seqs are burnt, as a store that numbers before it commits burns them.
-    """
-
-    def __init__(self, store: EventStore, *, auto: bool = False) -> None:
-        super().__init__(store)
-        self.auto = auto
-        self.waiting: list[tuple[list[Event], asyncio.Future[None]]] = []
-        self.error_at_append: Exception | None = None
-        self.muted = False
-
-    @property
-    def next_seq(self) -> int:
-        return self.inner.next_seq + sum(len(events) for events, _ in self.waiting)
-
-    async def open(self, on_stored: OnStored) -> int:
-        def announce(events: Sequence[Event]) -> None:
-            if not self.muted:
-                on_stored(events)
-
-        return await self.inner.open(announce)
-
-    async def close(self) -> None:
-        self.commit_all()
-        await self.inner.close()
-
-    def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
-        if self.error_at_append is not None:
-            raise self.error_at_append
-        if self.auto:
-            return self.inner.append(events)
-        answer = asyncio.get_running_loop().create_future()
-        self.waiting.append((list(events), answer))
-        return asyncio.shield(answer)
-
-    def commit(self) -> None:
-        """Store the oldest waiting append."""
-        events, answer = self.waiting.pop(0)
-        self.inner.append(events)
-        if not answer.done():
-            answer.set_result(None)
-
-    def commit_all(self) -> None:
-        while self.waiting:
-            self.commit()
-
-    def fail(self, error: Exception | None = None) -> None:
-        """Refuse the oldest waiting append."""
-        events, answer = self.waiting.pop(0)
-        self.muted = True
-        self.inner.append([event("$burnt") for _ in events])
-        self.muted = False
-        answer.set_exception(error or StoreError("the disk is gone"))
-        answer.exception()  # a cancelled publisher does not ask for it
-
-
-class KeptMemory(Plugin):
-    """The memory store, kept by its plugin: what was stored is there again when the router is started again."""
-
-    def __init__(self, wrap: Callable[[EventStore], EventStore] = lambda store: store) -> None:
-        super().__init__()
-        self._wrap = wrap
-        self.memory: MemoryStore | None = None
-        self.store: Any = None
-
-    @hookimpl
-    def squall_event_store(self, ctx: Context) -> EventStore:
-        if self.memory is None:
-            self.memory = MemoryStore(MemoryOptions())
-            self.store = self._wrap(self.memory)
-        store: EventStore = self.store
-        return store
 
 
 class Policy(Plugin):
@@ -324,98 +202,13 @@ class Log(logging.Handler):
         return "\n".join(record.getMessage() for record in self.records)
 
 
-class Heard:
-    """A handler that remembers what it was given; `fail` is raised for each event while it is set."""
-
-    def __init__(self, fail: BaseException | None = None) -> None:
-        self.events: list[Event] = []
-        self.fail = fail
-
-    async def __call__(self, event: Event) -> None:
-        self.events.append(event)
-        if self.fail is not None:
-            raise self.fail
-
-    @property
-    def types(self) -> list[str]:
-        return [one.type for one in self.events]
-
-    @property
-    def seqs(self) -> list[int]:
-        return [one.seq for one in self.events]
-
-    @property
-    def ids(self) -> list[str]:
-        return [one.id for one in self.events]
+async def paused(world: World, pattern: str = ">", **options: object) -> str:
+    """A subscription that is full once its room is used up."""
+    own = await world.subscriber.subscribe(pattern, Heard(), **options)  # type: ignore[arg-type]
+    await world.subscriber.pause_subscription(own)
+    return own
 
 
-class Call:
-    """A handler's call that waits for the test's word."""
-
-    def __init__(self, event: Event, delivery: Delivery | None) -> None:
-        self.event = event
-        self.delivery = delivery
-        self.word: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def finish(self) -> None:
-        self.word.set_result(None)
-
-    def fail(self, error: BaseException) -> None:
-        self.word.set_exception(error)
-
-
-class Held:
-    """A handler whose calls each wait until the test finishes them. `stubborn` swallows cancellation."""
-
-    def __init__(self, *, stubborn: bool = False) -> None:
-        self.calls: list[Call] = []
-        self.running: list[Call] = []
-        self.cancelled = 0
-        self.stubborn = stubborn
-
-    async def __call__(self, event: Event) -> None:
-        await self.wait(Call(event, None))
-
-    async def by_hand(self, event: Event, delivery: Delivery) -> None:
-        """The same, as a handler that settles by hand."""
-        await self.wait(Call(event, delivery))
-
-    async def wait(self, call: Call) -> None:
-        self.calls.append(call)
-        self.running.append(call)
-        try:
-            while True:
-                try:
-                    await asyncio.shield(call.word)
-                except asyncio.CancelledError:
-                    self.cancelled += 1
-                    if not self.stubborn or call.word.done():
-                        raise
-                else:
-                    return
-        finally:
-            self.running.remove(call)
-
-    def finish_all(self) -> None:
-        """Finish what runs, and stop being in the way of what comes."""
-        for call in self.running:
-            if not call.word.done():
-                call.finish()
-
-    @property
-    def seqs(self) -> list[int]:
-        return [call.event.seq for call in self.calls]
-
-
-class FromAnswers:
-    """A handler that does what a list of answers says, one a call: None is success, an error is raised."""
-
-    def __init__(self, *answers: BaseException | None) -> None:
-        self.answers = list(answers)
-        self.events: list[Event] = []
-
-    async def __call__(self, event: Event) -> None:
-        self.events.append(event)
-        answer = self.answers.pop(0) if self.answers else None
-        if answer is not None:
-            raise answer
+async def stored(world: World) -> list[str]:
+    """The types of all stored events, in their order."""
+    return [one.type for one in (await world.router.store.read(Query())).events]

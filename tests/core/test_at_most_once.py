@@ -1,0 +1,92 @@
+"""At most once: settled before it is handled."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.core.world import Heard, Held, KeptMemory, Policy, SlowToSettle, World, until
+
+from squall import (
+    Event,
+)
+
+
+async def test_at_most_once_is_settled_before_it_is_handled() -> None:
+    """The store has the settlement when the handler begins: what fails, or dies, is not delivered again."""
+    kept, held, heard = KeptMemory(), Held(), Heard()
+    async with World(Policy(), store=kept) as world:
+        await world.subscriber.subscribe(">", held, name="metrics", delivery="at-most-once")
+        await world.publish("a")
+        await until(lambda: held.running)
+        held.calls[0].fail(ValueError("broken"))
+        await world.clock.advance(3)
+        assert len(held.calls) == 1
+        assert await world.reasons() == []
+        assert world.router.get_metrics().failed == 1
+        await world.publish("b")
+        await until(lambda: len(held.calls) == 2)
+        stopping = asyncio.ensure_future(world.stop(timeout_s=0.1))
+        await asyncio.gather(stopping)
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", heard, name="metrics", delivery="at-most-once")
+        await world.publish("c")
+        await world.clock.advance(3)
+        assert heard.types == ["c"]
+
+
+async def test_at_most_once_is_not_handled_before_it_is_settled() -> None:
+    """While the store refuses settlements, no handler begins."""
+    kept, heard = KeptMemory(SlowToSettle), Heard()
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", heard, name="metrics", delivery="at-most-once")
+        kept.store.refuse = True
+        await world.publish("a")
+        await world.clock.advance(3)
+        assert heard.types == []
+        kept.store.refuse = False
+        await world.clock.advance(3)
+        assert heard.types == ["a"]
+
+
+async def test_at_most_once_deliveries_are_counted() -> None:
+    """As the others are."""
+    heard = Heard()
+    async with World() as world:
+        await world.subscriber.subscribe(">", heard, delivery="at-most-once")
+        await world.publish(*"abc")
+        await world.clock.advance(1)
+        assert len(heard.events) == 3
+        assert world.router.get_metrics().delivered == 3
+
+
+async def test_at_most_once_keeps_its_order() -> None:
+    """And its keys apart."""
+    heard = Heard()
+    async with World() as world:
+        await world.subscriber.subscribe(">", heard, delivery="at-most-once", concurrency=3)
+        for number in range(200):
+            await world.publisher.publish("a", b"", key=str(number % 3))
+        await world.clock.advance(1)
+        for key in "012":
+            seqs = [one.seq for one in heard.events if one.key == key]
+            assert seqs == sorted(seqs)
+        assert len(heard.events) == 200
+
+
+async def test_at_most_once_stands_still_when_paused() -> None:
+    """A pause in the middle of what was settled together holds the rest."""
+    heard = Heard()
+
+    async def handle(event: Event) -> None:
+        await heard(event)
+        await world.subscriber.pause_subscription(own)
+
+    async with World() as world:
+        own = await world.subscriber.subscribe(">", handle, delivery="at-most-once")
+        await world.publish(*"abc")
+        await world.clock.advance(1)
+        assert heard.types == ["a"]
+        for _ in range(2):
+            await world.subscriber.resume_subscription(own)
+            await world.clock.advance(1)
+        assert heard.types == ["a", "b", "c"]
