@@ -14,6 +14,7 @@ from squall import (
     EventStore,
     Plugin,
     StoreError,
+    StoreFileError,
     hookimpl,
 )
 from squall.core.store import Attached, Capabilities, DeadLetter, DurableSpec, Page, Progress, Query, StoreCounts
@@ -159,3 +160,17 @@ class Stepwise(StoreWrapper):
         for _ in range(self.turns):
             await asyncio.sleep(0)
         return await self.inner.read(query)
+
+
+class OpensThenFails(StoreWrapper):
+    """Opens the store behind it, then finds something wrong."""
+
+    closed = 0
+
+    async def open(self, on_stored: OnStored) -> int:
+        await self.inner.open(on_stored)
+        raise StoreFileError("the audit file is locked")
+
+    async def close(self) -> None:
+        self.closed += 1
+        await self.inner.close()

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from tests.core.events import event
 from tests.core.handlers import Call, FromAnswers, Heard, Held
-from tests.core.stores import KeptMemory, ManualStore, OnStored, SlowToSettle, Stepwise, StoreWrapper
+from tests.core.stores import KeptMemory, ManualStore, OnStored, OpensThenFails, SlowToSettle, Stepwise, StoreWrapper
 
 from squall import (
     Context,
@@ -46,6 +46,7 @@ __all__ = [
     "Log",
     "ManualStore",
     "OnStored",
+    "OpensThenFails",
     "Policy",
     "SlowToSettle",
     "Stepwise",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from tests.plugins.sqlite_stores import sqlite_store
-from tests.plugins.store_promises import PROMISES, Promise, StoreKind, hold
+from tests.plugins.store_bench import Promise, StoreKind
+from tests.plugins.store_promises import PROMISES, hold
 
 from squall.plugins.memory import MemoryOptions, MemoryStore
 

@@ -11,7 +11,7 @@ import apsw
 import pytest
 from tests.plugins.sqlite.disk import Call, Disk
 from tests.plugins.sqlite.workload import Workload, check, make_store, stored
-from tests.plugins.store_promises import until
+from tests.plugins.store_bench import until
 
 from squall.plugins.sqlite.checkpoints import Checkpoints
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.plugins.sqlite.workload import Settling, make_store
-from tests.plugins.store_promises import dead_letter, make_event
+from tests.plugins.store_bench import dead_letter, make_event
 
 from squall.core.errors import StoreError
 from squall.core.event import Event

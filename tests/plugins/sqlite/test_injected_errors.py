@@ -10,7 +10,7 @@ import pytest
 from tests.plugins.sqlite.disk import Disk, error_of
 from tests.plugins.sqlite.sweep import LASTING, Fault, Sweep
 from tests.plugins.sqlite.workload import LIMIT_S, Workload, check, make_store, stored
-from tests.plugins.store_promises import make_event
+from tests.plugins.store_bench import make_event
 
 from squall.core.errors import StoreError, StoreFileError
 from squall.core.store import Query

@@ -13,7 +13,7 @@ from typing import Literal
 import pytest
 from tests.plugins.sqlite.killed import live
 from tests.plugins.sqlite.workload import make_store
-from tests.plugins.store_promises import until
+from tests.plugins.store_bench import until
 
 from squall import Event, EventRouter, Query
 from squall.plugins.sqlite import SqlitePlugin

@@ -9,12 +9,13 @@ from typing import Any
 
 import apsw
 import pytest
-from tests.plugins import store_promises as promises
+from tests.plugins import event_promises, subscription_promises
 from tests.plugins.sqlite.sweep import LASTING, Sweep
 from tests.plugins.sqlite.test_kill import Witness
 from tests.plugins.sqlite.test_power_cut import cuts, lost
 from tests.plugins.sqlite_stores import sqlite_store
-from tests.plugins.store_promises import Promise, StoreKind, hold
+from tests.plugins.store_bench import Promise, StoreKind
+from tests.plugins.store_promises import everything_survives_reopening, hold
 
 from squall.core.event import Event
 from squall.core.store import Settlement
@@ -154,11 +155,11 @@ def never_sync(patch: pytest.MonkeyPatch) -> None:
 KIND = StoreKind("planted", lambda folder: sqlite_store(folder / "squall.db", recent_events=0))
 
 BROKEN_PROMISES: list[tuple[Plant, Promise]] = [
-    (acknowledge_before_the_commit, promises.an_event_is_announced_and_found_before_its_publisher_goes_on),
-    (commit_half_a_batch, promises.a_batch_is_stored_whole_and_together),
-    (let_the_cursor_pass_open_seqs, promises.attaching_again_finds_where_it_stood),
-    (settle_in_a_transaction_of_its_own, promises.everything_survives_reopening),
-    (keep_attempts_that_were_cleared, promises.the_latest_settlement_counts),
+    (acknowledge_before_the_commit, event_promises.an_event_is_announced_and_found_before_its_publisher_goes_on),
+    (commit_half_a_batch, event_promises.a_batch_is_stored_whole_and_together),
+    (let_the_cursor_pass_open_seqs, subscription_promises.attaching_again_finds_where_it_stood),
+    (settle_in_a_transaction_of_its_own, everything_survives_reopening),
+    (keep_attempts_that_were_cleared, subscription_promises.the_latest_settlement_counts),
 ]
 
 

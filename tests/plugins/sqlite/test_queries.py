@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.plugins.event_promises import matches
 from tests.plugins.sqlite_stores import sqlite_store
-from tests.plugins.store_promises import NOW_NS, Bench, StoreKind, assert_same, make_event, matches
+from tests.plugins.store_bench import NOW_NS, Bench, StoreKind, assert_same, make_event
 
 from squall.core.event import Event, Priority
 from squall.core.store import EventStore, Query

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from tests.plugins.store_promises import until
+from tests.plugins.store_bench import until
 
 from squall import Attempt, Event, EventRouter, Observer, Plugin, Priority, Subscription, hookimpl
 from squall.core.plugin import Context

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from tests.plugins.store_promises import as_tuple, make_event
+from tests.plugins.store_bench import as_tuple, make_event
 
 from squall.core.clock import SystemClock
 from squall.core.errors import Outcome, StoreError
