@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import chain, repeat
+from operator import add
 from random import Random, SystemRandom
 from uuid import UUID
 
@@ -21,19 +23,17 @@ def system_id() -> str:
 def system_ids() -> NewId:
     """Fresh UUIDs v4, quickly: a random prefix, and after it each of a block of endings, in an order of its own.
 
-    A whole UUID from the system costs five times as much. Each maker draws its own prefix before its first id, so two
-    of them never make the same; a process that forks must not share one, as it must not share a router.
+    A whole UUID from the system costs five times as much, a generator of these twice. Each maker draws its own prefix
+    before its first id, so two of them never make the same; a process that forks must not share one, as it must not
+    share a router.
     """
-    return _system_ids().__next__
-
-
-def _system_ids() -> Iterator[str]:
     endings = [f"{number:03x}" for number in range(_BLOCK)]
     SystemRandom().shuffle(endings)
-    while True:
-        prefix = str(uuid4())[: -len(endings[0])]
-        for ending in endings:
-            yield prefix + ending
+
+    def block() -> Iterator[str]:
+        return map(add, repeat(str(uuid4())[: -len(endings[0])]), endings)
+
+    return chain.from_iterable(iter(block, None)).__next__
 
 
 def fresh_seed() -> int:

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from operator import attrgetter
 from typing import Annotated
 
 from pydantic import Field
@@ -36,7 +35,6 @@ from squall.core.units import Bytes
 MAX_SEARCHED = 10_000
 """Events that one `read` looks at: about a millisecond of the loop."""
 WEIGHED_AT_ONCE = 64
-_payload = attrgetter("payload")
 
 
 class MemoryOptions(Options):
@@ -105,22 +103,21 @@ class MemoryStore:
         self._settle()
 
     def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
-        retain, seq = self._retain, self._seq
+        retain, tell, seq = self._retain, self._on_stored, self._seq
         for event in events:
             retain(event)
-            seq += 1
-            event.seq = seq
+            event.seq = seq = seq + 1
         self._seq = seq
         if seq >= self._weigh_at:
             self._weigh()
-        self._on_stored(events)
+        tell(events)
         return None
 
     def _weigh(self) -> None:
         """Drop the oldest events past max_bytes. Weighed by the dozen: per event it would cost as much as append."""
         new = min(len(self._events), WEIGHED_AT_ONCE + self._seq - self._weigh_at)
         self._weigh_at = self._seq + WEIGHED_AT_ONCE
-        size = sum(map(len, map(_payload, islice(reversed(self._events), new))))
+        size = sum([len(event.payload) for event in islice(reversed(self._events), new)])
         self._weights.append((self._seq, size))
         self._bytes += size
         while self._weights[0][0] < self._first or (self._bytes > self._options.max_bytes and len(self._weights) > 1):
