@@ -152,14 +152,18 @@ class SlowToSettle(StoreWrapper):
 
 
 class Stepwise(StoreWrapper):
-    """Reads take as many turns as the test says."""
+    """Reads take as many turns as the test says: `turns` until they look, `late` until they answer what they saw."""
 
     turns = 3
+    late = 0
 
     async def read(self, query: Query) -> Page:
         for _ in range(self.turns):
             await asyncio.sleep(0)
-        return await self.inner.read(query)
+        page = await self.inner.read(query)
+        for _ in range(self.late):
+            await asyncio.sleep(0)
+        return page
 
 
 class OpensThenFails(StoreWrapper):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 
 import pytest
-from tests.core.world import Heard, Held, KeptMemory, ManualStore, StoreWrapper, World, paused, stored
+from tests.core.world import Heard, Held, KeptMemory, ManualStore, StoreWrapper, World, paused, stored, until
 
 from squall import (
     Event,
@@ -27,16 +27,18 @@ class Appends(StoreWrapper):
         return self.inner.append(events)
 
 
-async def test_a_batch_is_one_append() -> None:
-    """All or none is the store's to keep: it is given all at once, in order."""
+@pytest.mark.parametrize("number", [1, 3, 6, 100, 1000])
+async def test_a_batch_is_one_append(number: int) -> None:
+    """All or none is the store's to keep: it is given all at once, in order, however many they are."""
     Appends.sizes = []
     heard = Heard()
+    types = [f"type-{one}" for one in range(number)]
     async with World(store=KeptMemory(Appends)) as world:
         await world.subscriber.subscribe(">", heard)
-        ids = await world.publisher.publish_batch([EventData(one, b"") for one in "abc"])
-        await world.clock.settle()
-        assert Appends.sizes == [3]
-        assert (heard.types, heard.ids) == (["a", "b", "c"], ids)
+        ids = await world.publisher.publish_batch([EventData(one, b"") for one in types])
+        await until(lambda: len(heard.events) == number)
+        assert Appends.sizes == [number]
+        assert (heard.types, heard.ids) == (types, ids)
 
 
 async def test_a_batch_waits_until_there_is_room_for_all_of_it() -> None:

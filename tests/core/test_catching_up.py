@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -76,14 +77,18 @@ steps = st.one_of(
 
 @pytest.mark.parametrize("start", ["earliest", "seq"])
 @given(
-    before=st.integers(0, 12), ops=st.lists(steps, max_size=25), in_flight=st.integers(1, 6), turns=st.integers(0, 4)
+    before=st.integers(0, 12),
+    ops=st.lists(steps, max_size=25),
+    in_flight=st.integers(1, 6),
+    turns=st.tuples(st.integers(0, 4), st.integers(0, 4)),
 )
-@example(before=2, ops=[], in_flight=1, turns=0)
-@example(before=0, ops=[("turn", 3), *[("publish", Priority.CRITICAL, 1)] * 2], in_flight=1, turns=2)
-@example(before=0, ops=[("turn", 3), ("publish", Priority.CRITICAL, 3)], in_flight=2, turns=2)
+@example(before=2, ops=[], in_flight=1, turns=(0, 0))
+@example(before=0, ops=[("turn", 3), *[("publish", Priority.CRITICAL, 1)] * 2], in_flight=1, turns=(2, 0))
+@example(before=0, ops=[("turn", 3), ("publish", Priority.CRITICAL, 3)], in_flight=2, turns=(2, 0))
+@example(before=2, ops=[("turn", 2), ("publish", Priority.NORMAL, 1)], in_flight=4, turns=(0, 3))
 @settings(max_examples=40)
 def test_catching_up_leaves_no_gap_and_no_overlap(
-    start: str, before: int, ops: list[tuple[Any, ...]], in_flight: int, turns: int
+    start: str, before: int, ops: list[tuple[Any, ...]], in_flight: int, turns: tuple[int, int]
 ) -> None:
     """However slow the reads, however small the window, whatever is published, paused or restarted meanwhile: each
     event once, each priority in order."""
@@ -94,7 +99,7 @@ def test_catching_up_leaves_no_gap_and_no_overlap(
         published = before
         while True:
             async with World(store=kept) as world:
-                kept.store.turns = turns
+                kept.store.turns, kept.store.late = turns
                 if published == before:
                     await world.publish(*["a"] * (before - (await world.router.store.counts()).events))
                 own = await world.subscriber.subscribe(">", heard, name="late", start=first, in_flight=in_flight)
@@ -164,3 +169,25 @@ async def test_a_planted_gap_would_be_noticed() -> None:
         await world.subscriber.subscribe(">", heard, start="earliest")
         await world.clock.settle(60)
         assert heard.seqs == [1, 2, 4, 5]
+
+
+class ShortSighted(StoreWrapper):
+    """Looks through no more than two events a read, as a store may that shares its time."""
+
+    async def read(self, query: Query) -> Page:
+        end = query.after_seq + 3
+        return await self.inner.read(replace(query, before_seq=min(query.before_seq or end, end)))
+
+
+@pytest.mark.parametrize("name", [None, "billing"])
+async def test_a_page_that_ends_before_the_head_is_not_the_end_of_the_backlog(name: str | None) -> None:
+    """What is wanted stands far apart: the search goes on until it has come to the head, and only then is it live."""
+    heard = Heard()
+    async with World(store=KeptMemory(ShortSighted)) as world:
+        await world.publish("a", *"bbbbbbbbb", "a", *"bbbb")
+        await world.subscriber.subscribe("a", heard, name=name, start="earliest")
+        await world.publish("a")
+        await world.clock.settle(100)
+        await world.publish("a")
+        await world.clock.settle(100)
+        assert heard.seqs == [1, 11, 16, 17]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.core.world import Heard, Held, KeptMemory, Policy, StoreWrapper, World, until
+from tests.core.world import FromAnswers, Heard, Held, KeptMemory, Policy, StoreWrapper, World, until
 
 from squall import (
     Filter,
+    Nak,
     Priority,
     SubscriptionError,
 )
@@ -195,3 +196,49 @@ async def test_an_unnamed_subscription_lives_with_the_router() -> None:
         ):
             with pytest.raises(SubscriptionError, match=f"there is no subscription '{own}'"):
                 await method(own)
+
+
+@pytest.mark.parametrize("handed_on", [False, True])
+async def test_what_waited_for_its_key_when_the_process_died_comes_again(handed_on: bool) -> None:
+    """Though a later event was settled meanwhile, and also when it had just been handed its key."""
+    kept, held, heard = KeptMemory(), Held(), Heard()
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", held, name="billing", concurrency=2)
+        await world.publish("first", "second", key="k")
+        await world.publish("other")
+        await until(lambda: len(held.running) == 2)
+        held.calls[1].finish()
+        if handed_on:
+            await world.subscriber.pause_subscription(own)
+            held.calls[0].finish()
+        await world.clock.settle()
+        assert [call.event.type for call in held.calls] == ["first", "other"]
+        async with World(store=kept) as after:  # the first one is never heard of again
+            await after.subscriber.subscribe(">", heard, name="billing")
+            await after.clock.settle()
+        held.finish_all()
+        await world.clock.settle()
+    assert heard.types == (["second"] if handed_on else ["first", "second"])
+
+
+class CursorsBehind(StoreWrapper):
+    """Keeps attempts, and has lost the cursors: as a store may that writes them less often."""
+
+    async def attach(self, spec: DurableSpec) -> Attached:
+        return (await self.inner.attach(spec))._replace(cursors=())
+
+
+async def test_a_retry_that_the_cursor_has_not_reached_comes_once_and_at_its_time() -> None:
+    """By its attempt row, and not by reading the backlog too."""
+    kept, heard = KeptMemory(CursorsBehind), Heard()
+    async with World(Policy(lambda delivery, error: Nak(30.0)), store=kept) as world:
+        await world.subscriber.subscribe(">", FromAnswers(ValueError("broken")), name="billing", start="earliest")
+        await world.publish("a", "b")
+        await world.clock.advance(1)
+        clock = world.clock
+    async with World(Policy(), store=kept, clock=clock) as world:
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await clock.advance(10)
+        assert heard.types == ["b"]
+        await clock.advance(60)
+        assert heard.types == ["b", "a"]

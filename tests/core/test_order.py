@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.world import KeptMemory, Policy, StoreWrapper, World
+from tests.core.world import Heard, Held, KeptMemory, Policy, StoreWrapper, World
 
 from squall import Event, EventStore, Nak, Priority
 from squall.core.keys import KeyLocks
@@ -199,3 +199,41 @@ async def test_keys_that_do_not_lock_would_be_noticed(monkeypatch: pytest.Monkey
     assert overlaps(await history(works, 2, "skip", backlog=True)) == []
     monkeypatch.setattr(KeyLocks, "claim", lambda locks, event: True)
     assert overlaps(await history(works, 2, "skip", backlog=True))
+
+
+class Crash(BaseException):
+    """Ends the worker that runs the handler."""
+
+
+async def test_a_key_is_free_when_the_worker_that_held_it_has_crashed() -> None:
+    """The next of the key is delivered though the first is never tried again."""
+    seen: list[str] = []
+
+    async def handle(event: Event) -> None:
+        seen.append(event.type)
+        if event.type == "crashes":
+            raise Crash
+
+    async with World() as world:
+        await world.subscriber.subscribe(">", handle, concurrency=2)
+        await world.publish("crashes", "next", key="k")
+        await world.clock.advance(1)
+        assert await world.reasons() == ["delivery_limit"]
+        assert seen == ["crashes", "next"]
+
+
+async def test_a_key_is_free_when_the_handler_that_held_it_is_abandoned() -> None:
+    """It swallows its cancellation: the next of the key does not wait for its end."""
+    stubborn, heard = Held(stubborn=True), Heard()
+
+    async def handle(event: Event) -> None:
+        await (stubborn if event.type == "hangs" else heard)(event)
+
+    async with World() as world:
+        await world.subscriber.subscribe(">", handle, concurrency=2, timeout_s=1)
+        await world.publish("hangs", "next", key="k")
+        await world.clock.advance(5)
+        types = heard.types
+        stubborn.finish_all()
+        await world.clock.settle()
+        assert types == ["next"]

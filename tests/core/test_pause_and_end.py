@@ -9,8 +9,10 @@ from tests.core.world import FromAnswers, Heard, Held, KeptMemory, Policy, Stepw
 
 from squall import (
     Event,
+    Priority,
     SubscriptionError,
 )
+from squall.core.config import Backlog
 
 
 async def test_a_paused_subscription_is_owed_everything() -> None:
@@ -202,3 +204,37 @@ async def test_a_subscriptions_sums_can_be_read_after_its_end() -> None:
         assert (sums.acked, sums.cancelled, sums.pending) == (1, 2, 0)
         with pytest.raises(SubscriptionError, match="there is no subscription"):
             world.router.subscriptions.meter(found)
+
+
+@pytest.mark.parametrize("name", [None, "durable"])
+async def test_the_end_of_a_subscription_takes_nothing_from_the_others(name: str | None) -> None:
+    """What waits for them in any of their levels is delivered, whatever waited for the one that ended."""
+    heard = Heard()
+    async with World() as world:
+        gone, other = [
+            await world.subscriber.subscribe(">", handler, name=name and f"{name}-{number}")
+            for number, handler in enumerate((Heard(), heard))
+        ]
+        for own in (gone, other):
+            await world.subscriber.pause_subscription(own)
+        for level in (*Priority, *Priority):
+            await world.publish("a", priority=level)
+        await world.clock.settle()
+        await world.subscriber.unsubscribe(gone)
+        await world.subscriber.resume_subscription(other)
+        await world.clock.advance(1)
+        assert sorted(heard.seqs) == [*range(1, 9)]
+
+
+async def test_nothing_is_offered_to_a_subscription_that_has_ended() -> None:
+    """No publisher waits for room in it, and nothing is pending for it, whether its events were published before or
+    are the first of their type."""
+    async with World(backlog=Backlog(max_events=1)) as world:
+        own = await world.subscriber.subscribe(">", Heard())
+        await world.publish("before")
+        await world.clock.settle()
+        await world.subscriber.unsubscribe(own)
+        publishing = [world.publishing(one) for one in ("before", "before", "first", "first")]
+        await world.clock.settle()
+        assert all(one.done() for one in publishing)
+        assert world.router.get_metrics().pending == 0

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from tests.core.world import Heard, KeptMemory, SlowToSettle, World
+from tests.core.world import FromAnswers, Heard, KeptMemory, Policy, SlowToSettle, World
+
+from squall import Context, Nak, Observer, Plugin, Subscription, hookimpl
+from squall.core.delivery import Attempts
 
 
 async def test_settlements_that_the_store_refuses_are_given_again() -> None:
@@ -29,3 +32,75 @@ async def test_settlements_that_the_store_refuses_are_given_again() -> None:
         await world.subscriber.subscribe(">", again, name="billing")
         await world.clock.advance(5)
         assert again.events == []
+
+
+async def test_a_retry_whose_settlement_was_refused_keeps_its_delay_and_its_attempts() -> None:
+    """Once the store has it: after a restart the event comes at its time, and its attempts go on being counted."""
+    kept = KeptMemory(SlowToSettle)
+    async with World(Policy(lambda delivery, error: Nak(30.0)), store=kept) as world:
+        await world.subscriber.subscribe(">", Heard(ValueError("broken")), name="billing")
+        kept.store.refuse = True
+        await world.publish("a")
+        await world.clock.advance(0.5)
+        kept.store.refuse = False
+        await world.clock.advance(2)
+        clock = world.clock
+    again = Heard(ValueError("still broken"))
+    async with World(Policy(), store=kept, clock=clock) as world:
+        await world.subscriber.subscribe(">", again, name="billing")
+        await clock.advance(20)
+        assert again.types == []
+        await clock.advance(20)
+        assert again.types == ["a", "a"]
+        assert [one.attempts for one in await world.dead()] == [3]
+
+
+async def test_a_retry_that_succeeded_while_the_store_refused_settlements_is_done_for_good() -> None:
+    """Its attempt row goes when the store takes settlements again: after a restart nothing comes."""
+    kept, again = KeptMemory(SlowToSettle), Heard()
+    handler = FromAnswers(ValueError("broken"))
+    async with World(Policy(), store=kept) as world:
+        await world.subscriber.subscribe(">", handler, name="billing")
+        await world.publish("a")
+        await world.clock.advance(0.5)
+        kept.store.refuse = True
+        await world.clock.advance(2)
+        assert len(handler.events) == 2
+        kept.store.refuse = False
+        await world.clock.advance(2)
+    async with World(Policy(), store=kept) as world:
+        await world.subscriber.subscribe(">", again, name="billing")
+        await world.clock.advance(5)
+    assert again.events == []
+
+
+class Settled(Observer, Plugin):
+    """Remembers which settlements it was told that the store has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    @hookimpl
+    def squall_observer(self, ctx: Context) -> Observer:
+        return self
+
+    def settled(self, subscription: Subscription, attempts: Attempts, ok_ns: int, answer: str) -> None:
+        if answer == "ok":
+            self.told += [attempt.event.type for attempt in attempts]
+
+
+async def test_observers_are_told_of_a_settlement_once_the_store_has_it() -> None:
+    """Not before, not twice, and of every one that was refused meanwhile."""
+    kept, settled = KeptMemory(SlowToSettle), Settled()
+    async with World(settled, store=kept) as world:
+        await world.subscriber.subscribe(">", Heard(), name="billing")
+        kept.store.refuse = True
+        await world.publish("a")
+        await world.clock.advance(0.5)
+        await world.publish("b")
+        await world.clock.advance(3)
+        assert settled.told == []
+        kept.store.refuse = False
+        await world.clock.advance(3)
+        assert settled.told == ["a", "b"]
