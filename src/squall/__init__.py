@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     __version__: str
     from squall.core.api import EventPublisher, EventSubscriber
     from squall.core.clock import Clock, SystemClock, VirtualClock
+    from squall.core.config import Backlog
     from squall.core.delivery import (
         Ack,
         Attempt,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Ack",
     "Attempt",
+    "Backlog",
     "Capabilities",
     "Clock",
     "ConfigError",
@@ -107,6 +109,7 @@ __all__ = [
 _HOMES = (
     "api",
     "clock",
+    "config",
     "delivery",
     "errors",
     "event",

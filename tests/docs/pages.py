@@ -14,6 +14,7 @@ Comments directly before a block say more, one note each or several: `<!-- exit:
     says: none lost         what the block's last command prints, among other things; blanks and breaks count alike
     file: shop.yaml         the block is written to this file; a scenario is then validated, a program compiled
     part of: shop.yaml      the block's sections, put in place of that file's own, make a valid scenario
+    signature: Event        the block is what the code declares of it: compared with that, not run
 
 A page has one folder, so that a later block sees the files of an earlier one. The folder looks like a clone that is set
 up to the commands of a reader: a copy of the tree, `squall` on the path, and a .venv which `make` finds complete. What
@@ -32,6 +33,7 @@ from pathlib import Path
 
 import yaml
 from markdown_it import MarkdownIt
+from tests.docs.api_reference import signature
 
 from squall.core.yaml_source import load_document, parse_document
 
@@ -41,7 +43,7 @@ NOT_CLONED = (".git", ".venv", "build", "dist", "runs", "data")
 MADE = ("__pycache__", "*.egg-info", ".*_cache", ".hypothesis")
 STAMP = ".installed"
 KINDS = ("console", "bash", "python", "yaml", "toml", "text")
-NOTES = ("setup", "exit", "says", "file", "part of")
+NOTES = ("setup", "exit", "says", "file", "part of", "signature")
 
 
 class BrokenPage(AssertionError):
@@ -119,7 +121,9 @@ def run_page(page: Path, folder: Path) -> int:
     for block in parse(page):
         if "setup" in block.notes:
             continue
-        if "file" in block.notes:
+        if "signature" in block.notes:
+            _compare(block)
+        elif "file" in block.notes:
             _write(block, folder)
         elif block.kind == "text":
             continue
@@ -162,6 +166,11 @@ def _says(block: Block, output: str) -> None:
     wanted = block.notes.get("says", "")
     if " ".join(wanted.split()) not in " ".join(output.split()):
         raise BrokenPage(f"{block.place}: expected it to print {wanted!r}, it printed\n{output}")
+
+
+def _compare(block: Block) -> None:
+    if block.text != signature(block.notes["signature"]):
+        raise BrokenPage(f"{block.place}: out of date: run `make docs`")
 
 
 def _refuse_toml(block: Block, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Writes the tables of reference in docs/ anew from what they speak of: `make docs`.
+"""Writes the tables and signatures of reference in docs/ anew from what they speak of: `make docs`.
 
 A table stands behind a comment that names it, `<!-- table: keys of Stage -->`. What the code knows is written anew:
 keys, values, defaults, and meanings where a model has words of its own. What it does not know, examples and the other
@@ -18,6 +18,7 @@ import typer
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from tests.docs import api_reference
 
 from squall.chaos import scenario_models
 from squall.chaos.check import engine, expectations, verdict
@@ -45,12 +46,14 @@ class Table(NamedTuple):
 
 def pages() -> list[Path]:
     """The pages that hold such tables."""
-    return [page for page in sorted(DOCS.glob("*.md")) if MARK.search(page.read_text(encoding="utf-8"))]
+    texts = {page: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
+    return [page for page, text in texts.items() if MARK.search(text) or api_reference.MARK.search(text)]
 
 
 def render(text: str) -> str:
-    """The text of a page with all its tables written anew. Raises KeyError for a table that is not known."""
-    return MARK.sub(lambda found: _rendered(found[1], cells(found[2])), text).rstrip("\n") + "\n"
+    """The text of a page with all its tables and signatures written anew. Raises KeyError for what is not known."""
+    text = MARK.sub(lambda found: _rendered(found[1], cells(found[2])), text).rstrip("\n") + "\n"
+    return api_reference.render(text)
 
 
 def cells(table: str) -> Written:
@@ -348,6 +351,22 @@ def _words(text: str | None) -> str:
     return " ".join((text or "").split("\n\n")[0].split()).replace("|", r"\|")
 
 
+# The Python API
+
+
+def _arguments_of(name: str) -> Table:
+    rows = [(*row, None, None) for row in api_reference.arguments(name)]
+    return Table(("argument", "value", "default", "example", "meaning"), rows)
+
+
+def _fields_of(name: str) -> Table:
+    return Table(("field", "value", "meaning"), [(*row, None) for row in api_reference.fields(name)])
+
+
+def _names(_: str) -> Table:
+    return Table(("name", "what it is", "more"), api_reference.names())
+
+
 KINDS: Mapping[str, Callable[[str], Table]] = {
     "keys of ": _keys_of,
     "faults": _faults,
@@ -358,6 +377,9 @@ KINDS: Mapping[str, Callable[[str], Table]] = {
     "verbs": _verbs,
     "options of verbs": _verb_options,
     "modules of ": _modules,
+    "arguments of ": _arguments_of,
+    "fields of ": _fields_of,
+    "public names": _names,
 }
 """What tables there are, by how their names begin."""
 
