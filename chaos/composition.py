@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from squall.chaos.answers import context, example
 from squall.chaos.catalogue import Catalogue
+from squall.chaos.scenario import Scenario
+from squall.chaos.targets.in_process import compose
 from squall.core.config import Config, PluginSection
+from squall.core.errors import StoreFileError
 from squall.core.middleware import DELIVER_STAGES, PUBLISH_STAGES
 from squall.core.plugin import Plugin
+from squall.core.subscription import Subscription
 from squall.core.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 from squall.core.wiring import DEFAULTS, FALLBACK_STORE, Registry, installed, load_class
 
@@ -56,15 +61,68 @@ class Composition:
     deliver: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Composed:
+    """What a run's router is made of: the operator's plugins (or the default ones) with the scenario's over them, its
+    store in the run's folder. `deliver`: the way of a delivery at each subscriber, by its name. `longest_wait_s`: how
+    long a delivery may legally stand still: the longest backoff, a gate that holds, a handler until its timeout."""
+
+    plugins: tuple[Entry, ...]
+    publish: tuple[str, ...]
+    deliver: Mapping[str, tuple[str, ...]]
+    longest_wait_s: float
+
+
+def composed(scenario: Scenario, config: Config, catalogue: Catalogue) -> Composed | None:
+    """Asked of the hooks, about the scenario's own subscribers. None where it is not the bench that composes: other
+    targets say themselves what they are. Raises WiringError."""
+    section = config.targets.get(scenario.target)
+    if (section.kind if section else scenario.target) != "in-process":
+        return None
+    names = {kind: name for name, kind in catalogue.plugins.items()}
+    made = compose(config.plugins, scenario.plugins, Path())
+    chosen = {names.get(type(plugin), type(plugin).__name__): plugin for plugin in made}
+    registry, ctx = Registry(made), context()
+    longest_s, deliver = 0.0, {}
+    for name, one in scenario.subscribers.items():
+        subscription = example(name, one.pattern)
+        deliver[name] = _deliver(chosen, subscription)
+        policy, gate = registry.settle_policy(ctx, subscription), registry.gate(ctx, subscription)
+        waits_s = one.timeout + (policy.longest_delay_s if policy else 0.0) + (gate.longest_wait_s if gate else 0.0)
+        longest_s = max(longest_s, waits_s)
+    plugins = tuple(_entry(name, type(plugin), plugin) for name, plugin in chosen.items())
+    return Composed(plugins, (*_publish(chosen), _store(chosen)), deliver, longest_s)
+
+
+_COMPOSED = TypeAdapter(Composed)
+
+
+def save_composed(made: Composed, path: Path) -> None:
+    """Write it as JSON. Raises StoreFileError."""
+    try:
+        path.write_bytes(_COMPOSED.dump_json(made, indent=2) + b"\n")
+    except OSError as error:
+        raise StoreFileError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def load_composed(path: Path) -> Composed:
+    """Read what `save_composed` wrote. Raises StoreFileError."""
+    try:
+        return _COMPOSED.validate_json(path.read_bytes())
+    except OSError as error:
+        raise StoreFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValidationError as error:
+        raise StoreFileError(f"{path}: is not what squall wrote ({error})") from error
+
+
 def composition(config: Config, catalogue: Catalogue) -> Composition:
     """What the configuration enables, what else is installed, and both chains. Nothing is opened or started.
 
     Raises WiringError that names plugin and hook when one raises, or where two stores are enabled.
     """
     chosen = _enabled(config, catalogue)
-    durability = Registry(tuple(chosen.values())).store(context()).capabilities.durability
-    stores = [name for name, plugin in chosen.items() if hasattr(plugin, "squall_event_store")]
-    fallback = None if stores else next(iter(installed(FALLBACK_STORE)))
+    store = _store(chosen)
+    fallback = None if any(map(_is_store, chosen.values())) else next(iter(installed(FALLBACK_STORE)))
     enabled = tuple(_entry(name, type(plugin), plugin) for name, plugin in chosen.items())
     others = {name: kind for name, kind in catalogue.plugins.items() if name not in (*chosen, fallback)}
     return Composition(
@@ -72,9 +130,20 @@ def composition(config: Config, catalogue: Catalogue) -> Composition:
         available=tuple(_entry(name, kind, None) for name, kind in others.items()),
         by_default=config.plugins is None,
         fallback=fallback,
-        publish=(*_publish(chosen), f"{fallback or stores[0]} ({durability})"),
-        deliver=_deliver(chosen),
+        publish=(*_publish(chosen), store),
+        deliver=_deliver(chosen, example(), rare=True),
     )
+
+
+def _is_store(plugin: Plugin) -> bool:
+    return hasattr(plugin, "squall_event_store")
+
+
+def _store(chosen: Mapping[str, Plugin]) -> str:
+    """`sqlite (disk)`: the store, and what it promises."""
+    durability = Registry(tuple(chosen.values())).store(context()).capabilities.durability
+    stores = [name for name, plugin in chosen.items() if _is_store(plugin)]
+    return f"{stores[0] if stores else next(iter(installed(FALLBACK_STORE)))} ({durability})"
 
 
 def _enabled(config: Config, catalogue: Catalogue) -> dict[str, Plugin]:
@@ -138,18 +207,26 @@ def _publish(chosen: Mapping[str, Plugin]) -> tuple[str, ...]:
     return (*steps, *reversed(wrappers))
 
 
-def _deliver(chosen: Mapping[str, Plugin]) -> tuple[str, ...]:
-    """The way of a delivery at an ordinary subscription to everything."""
-    ctx, subscription = context(), example()
+def _deliver(chosen: Mapping[str, Plugin], subscription: Subscription, *, rare: bool = False) -> tuple[str, ...]:
+    """The way of a delivery at a subscription. `rare`: plugins that have nothing for this one, and may for others, are
+    named too."""
+    ctx = context()
     gates, policies, observers = [], [], []
     layers: list[tuple[str, str]] = []
     for name, plugin in chosen.items():
         registry = Registry([plugin])
-        gates += [name] if registry.gate(ctx, subscription) is not None else []
+        some = [f"{name} (for some subscriptions)"] if rare else []
+        if hasattr(plugin, "squall_gate"):
+            gates += [name] if registry.gate(ctx, subscription) is not None else some
         layers += [(layer.stage, name) for layer in registry.deliver_layers(ctx, subscription)]
-        policies += [name] if registry.settle_policy(ctx, subscription) is not None else []
+        if hasattr(plugin, "squall_settle_policy"):
+            policies += [name] if registry.settle_policy(ctx, subscription) is not None else some
         observers += [name] if registry.ask("squall_observer", ctx=ctx) else []
     layers.sort(key=lambda layer: DELIVER_STAGES.index(layer[0]))
     steps = [*gates, *(f"{stage}: {name}" for stage, name in layers), "handler"]
-    steps += policies[:1] or ["dead letters at the first failure"]
+    always = next((number for number, name in enumerate(policies) if name in chosen), None)
+    if always is None:
+        steps += [*policies, "dead letters at the first failure"]
+    else:
+        steps += policies[: always + 1]  # the first that answers counts
     return (*steps, *([f"observe: {', '.join(observers)}"] if observers else []))

@@ -88,15 +88,20 @@ class Generator:
         return len(self._due) + len(self._publishers) - len(self._idle)
 
     async def run(self, stages: Sequence[Stage], stop: asyncio.Event) -> None:
-        """Publish what is due until the stages are over or stop is set; then wait for what was begun."""
+        """Publish what is due until the stages are over or stop is set. What the generator is a second behind with when
+        they are over is asked for and never sent: a load that cannot be kept must not go on for longer than it says."""
         clock = self._recorder.clock
-        start_ns = clock.monotonic_ns()
+        start_ns, asked = clock.monotonic_ns(), self.asked
+        ends_ns = start_ns + round(sum(stage.seconds for stage in stages) * 1e9)
         for due_s, of_burst in due_times(stages):
             due_ns = start_ns + round(due_s * 1e9)
             while (now_ns := clock.monotonic_ns()) < due_ns and not stop.is_set():
                 self._more_publishers()
                 await clock.sleep(max(TICK_S, (due_ns - now_ns) / 1e9 if due_ns - now_ns < 1e8 else 0.1))
             if stop.is_set():
+                break
+            if now_ns > ends_ns + ON_TIME_NS and not of_burst:
+                self._give_up(asked + sum(stage.events for stage in stages))
                 break
             self._due.append(due_ns)
             self.asked += 1
@@ -107,11 +112,16 @@ class Generator:
             if len(self._due) % 1000 == 0:
                 self._more_publishers()
                 await asyncio.sleep(0)
-        ends_ns = start_ns + round(sum(stage.seconds for stage in stages) * 1e9)
         while clock.monotonic_ns() < ends_ns and not stop.is_set():
             self._more_publishers()
             await clock.sleep(min(0.1, max(TICK_S, (ends_ns - clock.monotonic_ns()) / 1e9)))
         self._more_publishers()
+
+    def _give_up(self, asked: int) -> None:
+        """What is due by now cannot be sent in time any more; a burst, which has no time, is."""
+        self.asked = asked
+        if self.sent >= self._burst_ends:
+            self._due.clear()
 
     async def finish(self, over: Callable[[], bool]) -> None:
         """Wait until everything due was sent and answered, or `over`; then cancel the rest: unknown."""

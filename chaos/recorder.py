@@ -111,6 +111,7 @@ class Recorder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="squall-recorder")
         self._waiting: set[Future[None]] = set()
         self._gaps: list[tuple[str, int, int, int, str]] = []
+        self._gates: list[tuple[int, int, str, str]] = []
 
     # Publishes
 
@@ -155,6 +156,10 @@ class Recorder:
         sink = RecordingSink(self, number, spec, seam, handle)
         self._sinks.append(sink)
         return sink
+
+    def gate_changed(self, subscription: int, gate: str, state: str) -> None:
+        """A gate of the subscription of this number is in another state from now on."""
+        self._gates.append((subscription, self.now(), gate, state))
 
     # Writing
 
@@ -218,12 +223,17 @@ class Recorder:
     def _finish(self) -> None:
         self._write_names()
         try:
+            if self._gates:
+                self._writer.append("gate", _columns(("subscription", "time", "gate", "state"), self._gates))
             if self._gaps:
-                names = ("source", "begun", "ended", "lost", "why")
-                self._writer.append("gap", dict(zip(names, map(list, zip(*self._gaps, strict=True)), strict=True)))
+                self._writer.append("gap", _columns(("source", "begun", "ended", "lost", "why"), self._gaps))
             self._writer.compact()
         except (SquallError, ValueError) as error:
             self.failures.append(str(error))
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[object, ...]]) -> dict[str, list[object]]:
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 class RecordingSink:
@@ -239,6 +249,7 @@ class RecordingSink:
     ) -> None:
         self._recorder, self._number, self._seam, self._handle = recorder, number, seam, handle
         self._timeout_ns = round(spec.timeout_s * 1e9)
+        self._joined_ns = recorder.now()
         self._open: dict[bytes, list[list[int]]] = {}
         self._ahead: dict[bytes, list[int]] = {}
         self._failed: dict[int, int] = {}
@@ -288,7 +299,7 @@ class RecordingSink:
         self.handled += 1
         recorder.handled += 1
         if recorder.latencies_ns is not None:
-            recorder.latencies_ns.append(ended - intended)
+            recorder.latencies_ns.append(ended - max(intended, self._joined_ns))
 
     def settling(self, payloads: Sequence[bytes], settlement: Settlement, invoked_ns: int) -> None:
         code = SETTLEMENTS[settlement]
@@ -318,6 +329,9 @@ class RecordingSink:
                     opened[payload] = kept
             elif payload in self._ahead:
                 self._ahead[payload][2:] = ok_ns, code
+
+    def gate_changed(self, gate: str, state: str) -> None:
+        self._recorder.gate_changed(self._number, gate, state)
 
     def _answered(self, row: list[int], ok_ns: int, code: int) -> bool:
         """Note the answer to a settlement that was asked for; whether the attempt is over and so handed on."""

@@ -106,6 +106,9 @@ class Sink(Protocol):
     def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused"] = "ok") -> None:
         """The settlements that were asked for last for these were answered."""
 
+    def gate_changed(self, gate: str, state: str) -> None:
+        """A gate of the subscription is in another state, named as a breaker's: open holds all deliveries back."""
+
 
 class Handle(NamedTuple):
     """A subscription in being: from which seq it is owed events, where the target knows."""

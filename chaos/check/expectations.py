@@ -129,7 +129,8 @@ class Recovery(Expectation):
 
 
 class Latency(Measured):
-    """From when an event was to be sent until a handler has ended well. What is never handled counts as infinite."""
+    """From when an event was to be sent, or its subscriber joined if later, until a handler has ended well. What is
+    never handled counts as infinite."""
 
     name = "latency"
     p50: Seconds | None = None

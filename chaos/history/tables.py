@@ -23,6 +23,7 @@ What keeps the checker fast and SQL readable:
 | fault | window in which a fault was active. `healed` NULL: nobody tried; false: it failed, `error` says how |
 | fault_hit | call that a fault acted on |
 | process | process: the target's, a worker's, the bench's |
+| gate | change of a gate of a subscription: its name, and the state that it is in from `time` on; `open` holds all deliveries back |
 | control | pause (an interval), redrive or replay of a subscription; `event` NULL: of all its events |
 | gap | interval in which records of a table (`source`) may be missing |
 | counter | sum that the target keeps itself: `stored`, and per subscription `owed`, `acked`, `dead_lettered`, `expired`, `cancelled`, `pending` |
@@ -153,6 +154,7 @@ TABLES: Mapping[str, pa.Schema] = {
             *_ids("exit_code?"),
         ]
     ),
+    "gate": pa.schema([*_ids("subscription"), *_ints("time"), *_texts("gate", "state")]),
     "control": pa.schema([*_word("kind", "control"), *_ids("subscription?"), *_ints("event?", "begun", "ended?")]),
     "gap": pa.schema([*_word("source", "source_table"), *_ints("begun", "ended"), *_ints("lost?"), *_texts("why")]),
     "counter": pa.schema([*_ints("time"), *_texts("name"), *_ids("subscription?"), *_ints("value")]),
@@ -169,6 +171,7 @@ SORT: Mapping[str, str] = {
     "fault": "begun",
     "fault_hit": "time",
     "process": "started",
+    "gate": "time",
     "control": "begun",
     "gap": "begun",
     "counter": "time",

@@ -126,7 +126,7 @@ class InProcessTarget:
 
     def _dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
         name = self._names.get(subscription_id or "")
-        if name is not None:
+        if name is not None and self._meters[name].subscription.overflow == "drop_new":  # others' are dead letters
             self._drops.append(Terminal(event.payload, name, "cancelled", why))
 
     async def unsubscribe(self, handle: Handle) -> int | None:
@@ -258,8 +258,13 @@ class _Reports(Observer):
 
     def settled(self, subscription: Subscription, attempts: Sequence[Attempt], ok_ns: int, answer: str) -> None:
         sink = self._sink_of(subscription)
+        if sink is not None and answer == "ok":  # what is refused is asked for again: no answer yet
+            sink.settled([attempt.event.payload for attempt in attempts], ok_ns)
+
+    def gate_changed(self, subscription: Subscription, gate: str, state: str) -> None:
+        sink = self._sink_of(subscription)
         if sink is not None:
-            sink.settled([attempt.event.payload for attempt in attempts], ok_ns, "ok" if answer == "ok" else "refused")
+            sink.gate_changed(gate, state)
 
 
 class SeamStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
@@ -86,3 +87,25 @@ async def test_a_burst_has_no_rate_to_keep(tmp_path: Path, few_publishers: Calla
     generator = await generate(tmp_path / "storm", storm, send_s=0.1, publishers=1)
     assert generator.sent == generator.asked == 140
     assert generator.achieved < 100
+
+
+async def test_a_load_that_cannot_be_kept_ends_when_it_was_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is a second late by then is asked for and not sent: half of it here, since the generator takes two
+    milliseconds for each event that is due each millisecond."""
+    clock = VirtualClock()
+    recorder = Recorder(HistoryWriter(tmp_path / "history"), clock, NONCE)
+
+    async def send(message: Message) -> Outcome:
+        return Outcome("ok", 1)
+
+    generator = Generator(recorder, Messages([EventSection(type="order.created")], NONCE, Random(1)), send)
+    now_ns, calls = clock.monotonic_ns, itertools.count()
+    monkeypatch.setattr(clock, "monotonic_ns", lambda: now_ns() + next(calls) * 2_000_000)
+    await driven(clock, generator.run([stage(seconds=10, rate=1000)], asyncio.Event()))
+    assert generator.asked == 10_000
+    assert generator.sent < 9_000
+    assert clock.monotonic_ns() < 20e9
+    await driven(clock, generator.finish(lambda: False))
+    await recorder.close()

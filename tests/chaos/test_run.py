@@ -26,7 +26,7 @@ async def test_a_clean_run_is_valid(tmp_path: Path, seed: int, settings: Section
     result = await run(tmp_path, scenario(seed=seed, **settings))
     assert result.verdict.state == "valid", [
         (one.name, one.summary, one.why_unknown) for one in result.verdict.findings
-    ] + [reason.text for reason in result.verdict.reasons]
+    ] + [(reason.code, reason.text) for reason in result.verdict.reasons]
     assert json.loads((result.folder / "verdict.json").read_text("utf-8"))["verdict"]["state"] == "valid"
 
 

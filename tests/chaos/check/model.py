@@ -165,6 +165,16 @@ class Gap:
 
 
 @dataclass
+class Gate:
+    """A row of `gate`."""
+
+    time: int
+    state: str
+    subscription: int = 0
+    gate: str = "breaker"
+
+
+@dataclass
 class Counter:
     """A row of `counter`."""
 
@@ -189,6 +199,7 @@ class History:
     controls: list[Control] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     counters: list[Counter] = field(default_factory=list)
+    gates: list[Gate] = field(default_factory=list)
 
 
 Row = TypeVar("Row")
@@ -221,6 +232,7 @@ def write(history: History, folder: Path) -> Path:
     writer.append("control", _columns(history.controls))
     writer.append("gap", _columns(history.gaps))
     writer.append("counter", _columns(history.counters))
+    writer.append("gate", _columns(history.gates))
     writer.compact()
     return folder
 

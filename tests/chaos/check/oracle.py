@@ -527,8 +527,10 @@ class Oracle:
             cancelled = pair in self.unfinished() and pair not in open_pairs
             if goods:
                 done = min(goods)
-                inside = any(intended < end and done >= begun for begun, end in self.windows())
-                found.append((float(done - intended), inside))
+                joined = min(i.join_invoked for i in self.intervals if i.subscription == pair[1])
+                due = max(intended, min(done, joined))
+                inside = any(due < end and done >= begun for begun, end in self.windows())
+                found.append((float(done - due), inside))
             elif pair in self.owed() and not cancelled:
                 found.append((INFINITY, any(begun <= intended < end for begun, end in self.windows())))
         return found
