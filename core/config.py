@@ -41,13 +41,15 @@ PluginList = Annotated[
 
 
 class Backlog(Options):
-    """How much may wait, and what a publish gets when there is no room."""
+    """How much may wait, in what order, and what a publish gets when there is no room. strict_critical: how many
+    CRITICAL events in a row may go before others that wait; None shares by weight."""
 
     noun: ClassVar[str] = "the backlog"
 
     max_events: Annotated[int, Field(ge=1)] = 100_000
     overflow: Literal["block", "reject", "drop_new"] = "block"
     timeout: Seconds = 5.0
+    strict_critical: Annotated[int, Field(ge=1)] | None = None
 
 
 class Limits(Options):

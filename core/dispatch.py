@@ -20,7 +20,6 @@ from squall.core.keys import KeyLocks
 from squall.core.middleware import Next
 from squall.core.observers import Observers
 from squall.core.progress import SubscriptionProgress
-from squall.core.queue import PriorityEventQueue
 from squall.core.store import EventStore
 from squall.core.subscription import Subscription
 from squall.core.window import Window
@@ -41,6 +40,7 @@ class Wiring:
     policy: SettlePolicy | None
     room: int
     by_hand: bool
+    scrub: Callable[[str], str]
     wants: Callable[[Event], bool] | None = None
 
 
@@ -56,7 +56,7 @@ class Dispatcher:
         self.subscription = subscription
         self.wiring = wiring
         self.settles_first = subscription.delivery == "at-most-once"
-        self.queue = PriorityEventQueue()
+        self.queue = subscription.queue
         self.queue.measure(wiring.clock.monotonic_ns())  # rates count from here
         self._levels = self.queue.levels
         self.room = wiring.room
