@@ -31,13 +31,9 @@ def example(name: str = "example", pattern: str = ">") -> Subscription:
     return Subscription(name, name, pattern, _handler, [], None, datetime.fromtimestamp(0, UTC))
 
 
-def answer_problems(
-    sections: Sequence[PluginSection],
-    installed: Mapping[str, type[Plugin] | str],
-    subscriptions: Sequence[Subscription],
-) -> list[Problem]:
-    """What is wrong with the answers of these plugins' hooks, each at its plugin's place; about these subscriptions.
-    The plugins can be made."""
+def answer_problems(sections: Sequence[PluginSection], installed: Mapping[str, type[Plugin] | str]) -> list[Problem]:
+    """What is wrong with the answers of these plugins' hooks about the router, each at its plugin's place. They can be
+    made. About subscriptions `composition` asks, once it is known which there are."""
     problems: list[Problem] = []
     stores: list[str] = []
     for section in sections:
@@ -45,7 +41,7 @@ def answer_problems(
         assert not isinstance(kind, str)  # told by check_plugins
         registry = Registry([kind(section.options(kind.Options))])
         try:
-            found = [type(store).__name__ for store in _asked(registry, subscriptions)]
+            found = [type(store).__name__ for store in _asked(registry)]
         except WiringError as error:
             problems.append(section.problem(str(error)))
             continue
@@ -57,14 +53,10 @@ def answer_problems(
     return problems
 
 
-def _asked(registry: Registry, subscriptions: Sequence[Subscription]) -> Sequence[EventStore]:
-    """Ask everything that a router would; returns the stores. Raises WiringError."""
+def _asked(registry: Registry) -> Sequence[EventStore]:
+    """Ask everything that a router would when it starts; returns the stores. Raises WiringError."""
     ctx = context()
     registry.publish_layers(ctx)
-    for subscription in subscriptions:
-        registry.deliver_layers(ctx, subscription)
-        registry.gate(ctx, subscription)
-        registry.settle_policy(ctx, subscription)
     registry.ask("squall_observer", ctx=ctx)
     registry.ask("squall_store_wrapper", ctx=ctx, store=Registry(()).store(ctx))
     return registry.ask("squall_event_store", ctx=ctx)

@@ -7,6 +7,7 @@ from rich.text import Text
 from squall.chaos.check.blame import Story
 from squall.chaos.check.path import Step
 from squall.chaos.check.verdict import Cause, Verdict
+from squall.chaos.layout import LABEL as COLUMN
 from squall.chaos.layout import field, hanging, wrapped
 from squall.core.units import format_count
 
@@ -73,7 +74,7 @@ def _step_lines(step: Step, origin_ns: int, width: int) -> list[Text]:
     return lines
 
 
-def note_lines(verdict: Verdict, width: int, column: int = LABEL) -> list[Text]:
+def note_lines(verdict: Verdict, width: int, column: int = COLUMN) -> list[Text]:
     """What is worth knowing besides, a paragraph each."""
     return [line for note in verdict.notes for line in field("note", note.text, width, label_width=column, mark=_NOTED)]
 

@@ -86,7 +86,7 @@ def _nothing_for(case: Case, totals: Totals) -> Iterator[Note]:
             why = f"its pattern {asked}{filters} nothing that was published"
         else:
             why = "nothing that it wants was published while it was there"
-        yield Note("nothing_owed", f"{one.name} was owed nothing, and nothing is proved of it: {why}")
+        yield Note("nothing_owed", f"nothing was owed to {one.name}, so nothing is proved of it: {why}")
 
 
 def _stalls(case: Case, quiet: Sequence[Silence]) -> Iterator[Note]:
@@ -99,7 +99,7 @@ def _stalls(case: Case, quiet: Sequence[Silence]) -> Iterator[Note]:
         most = max(group, key=lambda one: one.span.ended - one.span.begun)
         longest = latency((most.span.ended - most.span.begun) / 1e9)
         often = f"{counted(len(group), 'time')}, for {longest} at most" if len(group) > 1 else f"once, for {longest}"
-        when = f"{'then ' if len(group) > 1 else ''}at {seconds(case, most.span.begun)} s"
+        when = f"at {seconds(case, most.span.begun)} s"
         yield Note("stall", f"acknowledgements stood still {often} ({when}): {what}")
 
 

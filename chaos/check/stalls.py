@@ -18,6 +18,8 @@ STALL_NS = 75_000_000
 SILENCE_NS = 10_000_000
 DUE_NS = 5_000_000
 BUCKET_NS = 1_000_000
+AFTER_NS = 1_000_000_000
+"""How long after the load what was due in it may come."""
 MAX_STALLS = 200
 
 
@@ -54,7 +56,7 @@ def silences(case: Case) -> Sequence[Silence]:
     load = case.facts.load
     if load is None:
         return ()
-    within = f"t >= {load.begun} AND t < {load.ended}"
+    within = f"t >= {load.begun} AND t < {load.ended + AFTER_NS}"
     return [
         Silence(Span(begun, ended), handler)
         for begun, ended, handler in case.rows(
@@ -69,8 +71,8 @@ def silences(case: Case) -> Sequence[Silence]:
                 FROM (SELECT lag(high) OVER (ORDER BY bucket) AS begun, low AS ended FROM buckets)
                 WHERE ended - begun >= {SILENCE_NS}),
             due AS (
-                SELECT q.begun, any_value(q.ended) AS ended FROM publish p ASOF JOIN quiet q ON p.intended >= q.begun
-                WHERE p.intended < q.ended - {DUE_NS} AND p.invoked >= q.ended GROUP BY q.begun)
+                SELECT q.begun, q.ended FROM quiet q ASOF JOIN publish p ON q.ended <= p.invoked
+                WHERE p.intended < q.ended - {DUE_NS})
             SELECT d.begun, d.ended, any_value(a.subscription) FROM due d
             LEFT JOIN attempt a ON a.begun = d.begun AND a.ended = d.ended GROUP BY ALL ORDER BY 1"""
         )

@@ -48,7 +48,7 @@ class Plan(NamedTuple):
 
 def read_operator(path: Path | None) -> tuple[Config, Catalogue]:
     """squall.yaml, whole and right, and what is installed. Raises ConfigError or WiringError."""
-    from squall.chaos.answers import answer_problems, example
+    from squall.chaos.answers import answer_problems
     from squall.chaos.catalogue import load_catalogue
     from squall.core.config import Config, load_config
     from squall.core.errors import ConfigError
@@ -59,7 +59,7 @@ def read_operator(path: Path | None) -> tuple[Config, Catalogue]:
         return Config(), catalogue
     config = load_config(path or CONFIG)
     sections = config.plugins or ()
-    problems = catalogue.problems(sections) or answer_problems(sections, catalogue.plugins, [example()])
+    problems = catalogue.problems(sections) or answer_problems(sections, catalogue.plugins)
     if problems:
         raise ConfigError(limited(problems))
     return config, catalogue
@@ -98,7 +98,7 @@ def read_scenarios(
     files: Sequence[str], sets: Sequence[str], seed: int | None, config: Config, catalogue: Catalogue
 ) -> list[Plan]:
     """The scenarios, and what is known of their runs beforehand. Raises ConfigError with all that is wrong."""
-    from squall.chaos.answers import answer_problems, example
+    from squall.chaos.answers import answer_problems
     from squall.chaos.composition import composed
     from squall.chaos.scenario import drain_limits, load_scenario
     from squall.core.errors import ConfigError
@@ -109,8 +109,7 @@ def read_scenarios(
     for file in files:
         try:
             scenario = load_scenario(scenario_path(file), sets=sets, seed=seed, config=config, known=known)
-            asked = [example(name, one.pattern) for name, one in scenario.subscribers.items()]
-            wrong = [*answer_problems(scenario.plugins, catalogue.plugins, asked), *handler_problems(scenario, config)]
+            wrong = [*answer_problems(scenario.plugins, catalogue.plugins), *handler_problems(scenario, config)]
             if wrong:
                 raise ConfigError(wrong)
             made = composed(scenario, config, catalogue)

@@ -94,7 +94,7 @@ def test_a_unit_of_the_wrong_case_and_a_percentage_are_told_how_they_are_written
     """Not guessed: `mb` may be bits to some, and a share is a number everywhere."""
     with pytest.raises(ValueError, match="so '1KB'"):
         parse_bytes("1kb")
-    with pytest.raises(ValueError, match="a share between 0 and 1, so 0.025"):
+    with pytest.raises(ValueError, match=r"a share between 0 and 1, so 0\.025"):
         TypeAdapter(Ratio).validate_python("2.5%")
 
 

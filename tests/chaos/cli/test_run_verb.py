@@ -13,6 +13,10 @@ import pytest
 from tests.chaos.cli.command import CALM, LOSS, child, finished, squall, write
 
 from squall.chaos.cli.operator import read_operator, read_scenarios, with_seeds
+from squall.core.plugin import Context
+from squall.core.subscription import Subscription
+from squall.plugins import breaker
+from squall.plugins.breaker import BreakerOptions
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -183,6 +187,21 @@ def test_what_a_run_is_made_of_is_shown_before_and_kept_after(here: Path) -> Non
     assert made["plugins"][0]["options"]["open_for"] == "5s"
     (report,) = here.glob("runs/calm/2*/report.html")
     assert "open_for 5s" in report.read_text("utf-8")
+
+
+def test_hooks_are_asked_about_the_scenarios_own_subscribers_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the run; a plugin may know some subscriptions, and refuse others."""
+    asked = []
+
+    class Counted(breaker.Breaker):
+        def __init__(self, options: BreakerOptions, ctx: Context, subscription: Subscription) -> None:
+            asked.append(subscription.id)
+            super().__init__(options, ctx, subscription)
+
+    monkeypatch.setattr(breaker, "Breaker", Counted)
+    write(here / "squall.yaml", "version: 1\nplugins: [breaker]\n")
+    read_scenarios([str(write(here / "calm.yaml", CALM))], (), None, *read_operator(None))
+    assert asked == ["all"]
 
 
 def test_init_and_report_have_a_document_for_programs(here: Path) -> None:
