@@ -18,6 +18,7 @@ from squall.core.event import MAX_PAYLOAD_BYTES, Priority
 from squall.core.filters import Filter, PriorityName
 from squall.core.options import Options
 from squall.core.patterns import check_pattern, check_type
+from squall.core.subscription import OverflowPolicy
 from squall.core.target import SubscriberSpec
 from squall.core.units import Bytes, Ratio, Seconds
 
@@ -107,7 +108,7 @@ class Subscriber(Options):
     priority_min: PriorityName | None = None
     filters: tuple[Annotated[Filter, AfterValidator(_compiles)], ...] = ()
     in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    overflow: Literal["block", "reject", "drop_new"] | None = Field(
+    overflow: OverflowPolicy | None = Field(
         default=None, description="what a full queue does; none: as the backlog of squall.yaml says"
     )
     on_retry: Literal["skip", "block_key"] = "skip"

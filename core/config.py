@@ -14,6 +14,7 @@ from pydantic import Field, WithJsonSchema
 
 from squall.core.errors import ConfigError, Problem
 from squall.core.options import Loc, M, Options, did_you_mean, show
+from squall.core.subscription import OverflowPolicy
 from squall.core.units import Seconds
 from squall.core.yaml_source import Document, Json, limited, load_document
 
@@ -47,7 +48,7 @@ class Backlog(Options):
     noun: ClassVar[str] = "the backlog"
 
     max_events: Annotated[int, Field(ge=1)] = 100_000
-    overflow: Literal["block", "reject", "drop_new"] = "block"
+    overflow: OverflowPolicy = "block"
     timeout: Seconds = 5.0
     strict_critical: Annotated[int, Field(ge=1)] | None = None
 

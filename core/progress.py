@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from squall.core.delivery import Attempt, Attempts, Nak, Term
-from squall.core.errors import text_of
+from squall.core.errors import Overflow, text_of
 from squall.core.event import Event, Priority
 from squall.core.store import AttemptRow, Cursor, DeadLetter, Settlement
 
@@ -101,6 +101,19 @@ class SubscriptionProgress:
             scrub(term.text or text_of(error))[:MAX_ERROR_CHARACTERS],
             scrub("".join(traceback.format_exception(error)))[-MAX_ERROR_CHARACTERS:],
         )
+
+    def overflowed(self, event: Event) -> None:
+        """An event for which there is no room: to the dead letters, with what is known of its attempts."""
+        failure, clock = self._dispatcher.endings.failures.pop(event.seq, None), self._dispatcher.wiring.clock
+        now_ns, wall_ns = clock.monotonic_ns(), clock.time_ns()
+        error = Overflow(
+            f"{self._dispatcher.wiring.room} events wait already: {self._dispatcher.subscription.overflow}"
+        )
+        attempt = Attempt(event, now_ns, now_ns, attempt=failure.attempts if failure else 0, error=error)
+        first_ns = failure.first_wall_ns if failure else wall_ns
+        self._dead.append(self._dead_letter(attempt, Term("overflow"), first_ns, wall_ns))
+        self.dead_lettered += 1
+        self._dispatcher.wiring.store.settle(self)
 
     async def settle_first(self, events: Sequence[Event]) -> None:
         """Settle events before they are handled (at most once); returns when the store has it."""

@@ -12,7 +12,9 @@ from squall.core.filters import Filter
 from squall.core.queue import PriorityEventQueue
 
 EventHandler = Callable[..., Awaitable[Any]]
-OverflowPolicy = Literal["block", "reject", "drop_new"]
+OverflowPolicy = Literal["block", "reject", "drop_new", "dead_letter_new", "drop_old", "drop_lowest"]
+DROPS_NEW = ("drop_new", "dead_letter_new")
+DROPS = (*DROPS_NEW, "drop_old", "drop_lowest")
 
 
 @dataclass

@@ -26,7 +26,7 @@ from squall.core.queue import CriticalFirst
 from squall.core.scrub import known_secrets, scrubber
 from squall.core.settle import Delivery
 from squall.core.store import Attached, DurableSpec, EventStore, Query
-from squall.core.subscription import EventHandler, OverflowPolicy, Subscription
+from squall.core.subscription import DROPS, EventHandler, OverflowPolicy, Subscription
 from squall.core.subscription_checks import Start, check_subscription, takes_delivery
 from squall.core.window import Window
 from squall.core.wiring import Registry
@@ -70,7 +70,7 @@ class Subscriptions:
 
     def default_overflow(self, durable: bool) -> OverflowPolicy:
         """What a full subscription does unless it says otherwise; a durable one never drops."""
-        return "block" if durable and self._backlog.overflow == "drop_new" else self._backlog.overflow
+        return "block" if durable and self._backlog.overflow in DROPS else self._backlog.overflow
 
     async def attach(self, subscription: Subscription, start: Start, update: bool) -> str:
         """Begin to deliver to a new subscription, or take a named one up again. Raises SubscriptionError."""
