@@ -32,7 +32,7 @@ from squall.core.config import Config, TargetSection
 from squall.core.errors import ConfigError, Problem, SquallError
 from squall.core.identity import system_id
 from squall.core.options import did_you_mean
-from squall.core.target import Claims, RunContext, Target
+from squall.core.target import Batches, Claims, RunContext, Target
 from squall.core.units import format_seconds
 
 POLL_S = 0.05
@@ -109,7 +109,12 @@ def make_target(scenario: Scenario, config: Config, catalogue: Catalogue) -> Tar
         raise ConfigError(
             [Problem(f"targets.{scenario.target}.kind", f"there is no kind of target '{kind}'", hint=hint)]
         )
-    return catalogue.targets[kind]()
+    target = catalogue.targets[kind]()
+    for index, stage in enumerate(scenario.load.stages):
+        if stage.batch is not None and not isinstance(target, Batches):
+            message = f"target {scenario.target} publishes no batches (it has no publish_batch)"
+            raise ConfigError([scenario.document.problem(("load", "stages", index, "batch"), message)])
+    return target
 
 
 def claims_of(target: Target, section: TargetSection | None) -> Claims:
@@ -146,7 +151,8 @@ class _Run:
         self.writer = HistoryWriter(folder / "history")
         self.recorder = Recorder(self.writer, clock, nonce)
         self.messages = Messages(scenario.load.events, nonce, Random(f"{scenario.seed}:load"))
-        self.generator = Generator(self.recorder, self.messages, target.publish)
+        batches = target.publish_batch if isinstance(target, Batches) else None
+        self.generator = Generator(self.recorder, self.messages, target.publish, batches)
         self.participants = Participants(scenario, config, target, self.recorder, self.writer)
         self.faults: FaultRun | None = None
         self.facts = RunFacts(scenario.name, scenario.seed)

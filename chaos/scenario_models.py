@@ -25,6 +25,7 @@ from squall.core.units import Bytes, Ratio, Seconds
 MAX_RATE = 1_000_000
 MAX_BURST = 10_000_000
 MAX_STAGE_S = 86_400.0
+MAX_BATCH = 1000
 MAX_KEYS = 1_000_000
 MAX_CONCURRENCY = 10_000
 MAX_SEED = 2**63 - 1
@@ -133,7 +134,7 @@ class Subscriber(Options):
 
 class Stage(Options):
     """A part of the load: `rate` events per second `for` a while (growing or falling evenly `to` another rate), or a
-    `burst` of events at once."""
+    `burst` of events at once; one by one, or so many as a `batch`."""
 
     noun: ClassVar[str] = "a stage"
 
@@ -141,6 +142,7 @@ class Stage(Options):
     rate: Rate | None = None
     to: Rate | None = None
     burst: Annotated[int, Field(ge=1, le=MAX_BURST)] | None = None
+    batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

@@ -26,14 +26,16 @@ class Stage:
     begin_rate: float
     end_rate: float
     events: int
+    batch: int | None = None
 
     @property
     def text(self) -> str:
+        batches = "" if self.batch is None else f", in batches of {format_count(self.batch)}"
         if self.begin_s == self.end_s:
-            return f"{format_count(self.events)} events at once"
+            return f"{format_count(self.events)} events at once{batches}"
         rate = format_rate(self.begin_rate)
         ramp = f"{rate} to {format_rate(self.end_rate)}" if self.end_rate != self.begin_rate else rate
-        return f"{ramp}, {format_count(self.events)} events"
+        return f"{ramp}, {format_count(self.events)} events{batches}"
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def _stages(scenario: Scenario) -> tuple[Stage, ...]:
     for stage in scenario.load.stages:
         rate = stage.rate or 0.0
         end_s = begin_s + stage.seconds
-        stages.append(Stage(begin_s, end_s, rate, rate if stage.to is None else stage.to, stage.events))
+        stages.append(Stage(begin_s, end_s, rate, rate if stage.to is None else stage.to, stage.events, stage.batch))
         begin_s = end_s
     return tuple(stages)
 

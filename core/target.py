@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from squall.core.clock import Clock
 from squall.core.config import Config, PluginSection
@@ -144,6 +144,14 @@ class RunContext:
     folder: Path
     config: Config
     plugins: Sequence[PluginSection] = ()
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """What a target has besides that publishes batches, each all or none: a stage with `batch` asks for it."""
+
+    async def publish_batch(self, messages: Sequence[Message]) -> Sequence[Outcome]:
+        """Publish the messages as one; an outcome of each, in their order. Never raises for what the target answers."""
 
 
 class Target(Protocol):

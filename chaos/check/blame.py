@@ -28,6 +28,7 @@ TELLERS: Mapping[str, Teller] = {
     "no_ghost": blame_presence.ghost,
     "no_stray": blame_presence.stray,
     "intact": blame_presence.altered,
+    "atomic": blame_presence.in_part,
     "duplicates": blame_presence.duplicate,
     "order": blame_seq.disordered,
     "overlap": blame_seq.overlapping,
@@ -39,7 +40,7 @@ TELLERS: Mapping[str, Teller] = {
     "recovery": blame_liveness.behind,
     "latency": blame_latency.slow,
 }
-PAIRS = ("order", "overlap", "unique_seq", "seq_order")
+PAIRS = ("atomic", "order", "overlap", "unique_seq", "seq_order")
 """Of these the other event belongs to the path."""
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from squall.chaos.check import counters, delivery, measure, order, progress, redelivery
+from squall.chaos.check import batches, counters, delivery, measure, order, progress, redelivery
 from squall.chaos.check.blame import blame
 from squall.chaos.check.case import Case, open_case
 from squall.chaos.check.expectations import (
+    Atomic,
     Duplicates,
     ErrorBudget,
     Expectation,
@@ -110,6 +111,8 @@ def _judgements(case: Case, totals: Totals, expected: Sequence[Expectation]) -> 
     yield "no_ghost", lambda: delivery.no_ghost(case)
     yield "no_stray", lambda: delivery.no_stray(case)
     yield "intact", lambda: delivery.intact(case, totals)
+    if Atomic in kinds or batches.batches(case):
+        yield "atomic", lambda: batches.atomic(case)
     yield "duplicates", lambda: redelivery.duplicates(case, totals, min(ratios, default=None))
     if keyed or Order in kinds:
         yield "order", lambda: _of_keys(order.order(case), case, expected=Order in kinds)

@@ -58,6 +58,12 @@ class Intact(Expectation):
     name = "intact"
 
 
+class Atomic(Expectation):
+    """A batch is stored whole or not at all."""
+
+    name = "atomic"
+
+
 class Duplicates(Expectation):
     """At most `max_ratio` of the first deliveries are followed by one that nothing explains."""
 
@@ -178,6 +184,7 @@ EXPECTATIONS: Mapping[str, type[Expectation]] = {
         NoGhost,
         NoStray,
         Intact,
+        Atomic,
         Duplicates,
         Order,
         Overlap,

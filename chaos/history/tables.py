@@ -17,6 +17,7 @@ What keeps the checker fast and SQL readable:
 |---|---|
 | publish | call of publish. `ended` NULL: it never returned. `seq` where the target gave one, comparable within `seq_scope`. `duplicate`: the target says that it had this event already. `hash`: of the payload |
 | attempt | call of a handler. `result` NULL: it was still running when the recording ended; `died`: its worker or process did. `settle_invoked` NULL: nobody settled it; `settle_ok` NULL: no answer. `by_handler`: the handler itself settled, on purpose |
+| batch | call of publish that was one of a batch's: all of a batch were published as one |
 | told | delivery that came with another type, key or priority than its event was published with, by the target's own word; NULL: with the published one, or the target does not say |
 | subscription | interval in which one specification held: from joining to leaving (NULL: never left) |
 | terminal | (event, subscription) that ended other than by a handler, as `source` lists it |
@@ -101,6 +102,7 @@ TABLES: Mapping[str, pa.Schema] = {
             *_ints("hash?"),
         ]
     ),
+    "batch": pa.schema(_ints("batch", "op", "invoked")),
     "attempt": pa.schema(
         [
             *_ints("event?"),
@@ -164,6 +166,7 @@ TABLES: Mapping[str, pa.Schema] = {
 
 SORT: Mapping[str, str] = {
     "publish": "invoked",
+    "batch": "invoked",
     "attempt": "begun",
     "told": "begun",
     "subscription": "join_invoked",

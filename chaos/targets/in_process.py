@@ -11,7 +11,7 @@ from squall.core import wiring
 from squall.core.config import PluginSection
 from squall.core.delivery import Ack, Attempt, Attempts, Nak, Observer
 from squall.core.errors import NotRunning, PublishError
-from squall.core.event import Event
+from squall.core.event import Event, EventData
 from squall.core.fault import Seam, Storage
 from squall.core.metrics import Meter
 from squall.core.plugin import Context, Plugin, hookimpl
@@ -85,6 +85,18 @@ class InProcessTarget:
         except NotRunning as error:
             return Outcome("fail", why=str(error))
         return Outcome("ok", receipt.seq, duplicate=receipt.duplicate)
+
+    async def publish_batch(self, messages: Sequence[Message]) -> Sequence[Outcome]:
+        outcome = Outcome("ok")
+        try:
+            await self._publisher.publish_batch(
+                [EventData(one.type, one.payload, one.priority, key=one.key) for one in messages]
+            )
+        except PublishError as error:
+            outcome = Outcome(error.outcome, why=str(error))
+        except NotRunning as error:
+            outcome = Outcome("fail", why=str(error))
+        return [outcome] * len(messages)
 
     async def subscribe(self, spec: SubscriberSpec, sink: Sink) -> Handle:
         async def handle(event: Event) -> None:

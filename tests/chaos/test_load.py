@@ -28,11 +28,18 @@ def test_events_are_due_by_their_rate() -> None:
     """Evenly, a growing rate ever faster, a burst at once; every event of a stage lies within it."""
     stages = [stage(seconds=2, rate=2), stage(burst=3), stage(seconds=2, rate=0, to=4), stage(seconds=1, rate=2)]
     due = list(due_times(stages))
-    assert [seconds for seconds, _ in due[:7]] == [0, 0.5, 1.0, 1.5, 2, 2, 2]
-    assert [of_burst for _, of_burst in due] == [False] * 4 + [True] * 3 + [False] * 6
-    growing = [seconds - 2 for seconds, _ in due[7:11]]
+    assert [one.at_s for one in due[:7]] == [0, 0.5, 1.0, 1.5, 2, 2, 2]
+    assert [one.of_burst for one in due] == [False] * 4 + [True] * 3 + [False] * 6
+    growing = [one.at_s - 2 for one in due[7:11]]
     assert growing == pytest.approx([(n / 1) ** 0.5 for n in range(4)])
-    assert [seconds for seconds, _ in due[11:]] == [4, 4.5]
+    assert [one.at_s for one in due[11:]] == [4, 4.5]
+
+
+def test_a_batch_is_due_when_its_first_event_would_be() -> None:
+    """As many events as without, so many at a time; the last batch of a stage has what is left."""
+    stages = [stage(seconds=2, rate=4, batch=3), stage(burst=5, batch=2), stage(seconds=1, rate=2)]
+    due = [(one.at_s, one.batch) for one in due_times(stages)]
+    assert due == [(0, 3), (0.75, 3), (1.5, 2), (2, 2), (2, 2), (2, 1), (2, None), (2.5, None)]
 
 
 async def generate(folder: Path, stages: list[Stage], send_s: float, publishers: int) -> Generator:
