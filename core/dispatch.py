@@ -77,7 +77,7 @@ class Dispatcher:
         self.done = Attempts()
         self.flush_due = self.closed = self.over = False
         self.attentive = True
-        self.pending = self.cancelled = self.dropped = 0
+        self.pending = self.cancelled = self.dropped = self.expired = 0
         self.workers = Workers(self)
         self.credit = Credit(wiring.gate, wiring.clock, wiring.observers.logger, subscription.label, self.more_workers)
         self._room_waiters: deque[asyncio.Future[None]] = deque()
@@ -91,9 +91,32 @@ class Dispatcher:
     def offer(self, event: Event) -> None:
         """An event that is owed: into the queue, and wake a worker."""
         self.pending += 1
+        if event.due_ns and self.waits(event):
+            return
         self._levels[event.priority].append(event)
         if self.attentive:
             self._arrived()
+
+    def waits(self, event: Event) -> bool:
+        """Is the time from which it may be delivered still to come? Then it is kept until then."""
+        left_ns = event.left_ns(event.due_ns, self.wiring.clock) if event.due_ns else 0
+        if left_ns > 0:
+            self.progress.returned[event.seq] = event.priority
+            self.delay(event, left_ns / 1e9)
+        return left_ns > 0
+
+    def expire(self, event: Event) -> bool:
+        """An event that is next: whether its time is over. Then it is settled without being delivered."""
+        if event.left_ns(event.expires_ns, self.wiring.clock) > 0:
+            return False
+        self.credit.give_back(self.credit.permits, 1)
+        self.expired += 1
+        self.pending -= 1
+        self.give_room(1)
+        self.progress.expired(event)
+        self.release_key(event)
+        self.wiring.observers.dropped(event, self.subscription.id, "expired")
+        return True
 
     def _arrived(self) -> None:
         """See to it that somebody takes what came."""
@@ -372,14 +395,14 @@ class Dispatcher:
             self.subscription.last_delivered = datetime.fromtimestamp(self.wiring.clock.time_ns() / 1e9, UTC)
         self.workers.sweep(now_ns)
 
-    def close(self) -> None:
-        """Deliver nothing more: handlers that run may end, what waits is cancelled."""
+    def close(self, *, kept: bool = False) -> None:
+        """Deliver nothing more: handlers that run may end, what waits is cancelled, or kept by the store."""
         self.closed = self.over = True
         self.credit.close()
         if self.window is not None:
             self.window.close()
         ending = len(self.workers.running) + len(self.done)
-        self.cancelled += self.pending - ending
+        self.cancelled += 0 if kept else self.pending - ending
         self.pending = ending
         for waiting in (*self.queue.levels, self._settled, self.delayed):
             waiting.clear()
