@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.bulkhead import Bulkhead
-from tests.core.world import FromAnswers, Heard, Held, Policy, World, until
+from tests.core.world import FromAnswers, Heard, Held, KeptMemory, Policy, World, until
 from tests.hooks.test_gate import Gates
 
-from squall import Event, Nak, Permits
+from squall import Attempt, Event, Nak, Permits
+from squall.core.delivery import Attempts
 
 
 class Crash(BaseException):
@@ -148,3 +149,53 @@ def test_a_gate_that_is_not_accounted_to_would_be_noticed() -> None:
     assert len(gate.mistakes) == 1
     gate.record(Permits(1, 9), [])
     assert len(gate.mistakes) == 2
+
+
+class Judged(Bulkhead):
+    """Remembers the events that it was told of as unusual."""
+
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        super().__init__(now_ns, step=2)
+        self.unusual: list[str] = []
+
+    def record(self, permits: Permits, attempts: Sequence[Attempt]) -> None:
+        super().record(permits, attempts)
+        assert isinstance(attempts, Attempts)
+        self.unusual += [attempt.event.type for attempt in attempts.unusual]
+
+
+async def test_deliveries_that_end_together_are_recorded_each_under_its_own_permits() -> None:
+    """Though the first and the last of them have the same ones; and which of them failed is told of the right ones."""
+    gates, held = Gates(Judged), Held()
+    async with World(gates) as world:
+        own = await world.subscriber.subscribe(">", held, concurrency=3)
+        await world.subscriber.pause_subscription(own)
+        await world.publish(*"abcd")
+        await world.subscriber.resume_subscription(own)
+        await until(lambda: len(held.running) == 3)
+        held.calls[0].finish()
+        held.calls[2].fail(ValueError("broken"))
+        held.calls[1].finish()
+        await until(lambda: len(held.calls) == 4)
+        held.finish_all()
+        await world.clock.settle()
+        gate = gates.gates[0]
+        assert isinstance(gate, Judged)
+        assert (gate.mistakes, gate.out, gate.unusual) == ([], 0, ["c"])
+
+
+@pytest.mark.parametrize("held_by", ["gate", "pause"])
+async def test_what_is_not_let_through_is_not_settled_ahead(held_by: str) -> None:
+    """At most once: behind a closed gate, or a pause, events are not settled, so a death of the process loses none."""
+    kept, gates, heard = KeptMemory(), Gates(), Heard()
+    async with World(gates, store=kept) as world:
+        own = await world.subscriber.subscribe(">", Heard(), name="metrics", delivery="at-most-once")
+        if held_by == "pause":
+            await world.subscriber.pause_subscription(own)
+        gates.bulkhead.open = held_by != "gate"
+        await world.publish(*"abc")
+        await world.clock.advance(0.5)
+        async with World(store=kept) as after:  # the first one is never heard of again
+            await after.subscriber.subscribe(">", heard, name="metrics", delivery="at-most-once")
+            await after.clock.advance(1)
+    assert heard.types == ["a", "b", "c"]
