@@ -292,9 +292,11 @@ async def test_a_retry_that_is_due_does_not_hide_what_was_settled_after_it() -> 
     kept, held, heard = KeptMemory(), Held(), Heard()
     async with World(Policy(), store=kept) as world:
         own = await world.subscriber.subscribe(">", held, name="billing", concurrency=2)
-        await world.publish(*"abcd")
+        await world.publish(*"ab")
         await until(lambda: len(held.running) == 2)
         held.calls[0].fail(ValueError("broken"))
+        await world.clock.settle()
+        await world.publish(*"cd")
         await until(lambda: len(held.calls) == 3)
         await world.clock.advance(1.1)  # the first is due again, and both workers are busy
         await world.subscriber.pause_subscription(own)

@@ -155,7 +155,7 @@ class Judged(Bulkhead):
     """Remembers the events that it was told of as unusual."""
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
-        super().__init__(now_ns, step=2)
+        super().__init__(now_ns, step=3)
         self.unusual: list[str] = []
 
     def record(self, permits: Permits, attempts: Sequence[Attempt]) -> None:
@@ -170,18 +170,20 @@ async def test_deliveries_that_end_together_are_recorded_each_under_its_own_perm
     async with World(gates) as world:
         own = await world.subscriber.subscribe(">", held, concurrency=3)
         await world.subscriber.pause_subscription(own)
-        await world.publish(*"abcd")
+        await world.publish(*"abcdefg")
         await world.subscriber.resume_subscription(own)
         await until(lambda: len(held.running) == 3)
-        held.calls[0].finish()
-        held.calls[2].fail(ValueError("broken"))
         held.calls[1].finish()
-        await until(lambda: len(held.calls) == 4)
-        held.finish_all()
-        await world.clock.settle()
+        await until(lambda: len(held.calls) == 4)  # a and c under the first three permits, d under the next ones
+        held.calls[0].finish()
+        held.calls[3].fail(ValueError("broken"))
+        held.calls[2].finish()
+        while len(held.calls) < 7 or held.running:
+            await world.clock.settle()
+            held.finish_all()
         gate = gates.gates[0]
         assert isinstance(gate, Judged)
-        assert (gate.mistakes, gate.out, gate.unusual) == ([], 0, ["c"])
+        assert (gate.mistakes, gate.out, gate.unusual) == ([], 0, ["d"])
 
 
 @pytest.mark.parametrize("held_by", ["gate", "pause"])
