@@ -4,6 +4,7 @@ Each rule is a function from source to findings, so that each is also shown to f
 """
 
 import ast
+import functools
 import io
 import re
 import shutil
@@ -63,11 +64,17 @@ STRAY_CHANCE = ("random.", "secrets.", "uuid.uuid1", "uuid.uuid4", "uuid_utils."
 Rule = Callable[[ast.Module], list[str]]
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The module's tree; read once, since every rule wants it."""
+    return ast.parse(path.read_text(encoding="utf-8"), path)
+
+
 def sources(*folders: str, root: Path = ROOT) -> Iterator[tuple[str, ast.Module]]:
     """Every Python module of the folders: its name relative to the root, and its syntax tree."""
     for folder in folders:
         for path in sorted((root / folder).rglob("*.py")):
-            yield path.relative_to(root).as_posix(), ast.parse(path.read_text(encoding="utf-8"), path)
+            yield path.relative_to(root).as_posix(), parsed(path)
 
 
 def line_count(name: str) -> int:
