@@ -20,8 +20,9 @@ from squall.core.keys import KeyLocks
 from squall.core.middleware import Next
 from squall.core.observers import Observers
 from squall.core.progress import SubscriptionProgress
+from squall.core.room import Room
 from squall.core.store import EventStore
-from squall.core.subscription import DROPS, DROPS_NEW, Subscription
+from squall.core.subscription import DROPS, Subscription
 from squall.core.window import Window
 from squall.core.workers import BATCH, Worker, Workers
 
@@ -44,30 +45,26 @@ class Wiring:
     wants: Callable[[Event], bool] | None = None
 
 
-class Dispatcher:
+class Dispatcher(Room):
     """Everything that happens to one subscription's events.
 
     `pending` counts the events that are owed and neither settled nor only in the store. `attentive`: what comes next
-    is to be seen to, because a worker may be woken, started, or asked for with a flush. `room` is what publishers may
-    still reserve; a subscription that does not take all of its type remembers in `expected` for what it was reserved.
+    is to be seen to, because a worker may be woken, started, or asked for with a flush.
     """
 
     def __init__(self, subscription: Subscription, wiring: Wiring, head: Callable[[], int]) -> None:
+        super().__init__(wiring.room, subscription.overflow, wiring.wants, wiring.clock)
         self.subscription = subscription
         self.wiring = wiring
         self.settles_first = subscription.delivery == "at-most-once"
         self.queue = subscription.queue
         self.queue.measure(wiring.clock.monotonic_ns())  # rates count from here
         self._levels = self.queue.levels
-        self.room = wiring.room
-        self.wants = wiring.wants
-        self.expected: dict[str, int] | None = None
         self.delayed: dict[int, Event] = {}
         self.window: Window | None = None
         self.take_in: Callable[[Event], None] = self.offer
-        self.choosy = wiring.wants is not None or subscription.overflow in DROPS_NEW
         if self.choosy:
-            self.expected, self.take_in = {}, self._offer_expected
+            self.take_in = self._offer_expected
         elif head() + 1 < subscription.from_seq:
             self.take_in = self._offer_from_first
         self.endings = Endings(subscription, wiring.policy, wiring.clock, wiring.observers.logger)
@@ -80,7 +77,6 @@ class Dispatcher:
         self.pending = self.cancelled = self.dropped = self.expired = 0
         self.workers = Workers(self)
         self.credit = Credit(wiring.gate, wiring.clock, wiring.observers.logger, subscription.label, self.more_workers)
-        self._room_waiters: deque[asyncio.Future[None]] = deque()
         self._settled: deque[Event] = deque()
         self._unusual: list[Attempt] = []
         self._counted = 0
@@ -130,28 +126,8 @@ class Dispatcher:
         else:
             self.attentive = False
 
-    def expects(self, event: Event) -> bool:
-        """Is event wanted? Then it is remembered that room is reserved for it."""
-        if self.wants is not None and not self.wants(event):
-            return False
-        self.remember(event)
-        return True
-
-    def remember(self, event: Event) -> None:
-        """Room was reserved for event."""
-        if self.expected is not None:
-            self.expected[event.id] = self.expected.get(event.id, 0) + 1
-
-    def _forget(self, event: Event) -> bool:
-        """Was room reserved for event? Then it is no more."""
-        assert self.expected is not None
-        left = self.expected.pop(event.id, 0) - 1
-        if left > 0:
-            self.expected[event.id] = left
-        return left >= 0
-
     def _offer_expected(self, event: Event) -> None:
-        if self._forget(event):
+        if self.forget(event):
             self.offer(event)
 
     def _offer_from_first(self, event: Event) -> None:
@@ -168,26 +144,6 @@ class Dispatcher:
     def read_through(self, window: Window) -> None:
         """Take events in through a window on the store, which asks the filters itself."""
         self.window, self.expected, self.take_in = window, None, window.announce
-
-    def return_room(self, event: Event) -> None:
-        """What was reserved for event is not needed: it was not stored."""
-        if self.expected is not None:
-            self.room += self._forget(event)
-        elif self.wants is None or self.wants(event):
-            self.room += 1
-
-    def reserve(self, events: list[Event]) -> list[Event]:
-        """Reserve room for events; takes out of them, and returns, the last for which there is none where such are
-        dropped."""
-        late: list[Event] = []
-        if self.subscription.overflow in DROPS_NEW:
-            room = max(0, self.room)
-            late = events[room:]
-            del events[room:]
-        self.room -= len(events)
-        for event in events:
-            self.remember(event)
-        return late
 
     def make_room(self, late: Iterable[Event]) -> None:
         """What is published is stored: let go of what came late, and of what waits past the bound."""
@@ -206,24 +162,6 @@ class Dispatcher:
         else:
             self.progress.overflowed(event)
         self.wiring.observers.dropped(event, self.subscription.id, "overflow")
-
-    async def wait_for_room(self, timeout_s: float) -> None:
-        """Returns when room was given back, or after timeout_s."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._room_waiters.append(waiter)
-        timer = self.wiring.clock.call_later(timeout_s, lambda: None if waiter.done() else waiter.set_result(None))
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-
-    def give_room(self, n: int) -> None:
-        """n events less are waiting: publishers that wait for room look again."""
-        self.room = min(self.wiring.room, self.room + n)
-        while self._room_waiters:
-            waiter = self._room_waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
 
     # What is next
 

@@ -138,7 +138,9 @@ class InProcessTarget:
 
     def _dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
         name = self._names.get(subscription_id or "")
-        if name is not None and self._meters[name].subscription.overflow == "drop_new":  # others' are dead letters
+        if name is not None and why == "expired":
+            self._drops.append(Terminal(event.payload, name, "expired", why))
+        elif name is not None and self._meters[name].subscription.overflow == "drop_new":  # others' are dead letters
             self._drops.append(Terminal(event.payload, name, "cancelled", why))
 
     async def unsubscribe(self, handle: Handle) -> int | None:
@@ -155,7 +157,7 @@ class InProcessTarget:
                 owed=None,
                 acked=sums.acked,
                 dead_lettered=sums.dead_lettered,
-                expired=0,
+                expired=sums.expired,
                 cancelled=sums.cancelled + sums.dropped,
                 pending=sums.pending,
             )

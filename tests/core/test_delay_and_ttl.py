@@ -96,7 +96,9 @@ async def test_a_jump_of_the_wall_clock_moves_neither() -> None:
         assert heard.types == ["late"]
 
 
-@pytest.mark.parametrize("options", [{}, {"concurrency": 3}, {"name": "billing"}, {"delivery": "at-most-once"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"concurrency": 3}, {"name": "billing"}, {"delivery": "at-most-once"}], ids=str
+)
 async def test_what_is_over_before_its_turn_expires(options: dict[str, object]) -> None:
     """It is counted and told, its room comes back, and what comes after it is delivered."""
     held, drops = Held(), Drops()
