@@ -149,6 +149,9 @@ class DeadLetterWatch:
 
     def record(self, attempts: Attempts) -> None:
         """Count how events ended; those that are tried again have not."""
+        if not attempts.unusual:
+            self._ends.add(len(attempts))
+            return
         decisions = [attempt.decision for attempt in attempts.unusual]
         dead = [decision for decision in decisions if isinstance(decision, Term)]
         again = sum(isinstance(decision, Nak) for decision in decisions)
