@@ -128,11 +128,11 @@ class Workers:
                 await asyncio.sleep(0)
             scheduled = critical or high or low
             if direct and credit.left > 0 and (scheduled or normal):
-                if scheduled:
-                    event = queue_take()  # type: ignore[assignment]  # something waits
-                else:  # when only NORMAL waits, as mostly, its turn needs no scheduling
+                if not scheduled:  # when only NORMAL waits, as mostly, its turn needs no scheduling
                     event = normal.popleft()
                     unscheduled += 1
+                else:
+                    event = queue_take()  # type: ignore[assignment]  # something waits
                 credit.left -= 1
             elif (taken := own.take()) is not None:
                 event = taken
