@@ -37,7 +37,7 @@ docs: hooks ## write the generated tables of docs/ anew, the hooks too
 	PYTHONPATH=. $(BIN)/python -m tests.docs.reference
 
 lock: $(STAMP) ## write requirements.lock anew from pyproject.toml (add UPGRADE=1 for the newest versions)
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url $(if $(UPGRADE),--upgrade) --quiet --output-file requirements.lock
 
 clean: ## remove what the targets above made, .venv and the runs too

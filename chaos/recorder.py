@@ -2,8 +2,8 @@
 
 A row is a run of integers in one `array('q')` per table; columns are cut out of it, and written, in a thread.
 What was begun stands in `_open_ops` or a sink's open attempts before it takes effect, so that what never ended is
-recorded as such. An attempt's key is the one its event was published with, whatever the target says: a target that
-forgets keys must not look as if it had none to keep apart.
+recorded as such. An attempt's key and priority are those its event was published with, whatever the target says: a
+target that forgets keys must not look as if it had none to keep apart. What it says otherwise goes into a table `told`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Literal
 
 from squall.chaos.history import NULL, HistoryWriter
 from squall.chaos.message import HEADER_BYTES, fingerprint, unpack_header
+from squall.chaos.sent import Sent
 from squall.core.clock import Clock
 from squall.core.errors import SquallError
 from squall.core.fault import Handler
@@ -27,7 +28,6 @@ CHUNK_ROWS = 4096
 PACKED_ROWS = 256
 MAX_WAITING_CHUNKS = 256
 MAX_AHEAD = 100_000
-NO_KEY = -1
 PUBLISH = (
     "op",
     "event",
@@ -46,12 +46,14 @@ ATTEMPT = (
     "event", "subscription", "attempt", "worker", "key", "priority", "seq", "begun", "ended", "result", "settlement",
     "settle_invoked", "settle_ok", "settle_answer", "by_handler", "hash",
 )  # fmt: skip
+TOLD = ("event", "subscription", "begun", "type", "key", "priority")
 CANCELLED = Outcome("info", why="cancelled")
 OUTCOMES = {"ok": 0, "fail": 1, "info": 2}
 SETTLEMENTS = {"ack": 0, "nak": 1, "term": 2}
 OK, ERROR, TIMEOUT, DIED = 0, 1, 2, 3
 _ENDED, _RESULT, _SETTLEMENT, _INVOKED, _SETTLED, _ANSWER = 8, 9, 10, 11, 12, 13
-_BEGINS = {"publish": PUBLISH.index("invoked"), "attempt": ATTEMPT.index("begun")}
+_BEGINS = {"publish": PUBLISH.index("invoked"), "attempt": ATTEMPT.index("begun"), "told": TOLD.index("begun")}
+_GAPS = {"publish": "publish", "attempt": "attempt", "told": "attempt"}
 
 current_event: contextvars.ContextVar[tuple[int, int] | None] = contextvars.ContextVar("current_event", default=None)
 """The event and subscription whose handler runs, while a fault stands before it: what a hit is recorded with."""
@@ -86,17 +88,6 @@ class Table:
             self._recorder.write(self.name, rows, self.columns)
 
 
-class Names:
-    """Small integers for names, given in the order in which they come."""
-
-    def __init__(self) -> None:
-        self.ids: dict[str, int] = {}
-        self.written = 0
-
-    def id(self, name: str) -> int:
-        return self.ids.setdefault(name, len(self.ids))
-
-
 class Recorder:
     """The recorder of one run. `now` is its own source of time, untouched by any fault.
 
@@ -105,13 +96,14 @@ class Recorder:
 
     def __init__(self, writer: HistoryWriter, clock: Clock, nonce: bytes) -> None:
         self.clock, self.now, self.nonce = clock, clock.monotonic_ns, nonce
-        self.types, self.keys = Names(), Names()
-        self.key_of = array("i", [NO_KEY])  # by event; the bench numbers its events from 1
+        self.sent = Sent()
         self.acknowledged = self.refused = self.unknown = self.handled = 0
         self.latencies_ns: list[int] | None = None
         self.failures: list[str] = []
         self.attempts = Table("attempt", ATTEMPT, self)
+        self.told = Table("told", TOLD, self)
         self._publishes = Table("publish", PUBLISH, self)
+        self._written = {"topic": 0, "key": 0}
         self._ops = itertools.count(1)
         self._open_ops: dict[int, tuple[int, ...]] = {}
         self._sinks: list[RecordingSink] = []
@@ -127,15 +119,8 @@ class Recorder:
     ) -> Outcome:
         """Send the message and record the call: invoked before, its end and outcome after."""
         op = next(self._ops)
-        known = NO_KEY if message.key is None else self.keys.id(message.key)
-        key, key_of = NULL if known == NO_KEY else known, self.key_of
-        if event == len(key_of):
-            key_of.append(known)
-        else:
-            key_of.extend([NO_KEY] * (event + 1 - len(key_of)))
-            key_of[event] = known
-        invoked = self.now()
-        begin = (op, event, self.types.id(message.type), key, message.priority, intended_ns, invoked)
+        kind, key = self.sent.add(message, event)
+        begin = (op, event, kind, key, message.priority, intended_ns, self.now())
         self._open_ops[op] = begin
         outcome = CANCELLED
         try:
@@ -186,7 +171,8 @@ class Recorder:
         width = len(columns)
         cut = {name: rows[index::width] for index, name in enumerate(columns)}
         count = len(rows) // width
-        cut["process"] = array("q", bytes(8 * count))
+        if table in ("publish", "attempt"):
+            cut["process"] = array("q", bytes(8 * count))
         if table == "publish":
             cut["seq_scope"] = cut["process"]
         try:
@@ -198,12 +184,12 @@ class Recorder:
         """These rows are not in the history: it must not be judged as if they had never been."""
         self.failures.append(f"{len(rows) // width} rows of {table} were dropped: {why}")
         begins = rows[_BEGINS[table] :: width]
-        self._gaps.append((table, min(begins), max(begins), len(begins), why))
+        self._gaps.append((_GAPS[table], min(begins), max(begins), len(begins), why))
 
     async def flush(self) -> None:
         """Write out what ended so far, with the names that it needs."""
-        self._publishes.flush()
-        self.attempts.flush()
+        for table in (self._publishes, self.attempts, self.told):
+            table.flush()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._write_names)
 
     async def close(self) -> None:
@@ -212,19 +198,20 @@ class Recorder:
             self._publishes.add((*begin, NULL, OUTCOMES["info"], NULL, 0, NULL))
         for sink in self._sinks:
             sink.close()
-        self._publishes.flush()
-        self.attempts.flush()
+        for table in (self._publishes, self.attempts, self.told):
+            table.flush()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._finish)
         self._thread.shutdown()
 
     def _write_names(self) -> None:
         """Names that are new since the last time."""
         try:
-            for table, names in (("topic", self.types), ("key", self.keys)):
-                new = list(names.ids)[names.written :]
+            for table, names in (("topic", self.sent.types.names), ("key", self.sent.keys.names)):
+                written = self._written[table]
+                new = names[written:]
                 if new:
-                    self._writer.append(table, {table: [names.ids[name] for name in new], "name": new})
-                    names.written += len(new)
+                    self._writer.append(table, {table: list(range(written, written + len(new))), "name": new})
+                    self._written[table] += len(new)
         except (SquallError, ValueError) as error:
             self.failures.append(str(error))
 
@@ -267,20 +254,18 @@ class RecordingSink:
         attempt = received.attempt
         if attempt is None:
             attempt = self._failed.get(event, 0) + 1
-        key = recorder.key_of[event] if 0 < event < len(recorder.key_of) else NO_KEY
+        key, priority, told = recorder.sent.compare(received, event)
         begun = recorder.now()
         row = [
-            event, self._number, attempt, received.worker, NULL if key == NO_KEY else key, received.priority,
+            event, self._number, attempt, received.worker, key, priority,
             NULL if received.seq is None else received.seq, begun, NULL, NULL, NULL, NULL, NULL, NULL, 0,
             fingerprint(payload),
         ]  # fmt: skip
+        if told is not None:
+            recorder.told.add((event, self._number, begun, *told))
         if self._ahead and (ahead := self._ahead.pop(payload, None)) is not None:
             row[_SETTLEMENT : _ANSWER + 1] = ahead
-        rows = self._open.get(payload)
-        if rows is None:
-            self._open[payload] = [row]
-        else:
-            rows.append(row)
+        self._open.setdefault(payload, []).append(row)
         seam.passes += 1
         try:
             if seam.acts:

@@ -76,9 +76,10 @@ class Received(NamedTuple):
     payload: bytes
     seq: int | None = None
     key: str | None = None
-    priority: int = int(Priority.NORMAL)
+    priority: int | None = None
     attempt: int | None = None
     worker: int = 0
+    type: str | None = None
 
 
 Settlement = Literal["ack", "nak", "term"]

@@ -102,8 +102,29 @@ def altered(evidence: Evidence, violation: Violation) -> Diagnosis:
         return Diagnosis(sentence, advice=ALTERED)
     others = {evidence.name(t.subscription) for t in evidence.of(violation.event or 0, None)} - {violation.subscription}
     shared = f"; {', '.join(sorted(others))} got it too" if others else ""
+    if violation.form != "payload altered":
+        return _told_otherwise(evidence, violation, shared)
     sentence = f"its payload at {name} is not the published one, and no fault touched it"
     return Diagnosis(sentence, sentence + shared, ALTERED)
+
+
+def _told_otherwise(evidence: Evidence, violation: Violation, shared: str) -> Diagnosis:
+    """Another type, priority or key."""
+    name, what = violation.subscription, violation.form.partition(" ")[0]
+    ops = evidence.ops.get(violation.event or 0, [])
+    came = evidence.told.get((violation.event or 0, evidence.number(name) or 0))
+    sentence = f"its {what} at {name} is not the published one, and no fault touched it"
+    if not ops or came is None:
+        return Diagnosis(sentence + shared, advice=ALTERED)
+    levels: dict[int | None, str] = dict(enumerate(PRIORITIES))
+    published, told = {
+        "type": (ops[0].topic, came.topic),
+        "priority": (levels.get(ops[0].priority), levels.get(came.priority, came.priority)),
+        "key": (ops[0].key or "none", came.key),
+    }[what]
+    sentence += f": {told} instead of {published}" if what == "type" else ""
+    detail = f"{what} {told} at {name}, published with {published}, and no fault touched it"
+    return Diagnosis(sentence, detail + shared, ALTERED)
 
 
 def duplicate(evidence: Evidence, violation: Violation) -> Diagnosis:

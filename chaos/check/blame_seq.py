@@ -72,11 +72,27 @@ def overlapping(evidence: Evidence, violation: Violation) -> Diagnosis:
 
 
 def shared_seq(evidence: Evidence, violation: Violation) -> Diagnosis:
-    """One seq for two events."""
+    """One seq for two events, or two for one."""
+    if violation.form == "another seq at its delivery":
+        return _renumbered(evidence, violation)
     seq = _seq(evidence, violation.event, None)
-    sentence = "two events were acknowledged with one seq"
+    acked = all(_acked(evidence, event) for event in (violation.event, violation.witness))
+    sentence = "two events were acknowledged with one seq" if acked else "one seq was given to two events"
     detail = f"seq {_number(seq)} was given to event {violation.event} and to event {violation.witness}"
     return Diagnosis(sentence, detail, "Give out seqs in one place, under the store's own lock.")
+
+
+def _renumbered(evidence: Evidence, violation: Violation) -> Diagnosis:
+    """The receipt says another seq than the delivery."""
+    tries = evidence.of(violation.event or 0, evidence.number(violation.subscription))
+    came = next((t.seq for t in tries if t.begun == violation.time_ns), None)
+    acked = _acked(evidence, violation.event)
+    sentence = f"acknowledged with one seq, delivered to {violation.subscription} with another"
+    detail = (
+        f"acknowledged with seq {_number(acked.seq if acked else None)}, "
+        f"delivered to {violation.subscription} with seq {_number(came)}"
+    )
+    return Diagnosis(sentence, detail, "Acknowledge with the seq under which the event was stored, and deliver that.")
 
 
 def falling_seq(evidence: Evidence, violation: Violation) -> Diagnosis:

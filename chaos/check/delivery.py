@@ -180,7 +180,7 @@ def no_phantom(case: Case, totals: Totals) -> Finding:
         FROM attempt a SEMI JOIN (FROM odd WHERE phantom) o ON o.event = a.event
         LEFT JOIN (SELECT event, min(invoked) AS invoked FROM publish SEMI JOIN (FROM odd WHERE phantom) USING (event)
             GROUP BY event) p ON p.event = a.event
-        WHERE (p.event IS NULL OR a.begun < p.invoked - {case.facts.clock_error_ns}) AND {_before_gap(case)}
+        WHERE (p.event IS NULL OR a.begun < p.invoked - {case.facts.clock_error_ns}) AND {before_gap(case)}
         GROUP BY a.event, a.subscription, p.event"""
     count, violations = case.violations("no_phantom", base)
     figures = {"phantoms": count, "foreign": totals.foreign, "attempts": totals.attempts}
@@ -197,7 +197,7 @@ def no_ghost(case: Case) -> Finding:
     base = f"""
         SELECT 'refused, yet delivered', a.event, a.subscription, any_value(a.key), NULL, min(a.begun), NULL
         FROM attempt a SEMI JOIN (FROM odd WHERE ghost) o ON o.event = a.event
-        WHERE {_before_gap(case)} GROUP BY a.event, a.subscription"""
+        WHERE {before_gap(case)} GROUP BY a.event, a.subscription"""
     count, violations = case.violations("no_ghost", base)
     failed, recovered = case.rows(
         """WITH bad AS (
@@ -234,8 +234,8 @@ def no_stray(case: Case) -> Finding:
 
 
 def intact(case: Case, totals: Totals) -> Finding:
-    """Delivered with another payload than was published, and no fault touched it. So altered that it is no event of
-    this run any more: it came with the seq that only this event has in the store."""
+    """Delivered with another payload, type, priority or key than was published, and no fault touched it. So altered
+    that it is no event of this run any more: it came with the seq that only this event has in the store."""
     foreign = """
         SELECT 'payload unrecognisable', p.event, a.subscription, any_value(p.key), NULL, min(a.begun), NULL
         FROM attempt a JOIN publish p ON p.seq = a.seq AND p.outcome = 'ok' AND NOT p.duplicate
@@ -248,12 +248,24 @@ def intact(case: Case, totals: Totals) -> Finding:
         ANTI JOIN publish same ON same.event = a.event AND same.hash = a.hash
         ANTI JOIN fault_hit h ON h.event = a.event
         WHERE a.hash IS NOT NULL GROUP BY a.event, a.subscription"""
+    told = """
+        SELECT t.what || ' altered', t.event, t.subscription, any_value(p.key), NULL, min(t.begun), NULL
+        FROM (
+            SELECT 'type' AS what, * FROM told WHERE type IS NOT NULL
+            UNION ALL SELECT 'priority', * FROM told WHERE priority IS NOT NULL
+            UNION ALL SELECT 'key', * FROM told WHERE key IS NOT NULL) t
+        JOIN publish p ON p.event = t.event
+        ANTI JOIN fault_hit h ON h.event = t.event
+        GROUP BY t.what, t.event, t.subscription"""
+    base += f" UNION ALL {told}"
     if totals.foreign and case.claims.seq_scope == "store":
         base += f" UNION ALL {foreign}"
     count, violations = case.violations("intact", base)
-    summary = "every payload arrived as published"
+    summary = "every event arrived as published"
     if count:
-        summary = f"{counted(count, 'delivery', 'deliveries')} with another payload than was published"
+        rows = case.rows("SELECT DISTINCT split_part(form, ' ', 1) FROM violation_intact ORDER BY ALL")
+        others = " or ".join(what for (what,) in rows)
+        summary = f"{counted(count, 'delivery', 'deliveries')} with another {others} than was published"
     return Finding("intact", "invalid" if count else "valid", summary, {"altered": count}, count, violations)
 
 
@@ -264,7 +276,7 @@ def _not_owed(violations: Sequence[Violation]) -> str:
     return " or ".join(words)
 
 
-def _before_gap(case: Case) -> str:
+def before_gap(case: Case) -> str:
     """SQL: no publish that is missing from the history can explain the attempt."""
     return "true" if case.publish_gap is None else f"a.begun < {case.publish_gap}"
 

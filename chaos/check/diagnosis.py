@@ -15,7 +15,7 @@ HOW = {
 }
 """How a handler ended, by its result."""
 
-ALTERED = "Look for what shares or rewrites payloads between publish and handler."
+ALTERED = "Look for what shares or rewrites events between publish and handler."
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Op:
     outcome: str
     seq: int | None
     duplicate: bool
+    hash: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Try:
     settle_ok: int | None
     settle_answer: str | None
     by_handler: bool
+    hash: int | None = None
 
     @property
     def settled(self) -> bool:
@@ -55,6 +57,17 @@ class Try:
         return (
             self.settlement in ("ack", "term") and self.settle_invoked is not None and self.settle_answer != "refused"
         )
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a delivery came with that is not what its event was published with; None: as published, or not told."""
+
+    event: int
+    subscription: int
+    topic: str | None
+    key: str | None
+    priority: int | None
 
 
 @dataclass(frozen=True)
@@ -141,6 +154,7 @@ class Evidence:
     origin_ns: int
     ops: dict[int, list[Op]] = field(default_factory=dict)
     tries: dict[int, list[Try]] = field(default_factory=dict)
+    told: dict[tuple[int, int], Told] = field(default_factory=dict)
     ends: dict[int, list[End]] = field(default_factory=dict)
     hits: list[Hit] = field(default_factory=list)
     windows: Mapping[int, Window] = field(default_factory=dict)
@@ -196,6 +210,8 @@ class Evidence:
         ops = self.ops.get(attempt.event, [])
         if attempt.seq is None or any(op.outcome == "info" or op.seq == attempt.seq for op in ops):
             return None
+        if attempt.hash is not None and any(op.hash == attempt.hash for op in ops):
+            return None  # its payload is its own: it is the seq that is wrong
         return self.owners.get(attempt.seq)
 
     def restart(self, begun: int, ended: int | None) -> int | None:
@@ -210,7 +226,8 @@ def gather(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Collection[in
     chosen = f"event IN ({', '.join(map(str, wanted))})" if wanted else "false"
     evidence = _surroundings(db, facts)
     for row in db.execute(
-        "SELECT event, op, coalesce(t.name, ''), k.name, priority, intended, invoked, ended, outcome, seq, duplicate "
+        "SELECT event, op, coalesce(t.name, ''), k.name, priority, intended, invoked, ended, outcome, seq, duplicate, "
+        "hash "
         "FROM publish p LEFT JOIN topic t ON t.topic = p.type LEFT JOIN key k ON k.key = p.key "
         f"WHERE {chosen} ORDER BY invoked, op"
     ).fetchall():
@@ -219,6 +236,11 @@ def gather(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Collection[in
     for row in db.execute(f"SELECT {columns} FROM attempt WHERE {chosen} ORDER BY begun, rid").fetchall():
         evidence.tries.setdefault(row[0], []).append(Try(*row))
     _impostors(db, evidence, chosen, columns)
+    for row in db.execute(
+        "SELECT event, subscription, c.name, k.name, priority FROM told t LEFT JOIN topic c ON c.topic = t.type "
+        f"LEFT JOIN key k ON k.key = t.key WHERE {chosen} ORDER BY begun DESC"
+    ).fetchall():
+        evidence.told[row[:2]] = Told(*row)
     for row in db.execute(
         f"SELECT event, subscription, state, time, source FROM terminal WHERE {chosen} ORDER BY time"
     ).fetchall():

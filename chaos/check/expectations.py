@@ -53,7 +53,7 @@ class NoStray(Expectation):
 
 
 class Intact(Expectation):
-    """Payloads arrive as they were published."""
+    """Events arrive as they were published: payload, type, priority and key."""
 
     name = "intact"
 
@@ -79,7 +79,7 @@ class Overlap(Expectation):
 
 
 class UniqueSeq(Expectation):
-    """No two events share a seq."""
+    """No two events share a seq, and each is delivered with the seq that it was acknowledged with."""
 
     name = "unique_seq"
 

@@ -59,7 +59,8 @@ def sweep(case: Case) -> Totals:
         "stray BOOLEAN, uninvited BOOLEAN)"
     )
     case.db.execute(
-        "CREATE TEMP TABLE odd (event BIGINT, again BOOLEAN, phantom BOOLEAN, ghost BOOLEAN, altered BOOLEAN)"
+        "CREATE TEMP TABLE odd (event BIGINT, again BOOLEAN, phantom BOOLEAN, ghost BOOLEAN, altered BOOLEAN, "
+        "renumbered BOOLEAN)"
     )
     static_from = _first_publish(case)
     owed: dict[int, int] = {}
@@ -228,20 +229,21 @@ def _fold(case: Case, block: _Block, condition: str, first: tuple[int, int]) -> 
             coalesce(bit_or(may), 0) AS may, coalesce(bit_or(begun), 0) AS begun, coalesce(bit_or(good), 0) AS good,
             coalesce(bit_or(acked), 0) AS acked, coalesce(bit_or(ended), 0) AS ended,
             coalesce(bit_or(outcomes), 0) AS outcomes, count(begun) AS begins, min(invoked) AS invoked,
-            min(first) AS first, min(hash) AS least_hash, max(hash) AS greatest_hash
+            min(first) AS first, min(hash) AS least_hash, max(hash) AS greatest_hash,
+            min(seq) AS least_seq, max(seq) AS greatest_seq
         FROM (
             SELECT event, CASE WHEN outcome = 'ok' THEN {_must(block, first)} END AS must, f.fit,
                 CASE WHEN outcome <> 'fail' THEN {_may(block, first)} END AS may, NULL::{word} AS begun,
                 NULL::{word} AS good, NULL::{word} AS acked, NULL::{word} AS ended,
                 (CASE outcome WHEN 'ok' THEN 1 WHEN 'info' THEN 2 ELSE 4 END)::UTINYINT AS outcomes,
-                invoked, NULL::BIGINT AS first, hash
+                invoked, NULL::BIGINT AS first, hash, seq
             FROM publish p JOIN fit f USING (type, priority) WHERE {condition}
             UNION ALL
             SELECT event, NULL, NULL, NULL, bit, CASE WHEN result = 'ok' THEN bit END, CASE WHEN {HANDLED} THEN bit END,
-                NULL, NULL, NULL, begun, hash
+                NULL, NULL, NULL, begun, hash, seq
             FROM attempt a JOIN bits USING (subscription) WHERE event IS NOT NULL AND {condition}
             UNION ALL
-            SELECT event, NULL, NULL, NULL, NULL, NULL, NULL, bit, NULL, NULL, NULL, NULL
+            SELECT event, NULL, NULL, NULL, NULL, NULL, NULL, bit, NULL, NULL, NULL, NULL, NULL
             FROM terminal JOIN bits USING (subscription) WHERE {condition}
         ) GROUP BY event"""
 
@@ -272,8 +274,8 @@ def _collect(case: Case, block: _Block) -> None:
     case.db.execute(
         f"""INSERT INTO odd
         SELECT event, begins > bit_count(begun), begun <> 0 AND (outcomes = 0 OR first < invoked - {error}),
-            outcomes = 4 AND begun <> 0, least_hash <> greatest_hash
+            outcomes = 4 AND begun <> 0, least_hash <> greatest_hash, least_seq <> greatest_seq
         FROM ev
         WHERE begins > bit_count(begun) OR (begun <> 0 AND (outcomes = 0 OR outcomes = 4 OR first < invoked - {error}))
-            OR least_hash <> greatest_hash"""
+            OR least_hash <> greatest_hash OR least_seq <> greatest_seq"""
     )

@@ -7,6 +7,7 @@ applied to the keys (for seq: to the history) that the screen flags.
 from __future__ import annotations
 
 from squall.chaos.check.case import FOREVER, Case
+from squall.chaos.check.delivery import before_gap
 from squall.chaos.check.redelivery import REDRIVES, RESTARTED
 from squall.chaos.check.verdict import Finding, counted
 from squall.core.units import format_count
@@ -151,14 +152,50 @@ def overlap(case: Case) -> Finding:
 
 
 def unique_seq(case: Case) -> Finding:
-    """Distinct events that share a seq in one scope; acknowledgements marked as duplicates are left out."""
-    base = """
-        SELECT 'one seq, two events', min(event), NULL, NULL, max(event), min(ended), NULL
-        FROM publish WHERE outcome = 'ok' AND seq IS NOT NULL AND NOT duplicate
-        GROUP BY seq_scope, seq HAVING min(event) <> max(event)"""
+    """Distinct events that share a seq in one scope; acknowledgements marked as duplicates are left out. Where a
+    publish did not say its seq, its deliveries do. And an event that is delivered with a seq that no acknowledgement
+    of it said, though all that may have stored it did."""
+    base = f"""
+        WITH given AS (
+            SELECT event, seq_scope, seq, ended AS time FROM publish
+            WHERE outcome = 'ok' AND seq IS NOT NULL AND NOT duplicate {_told_at_delivery(case)})
+        SELECT 'one seq, two events', min(event), NULL, NULL, max(event), min(time), NULL
+        FROM given GROUP BY seq_scope, seq HAVING min(event) <> max(event)"""
+    if case.claims.seq_scope is not None:
+        base += f" UNION ALL {_renumbered(case)}"
     count, violations = case.violations("unique_seq", base)
-    summary = f"{counted(count, 'seq')} given to several events" if count else "every seq given once"
+    shared = case.number("SELECT count(*) FROM violation_unique_seq WHERE form = 'one seq, two events'")
+    told = [f"{counted(shared, 'seq')} given to several events"] if shared else []
+    if count > shared:
+        told.append(f"{counted(count - shared, 'delivery', 'deliveries')} with another seq than acknowledged")
+    summary = "; ".join(told) or "every seq given once"
     return Finding("unique_seq", "invalid" if count else "valid", summary, {"violations": count}, count, violations)
+
+
+AS_PUBLISHED = "SEMI JOIN publish same ON same.event = a.event AND coalesce(same.hash = a.hash, true)"
+"""SQL: only attempts `a` whose payload says truly which event they are of."""
+
+
+def _told_at_delivery(case: Case) -> str:
+    """SQL: seqs of events of which a publish may have stored what it gave no seq for."""
+    if case.claims.seq_scope != "store":
+        return ""
+    return f"""
+            UNION SELECT a.event, unsaid.seq_scope, a.seq, a.begun FROM attempt a
+            JOIN (FROM publish WHERE outcome <> 'fail' AND seq IS NULL) unsaid ON unsaid.event = a.event
+            {AS_PUBLISHED} WHERE a.seq IS NOT NULL"""
+
+
+def _renumbered(case: Case) -> str:
+    return f"""
+        SELECT 'another seq at its delivery', a.event, a.subscription, any_value(a.key), NULL, min(a.begun), NULL
+        FROM attempt a SEMI JOIN (
+            SELECT p.event FROM publish p SEMI JOIN (FROM odd WHERE renumbered) o ON o.event = p.event
+            WHERE outcome <> 'fail' GROUP BY p.event HAVING bool_and(outcome = 'ok' AND seq IS NOT NULL)) known
+            ON known.event = a.event
+        {AS_PUBLISHED}
+        ANTI JOIN publish own ON own.event = a.event AND own.outcome = 'ok' AND own.seq = a.seq
+        WHERE a.seq IS NOT NULL AND {before_gap(case)} GROUP BY a.event, a.subscription"""
 
 
 def seq_order(case: Case) -> Finding:

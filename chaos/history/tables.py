@@ -17,6 +17,7 @@ What keeps the checker fast and SQL readable:
 |---|---|
 | publish | call of publish. `ended` NULL: it never returned. `seq` where the target gave one, comparable within `seq_scope`. `duplicate`: the target says that it had this event already. `hash`: of the payload |
 | attempt | call of a handler. `result` NULL: it was still running when the recording ended; `died`: its worker or process did. `settle_invoked` NULL: nobody settled it; `settle_ok` NULL: no answer. `by_handler`: the handler itself settled, on purpose |
+| told | delivery that came with another type, key or priority than its event was published with, by the target's own word; NULL: with the published one, or the target does not say |
 | subscription | interval in which one specification held: from joining to leaving (NULL: never left) |
 | terminal | (event, subscription) that ended other than by a handler, as `source` lists it |
 | fault | window in which a fault was active. `healed` NULL: nobody tried; false: it failed, `error` says how |
@@ -113,6 +114,9 @@ TABLES: Mapping[str, pa.Schema] = {
             *_ints("hash?"),
         ]
     ),
+    "told": pa.schema(
+        [*_ints("event"), *_ids("subscription"), *_ints("begun"), *_ids("type?", "key?"), *_level("priority?")]
+    ),
     "subscription": pa.schema(
         [
             *_ids("subscription"),
@@ -159,6 +163,7 @@ TABLES: Mapping[str, pa.Schema] = {
 SORT: Mapping[str, str] = {
     "publish": "invoked",
     "attempt": "begun",
+    "told": "begun",
     "subscription": "join_invoked",
     "terminal": "time",
     "fault": "begun",

@@ -88,7 +88,7 @@ class InProcessTarget:
 
     async def subscribe(self, spec: SubscriberSpec, sink: Sink) -> Handle:
         async def handle(event: Event) -> None:
-            await sink.deliver(Received(event.payload, event.seq, event.key, event.priority))
+            await sink.deliver(Received(event.payload, event.seq, event.key, event.priority, type=event.type))
 
         self._sinks[spec.name] = sink
         subscription_id = await self._running.subscriber(spec.name).subscribe(

@@ -23,7 +23,7 @@ from squall.chaos.targets.in_process import InProcessTarget
 from squall.core.delivery import Attempt, SettlePolicy
 from squall.core.middleware import Middleware, Next
 from squall.core.plugin import Context
-from squall.core.target import Counters, RunContext
+from squall.core.target import Counters, Message, Outcome, RunContext
 
 
 class CallsOthersToo(Plugin):
@@ -175,6 +175,14 @@ class TargetThatHidesWhatIsPending(TargetThatForgetsRetries):
         return counters._replace(
             subscribers={name: one._replace(pending=0) for name, one in counters.subscribers.items()}
         )
+
+
+class TargetThatAcksWithAnotherSeq(InProcessTarget):
+    """Its receipts count from another number than its deliveries: each by itself is consistent."""
+
+    async def publish(self, message: Message) -> Outcome:
+        outcome = await super().publish(message)
+        return outcome if outcome.seq is None else outcome._replace(seq=outcome.seq + 1000)
 
 
 class TargetThatCountsTooFew(InProcessTarget):

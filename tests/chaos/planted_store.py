@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from tests.chaos.planted import OnStored, StoreWrapper
 
-from squall import Event, EventStore, Page, Plugin, Priority, Query, StoreError, around, hookimpl
+from squall import Event, EventStore, Page, Plugin, Priority, Query, StoreError, Subscription, around, hookimpl
 from squall.core.middleware import Middleware, Next
 from squall.core.plugin import Context
 from squall.core.store import Progress, Settlement
@@ -106,6 +107,40 @@ class ForgetsKeys(Announcing):
     def announced(self, event: Event) -> Event | None:
         event.key = None
         return event
+
+
+class Delivering(Plugin):
+    """Every 50th event is handed to handlers as `delivered` makes it; what is settled is the event itself."""
+
+    def delivered(self, event: Event) -> Event:
+        raise NotImplementedError
+
+    @hookimpl
+    def squall_deliver_middleware(self, ctx: Context, subscription: Subscription) -> Middleware:
+        async def change(event: Event, following: Next) -> None:
+            await following(self.delivered(event) if event.seq % 50 == 0 else event)
+
+        return around(change, stage="handler")
+
+
+class DeliversAsAnotherType(Delivering):
+    def delivered(self, event: Event) -> Event:
+        return msgspec.structs.replace(event, type="order.cancelled")
+
+
+class DeliversAsMoreUrgent(Delivering):
+    def delivered(self, event: Event) -> Event:
+        return msgspec.structs.replace(event, priority=Priority.CRITICAL)
+
+
+class DeliversUnderAnotherKey(Delivering):
+    def delivered(self, event: Event) -> Event:
+        return msgspec.structs.replace(event, key="k-none")
+
+
+class DeliversWithAnotherSeq(Delivering):
+    def delivered(self, event: Event) -> Event:
+        return msgspec.structs.replace(event, seq=event.seq + 1)
 
 
 class AcksWhatIsRefused(Plugin):

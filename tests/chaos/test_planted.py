@@ -138,10 +138,27 @@ CASES = [
     ),
     Case(
         planted_store.DeliversUnderAnothersNumber,
-        ("intact", *LOST, "no_phantom", "no_stray", "duplicates", "one_terminal"),
+        ("intact", *LOST, "no_phantom", "no_stray", "duplicates", "one_terminal", "order"),
         "what came to billing under its number was another event: it bore that one's seq",
     ),
+    Case(
+        planted_store.DeliversAsAnotherType,
+        ("intact",),
+        "its type at billing is not the published one, and no fault touched it: order.cancelled instead of order.",
+    ),
+    Case(planted_store.DeliversAsMoreUrgent, ("intact",), "its priority at billing is not the published one"),
+    Case(planted_store.DeliversUnderAnotherKey, ("intact",), "its key at billing is not the published one"),
     # Numbers, keys and turns.
+    Case(
+        planted_handling.TargetThatAcksWithAnotherSeq,
+        ("unique_seq",),
+        "acknowledged with one seq, delivered to billing with another",
+    ),
+    Case(
+        planted_store.DeliversWithAnotherSeq,
+        ("unique_seq", "order"),
+        "acknowledged with one seq, delivered to billing with another",
+    ),
     Case(planted_store.GivesOneSeqTwice, ("unique_seq",), "two events were acknowledged with one seq"),
     Case(planted_store.SwapsSeqs, ("seq_order",), "published after another event was acknowledged, yet given a lower"),
     Case(

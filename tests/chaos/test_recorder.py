@@ -94,13 +94,30 @@ async def test_a_settlement_is_about_the_attempt_that_ended(bench: Bench) -> Non
     assert await bench.rows("settlement, settle_invoked, settle_ok") == [("ack", 8, 9), ("nak", 5, 6)]
 
 
+async def test_what_a_target_says_otherwise_of_an_event_is_kept(bench: Bench) -> None:
+    """Another type, key or priority than was published, each by its name; what is the same, or not said, is not."""
+    await bench.publish(1, "k-7")
+    await bench.sink.deliver(Received(payload(1), key="k-7", priority=Priority.NORMAL, type="order.created"))
+    await bench.sink.deliver(Received(payload(1)))
+    await bench.sink.deliver(Received(payload(1), key="k-8", type="order.paid"))
+    await bench.sink.deliver(Received(payload(1), priority=Priority.LOW))
+    names = "told t LEFT JOIN topic n ON n.topic = t.type LEFT JOIN key k ON k.key = t.key"
+    assert await bench.rows("event, n.name, k.name, priority", names) == [
+        (1, "order.paid", "k-8", None),
+        (1, None, None, Priority.LOW),
+    ]
+
+
 async def test_an_attempt_has_the_key_that_its_event_was_published_with(bench: Bench) -> None:
-    """Whatever the target says: forgetting keys must not hide that it does not keep them apart."""
+    """And the priority, whatever the target says: forgetting keys must not hide that it does not keep them apart."""
     await bench.publish(1, "k-7")
     await bench.publish(2, None)
-    await bench.sink.deliver(Received(payload(1), key=None))
+    await bench.sink.deliver(Received(payload(1), key=None, priority=Priority.LOW))
     await bench.sink.deliver(Received(payload(2), key="made-up"))
-    assert await bench.rows("event, k.name", "attempt a LEFT JOIN key k ON k.key = a.key") == [(1, "k-7"), (2, None)]
+    assert await bench.rows("event, k.name, priority", "attempt a LEFT JOIN key k ON k.key = a.key") == [
+        (1, "k-7", Priority.NORMAL),
+        (2, None, Priority.NORMAL),
+    ]
 
 
 async def test_what_a_task_does_after_a_handler_is_not_that_handlers(bench: Bench) -> None:

@@ -19,6 +19,7 @@ from tests.chaos.check.model import (
     Result,
     Settlement,
     Terminal,
+    Told,
 )
 
 from squall.chaos.check.facts import RunFacts, Span
@@ -183,11 +184,14 @@ def _attempts(maybe: _Maybe, event: int, number: int, history: History) -> list[
                 random.choice([0, 0, 1]),
                 op.key,
                 op.priority,
-                None if maybe(0.08) else op.seq,
+                None if maybe(0.08) else maybe.time(1, 12) if maybe(0.04) else op.seq,
                 by_handler=maybe(0.07),
                 hash=random.choice([None, 8]) if maybe(0.06) else 7,
             )
         )
+        if maybe(0.03):
+            topic, told_key, level = random.choice([(TOPICS[2], None, None), (None, 1, 3), (TOPICS[0], 0, None)])
+            history.told.append(Told(event, begun, number, topic, told_key, level))
         begun += maybe.time(0, 50)
     return found
 

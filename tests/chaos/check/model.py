@@ -55,6 +55,18 @@ class Attempt:
 
 
 @dataclass
+class Told:
+    """A row of `told`, with a topic by name."""
+
+    event: int
+    begun: int
+    subscription: int = 0
+    topic: str | None = None
+    key: int | None = None
+    priority: int | None = None
+
+
+@dataclass
 class Interval:
     """A row of `subscription`."""
 
@@ -168,6 +180,7 @@ class History:
 
     publishes: list[Publish] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
     intervals: list[Interval] = field(default_factory=lambda: [Interval()])
     terminals: list[Terminal] = field(default_factory=list)
     faults: list[FaultWindow] = field(default_factory=list)
@@ -184,8 +197,10 @@ Row = TypeVar("Row")
 def write(history: History, folder: Path) -> Path:
     """Write the history into folder, compacted; returns folder."""
     writer = HistoryWriter(folder)
-    topics = {topic: number for number, topic in enumerate(sorted({p.topic for p in history.publishes}))}
-    keys = {k for k in [*(p.key for p in history.publishes), *(a.key for a in history.attempts)] if k is not None}
+    names = {p.topic for p in history.publishes} | {t.topic for t in history.told if t.topic is not None}
+    topics: dict[str | None, int] = {topic: number for number, topic in enumerate(sorted(names))}
+    keyed: list[Publish | Attempt | Told] = [*history.publishes, *history.attempts, *history.told]
+    keys = {one.key for one in keyed if one.key is not None}
     writer.append("topic", {"topic": list(topics.values()), "name": list(topics)})
     writer.append("key", {"key": sorted(keys), "name": [f"k-{key}" for key in sorted(keys)]})
     rows = len(history.publishes)
@@ -196,6 +211,8 @@ def write(history: History, folder: Path) -> Path:
     columns["intended"] = [p.invoked if p.intended is None else p.intended for p in history.publishes]
     writer.append("publish", columns)
     writer.append("attempt", {**_columns(history.attempts), "worker": [0] * len(history.attempts)})
+    kinds = {"type": [topics.get(t.topic) for t in history.told]}
+    writer.append("told", {**_columns(history.told, skip={"topic"}), **kinds})
     writer.append("subscription", _columns(history.intervals))
     writer.append("terminal", _columns(history.terminals))
     writer.append("fault", _columns(history.faults))

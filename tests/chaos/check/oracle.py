@@ -245,6 +245,12 @@ class Oracle:
             touched = any(hit.event == a.event for hit in self.h.hits)
             if published and a.hash not in published and not touched:
                 found.add(("payload altered", a.event, a.subscription, None))
+        for t in self.h.told:
+            if t.event in self.ops and not any(hit.event == t.event for hit in self.h.hits):
+                told = {"type": t.topic, "priority": t.priority, "key": t.key}
+                found |= {
+                    (f"{what} altered", t.event, t.subscription, None) for what, x in told.items() if x is not None
+                }
         if self.claims.seq_scope == "store":
             for a in self.attempts:
                 for op in self.numbered() if a.event is None and a.seq is not None else []:
@@ -386,7 +392,21 @@ class Oracle:
         events: dict[tuple[int, int | None], set[int]] = {}
         for op in self.numbered():
             events.setdefault((op.seq_scope, op.seq), set()).add(op.event)
-        return {("one seq, two events", min(e), None, max(e)) for e in events.values() if len(e) > 1}
+        found: Found = set()
+        for a in self.attempts:
+            every = [] if a.event is None else self.ops.get(a.event, [])
+            ops = [op for op in every if op.outcome != "fail"]
+            its_own = a.hash is None or any(op.hash in (None, a.hash) for op in every)
+            if a.event is None or a.seq is None or not ops or not its_own:
+                continue
+            unsaid = [op for op in ops if op.seq is None]
+            if unsaid and self.claims.seq_scope == "store":
+                for op in unsaid:
+                    events.setdefault((op.seq_scope, a.seq), set()).add(a.event)
+            sure = all(op.outcome == "ok" and op.seq is not None for op in ops)
+            if sure and self.claims.seq_scope and a.begun < self.publish_gap and a.seq not in {op.seq for op in ops}:
+                found.add(("another seq at its delivery", a.event, a.subscription, None))
+        return found | {("one seq, two events", min(e), None, max(e)) for e in events.values() if len(e) > 1}
 
     def seq_order(self) -> Found:
         late: dict[tuple[int, int], list[Publish]] = {}

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from tests.chaos.check.model import Attempt, Control, Counter, FaultHit, FaultWindow, Gap, History, Process, Terminal
+from tests.chaos.check.model import (
+    Attempt,
+    Control,
+    Counter,
+    FaultHit,
+    FaultWindow,
+    Gap,
+    History,
+    Process,
+    Terminal,
+    Told,
+)
 from tests.chaos.check.runs import (
     CLAIMS,
     DURABLE,
@@ -208,6 +219,21 @@ def ask_for_a_seq_to_come(history: History) -> None:
     history.attempts = history.attempts[7:]
 
 
+def be_stored_twice_and_come_with_either_seq(history: History) -> None:
+    history.publishes.append(replace(history.publishes[4], invoked=150 * MS, ended=151 * MS, seq=50))
+    history.attempts[4] = replace(handled(5, begun_ms=152), seq=50)
+
+
+def be_unknown_and_come_with_a_seq_that_nobody_said(history: History) -> None:
+    history.publishes[4].outcome, history.publishes[4].seq = "info", None
+
+
+def come_as_another_type_under_a_fault(history: History) -> None:
+    history.told.append(Told(5, history.attempts[4].begun, topic="order.paid"))
+    history.faults.append(FaultWindow(0, "corrupt", 49 * MS, 60 * MS, "corrupt"))
+    history.hits.append(FaultHit(0, 52 * MS, 5, 0))
+
+
 def get_older_events_on_purpose(history: History) -> None:
     history.intervals[0] = replace(DURABLE, from_seq=6, join_invoked=56 * MS, join_ok=57 * MS)
     history.attempts = [*history.attempts[5:], replace(handled(3, begun_ms=150), key=None)]
@@ -221,6 +247,9 @@ def get_what_was_stored_late(history: History) -> None:
 
 
 TRAPS = [
+    be_stored_twice_and_come_with_either_seq,
+    be_unknown_and_come_with_a_seq_that_nobody_said,
+    come_as_another_type_under_a_fault,
     retry_after_a_failure,
     redeliver_after_an_unconfirmed_settlement,
     redeliver_after_a_refused_settlement,

@@ -14,6 +14,7 @@ from tests.chaos.check.model import (
     History,
     Interval,
     Terminal,
+    Told,
 )
 from tests.chaos.check.runs import (
     CLAIMS,
@@ -118,6 +119,28 @@ def give_one_seq_twice(history: History) -> None:
     history.publishes[5].seq = history.attempts[5].seq = 5
 
 
+def acknowledge_with_another_seq(history: History) -> None:
+    for op in history.publishes:
+        op.seq = (op.seq or 0) + 100
+
+
+def deliver_what_is_unknown_with_anothers_seq(history: History) -> None:
+    history.publishes[4].outcome, history.publishes[4].seq = "info", None
+    history.attempts[4].seq, history.attempts[4].key, history.publishes[4].key = 6, None, None
+
+
+def deliver_as_another_type(history: History) -> None:
+    history.told.append(Told(5, history.attempts[4].begun, topic="order.paid"))
+
+
+def deliver_as_more_urgent(history: History) -> None:
+    history.told.append(Told(5, history.attempts[4].begun, priority=0))
+
+
+def deliver_under_another_key(history: History) -> None:
+    history.told.append(Told(5, history.attempts[4].begun, key=2))
+
+
 def give_a_lower_seq_later(history: History) -> None:
     history.publishes[8].seq, history.attempts[8].seq, history.attempts[8].key = 3, 3, 2
     history.publishes[8].key = 2
@@ -194,6 +217,11 @@ PLANTED = [
     ),
     (alter_the_payload, "intact", "its payload at billing is not the published one"),
     (give_one_seq_twice, "unique_seq", "seq 5 was given to event 5 and to event 6"),
+    (acknowledge_with_another_seq, "unique_seq", "acknowledged with one seq, delivered to billing with another"),
+    (deliver_what_is_unknown_with_anothers_seq, "unique_seq", "seq 6 was given to event 5 and to event 6"),
+    (deliver_as_another_type, "intact", "type order.paid at billing, published with order.created, and no fault"),
+    (deliver_as_more_urgent, "intact", "priority CRITICAL at billing, published with NORMAL, and no fault"),
+    (deliver_under_another_key, "intact", "key k-2 at billing, published with k-1, and no fault"),
     (give_a_lower_seq_later, "seq_order", "published after event 3 was acknowledged with seq 30, yet given seq 4"),
     (end_twice, "one_terminal", "ended more than once at billing: acked and dead-lettered"),
     (try_too_often, "max_attempts", "tried 4 times at billing, 3 of them failed for sure; billing allows 3 attempts"),
