@@ -6,7 +6,7 @@ A raise while wiring stops it with a WiringError that names the plugin and the h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from squall.core.delivery import Gate, Observer, SettlePolicy
 from squall.core.fault import Fault
@@ -56,6 +56,12 @@ def squall_observer(ctx: Context) -> Observer | None:
 
 
 @hookspec
+def squall_metrics_text() -> str | None:
+    """Called when a server is asked for the router's numbers. Returns samples in Prometheus' text format; those of all
+    plugins are joined."""
+
+
+@hookspec
 def squall_targets() -> Mapping[str, type[Target]] | None:
     """Called when a run is loaded. Returns kinds of systems under test by name; a name given twice is an error."""
 
@@ -63,3 +69,10 @@ def squall_targets() -> Mapping[str, type[Target]] | None:
 @hookspec
 def squall_faults() -> Sequence[type[Fault]] | None:
     """Called when a run is loaded. Returns kinds of faults; a name given twice for one kind of seam is an error."""
+
+
+@hookspec
+def squall_cli_commands() -> Mapping[str, Callable[..., int]] | None:
+    """Called when a command of the plugin's is launched: its name is that of an entry point of the group
+    squall.commands, which names the plugin. Returns functions by name, with typer's annotations, that return the
+    exit code."""

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from squall.chaos.cli.init import command as init
+from squall.chaos.cli.plugged import Verbs
 from squall.chaos.cli.plugins import command as plugins
 from squall.chaos.cli.report import command as report
 from squall.chaos.cli.run import command as run
@@ -22,6 +23,7 @@ from squall.chaos.cli.validate import command as validate
 from squall.chaos.cli.why import command as why
 
 app = typer.Typer(
+    cls=Verbs,
     help="Break your event system on purpose, and know what it lost.",
     epilog="Begin with: squall run first-storm",
     no_args_is_help=True,
