@@ -4,12 +4,16 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint bench hooks docs protos lock clean
+.PHONY: help setup services run test check lint bench hooks docs protos lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv and install squall with all it needs, as locked
+
+services: $(STAMP) ## install Redis, Neo4j and Toxiproxy, which tests run against, where no containers bring them
+	@services/install .venv/services
+	@$(BIN)/squall doctor redis neo4j toxiproxy
 
 run: $(STAMP) ## run scenarios/first-storm.yaml: load, faults, a verdict and a report
 	$(BIN)/squall run scenarios/first-storm.yaml

@@ -1,18 +1,14 @@
-"""What the hooks of enabled plugins answer, asked before anything starts: are they right things, is there one store,
-and how long may they let a delivery wait."""
+"""What the hooks of enabled plugins answer, asked before anything starts: right things, and one store."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 
-from squall.chaos.scenario import Scenario
-from squall.chaos.targets.in_process import compose
 from squall.core.clock import SystemClock
-from squall.core.config import Config, PluginSection
+from squall.core.config import PluginSection
 from squall.core.errors import Problem, WiringError
 from squall.core.event import Event
 from squall.core.plugin import Context, Plugin
@@ -36,7 +32,8 @@ def example(name: str = "example", pattern: str = ">") -> Subscription:
 
 
 def answer_problems(sections: Sequence[PluginSection], installed: Mapping[str, type[Plugin] | str]) -> list[Problem]:
-    """What is wrong with the answers of these plugins' hooks, each at its plugin's place. They can be made."""
+    """What is wrong with the answers of these plugins' hooks about the router, each at its plugin's place. They can be
+    made. About subscriptions `composition` asks, once it is known which there are."""
     problems: list[Problem] = []
     stores: list[str] = []
     for section in sections:
@@ -57,27 +54,9 @@ def answer_problems(sections: Sequence[PluginSection], installed: Mapping[str, t
 
 
 def _asked(registry: Registry) -> Sequence[EventStore]:
-    """Ask everything that a router would; returns the stores. Raises WiringError."""
-    ctx, subscription = context(), example()
+    """Ask everything that a router would when it starts; returns the stores. Raises WiringError."""
+    ctx = context()
     registry.publish_layers(ctx)
-    registry.deliver_layers(ctx, subscription)
-    registry.gate(ctx, subscription)
-    registry.settle_policy(ctx, subscription)
     registry.ask("squall_observer", ctx=ctx)
     registry.ask("squall_store_wrapper", ctx=ctx, store=Registry(()).store(ctx))
     return registry.ask("squall_event_store", ctx=ctx)
-
-
-def longest_wait_s(scenario: Scenario, config: Config) -> float:
-    """How long a delivery of the scenario may legally stand still in the bench's own process: the longest backoff, a
-    gate that holds, a handler until its timeout. 0 of other targets, which say so themselves once they run."""
-    if scenario.target != "in-process":
-        return 0.0
-    registry, ctx = Registry(compose(config.plugins, scenario.plugins, Path())), context()
-    longest = 0.0
-    for name, one in scenario.subscribers.items():
-        subscription = example(name, one.pattern)
-        policy, gate = registry.settle_policy(ctx, subscription), registry.gate(ctx, subscription)
-        waits_s = one.timeout + (policy.longest_delay_s if policy else 0.0) + (gate.longest_wait_s if gate else 0.0)
-        longest = max(longest, waits_s)
-    return longest

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import get_args
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from squall.chaos.answers import context, example
 from squall.chaos.catalogue import Catalogue
+from squall.chaos.scenario import Scenario
+from squall.chaos.targets.in_process import compose
 from squall.core.config import Config, PluginSection
+from squall.core.delivery import Gate, SettlePolicy
+from squall.core.errors import ConfigError, Problem, StoreFileError, WiringError
 from squall.core.middleware import DELIVER_STAGES, PUBLISH_STAGES
 from squall.core.plugin import Plugin
+from squall.core.subscription import Subscription
 from squall.core.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 from squall.core.wiring import DEFAULTS, FALLBACK_STORE, Registry, installed, load_class
 
@@ -56,15 +62,66 @@ class Composition:
     deliver: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Composed:
+    """What a run's router is made of: the operator's plugins (or the default ones) with the scenario's over them, its
+    store in the run's folder. `deliver`: the way of a delivery at each subscriber, by its name. `longest_wait_s`: how
+    long a delivery may legally stand still: the longest backoff, a gate that holds, a handler until its timeout."""
+
+    plugins: tuple[Entry, ...]
+    publish: tuple[str, ...]
+    deliver: Mapping[str, tuple[str, ...]]
+    longest_wait_s: float
+
+
+def composed(scenario: Scenario, config: Config, catalogue: Catalogue) -> Composed | None:
+    """Asked of the hooks, about the scenario's own subscribers. None where it is not the bench that composes: other
+    targets say themselves what they are. Raises ConfigError at the sections of plugins whose hooks are wrong, else
+    WiringError."""
+    section = config.targets.get(scenario.target)
+    if (section.kind if section else scenario.target) != "in-process":
+        return None
+    names = {kind: name for name, kind in catalogue.plugins.items()}
+    made = compose(config.plugins, scenario.plugins, Path())
+    chosen = {names.get(type(plugin), type(plugin).__name__): plugin for plugin in made}
+    longest_s, deliver, sections = 0.0, {}, [*scenario.plugins, *(config.plugins or ())]
+    for name, one in scenario.subscribers.items():
+        way = _way(chosen, example(name, one.pattern), sections)
+        deliver[name] = _told(way)
+        longest_s = max(longest_s, one.timeout + way.longest_wait_s)
+    plugins = tuple(_entry(name, type(plugin), plugin) for name, plugin in chosen.items())
+    return Composed(plugins, (*_publish(chosen), _store(chosen)), deliver, longest_s)
+
+
+_COMPOSED = TypeAdapter(Composed)
+
+
+def save_composed(made: Composed, path: Path) -> None:
+    """Write it as JSON. Raises StoreFileError."""
+    try:
+        path.write_bytes(_COMPOSED.dump_json(made, indent=2) + b"\n")
+    except OSError as error:
+        raise StoreFileError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def load_composed(path: Path) -> Composed:
+    """Read what `save_composed` wrote. Raises StoreFileError."""
+    try:
+        return _COMPOSED.validate_json(path.read_bytes())
+    except OSError as error:
+        raise StoreFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValidationError as error:
+        raise StoreFileError(f"{path}: is not what squall wrote ({error})") from error
+
+
 def composition(config: Config, catalogue: Catalogue) -> Composition:
     """What the configuration enables, what else is installed, and both chains. Nothing is opened or started.
 
-    Raises WiringError that names plugin and hook when one raises, or where two stores are enabled.
+    Raises ConfigError placed at the plugin whose hook raises, WiringError where two stores are enabled.
     """
     chosen = _enabled(config, catalogue)
-    durability = Registry(tuple(chosen.values())).store(context()).capabilities.durability
-    stores = [name for name, plugin in chosen.items() if hasattr(plugin, "squall_event_store")]
-    fallback = None if stores else next(iter(installed(FALLBACK_STORE)))
+    store = _store(chosen)
+    fallback = None if any(map(_is_store, chosen.values())) else next(iter(installed(FALLBACK_STORE)))
     enabled = tuple(_entry(name, type(plugin), plugin) for name, plugin in chosen.items())
     others = {name: kind for name, kind in catalogue.plugins.items() if name not in (*chosen, fallback)}
     return Composition(
@@ -72,9 +129,20 @@ def composition(config: Config, catalogue: Catalogue) -> Composition:
         available=tuple(_entry(name, kind, None) for name, kind in others.items()),
         by_default=config.plugins is None,
         fallback=fallback,
-        publish=(*_publish(chosen), f"{fallback or stores[0]} ({durability})"),
-        deliver=_deliver(chosen),
+        publish=(*_publish(chosen), store),
+        deliver=_told(_way(chosen, example(), config.plugins or ()), rare=True),
     )
+
+
+def _is_store(plugin: Plugin) -> bool:
+    return hasattr(plugin, "squall_event_store")
+
+
+def _store(chosen: Mapping[str, Plugin]) -> str:
+    """`sqlite (disk)`: the store, and what it promises."""
+    durability = Registry(tuple(chosen.values())).store(context()).capabilities.durability
+    stores = [name for name, plugin in chosen.items() if _is_store(plugin)]
+    return f"{stores[0] if stores else next(iter(installed(FALLBACK_STORE)))} ({durability})"
 
 
 def _enabled(config: Config, catalogue: Catalogue) -> dict[str, Plugin]:
@@ -102,9 +170,9 @@ def _options(plugin: Plugin) -> dict[str, str]:
     fields = type(plugin.options).model_fields
     data = plugin.options.model_dump(mode="json", exclude_defaults=True)
     found = {}
-    for name, field in fields.items():
+    for name, info in fields.items():
         value = getattr(plugin.options, name)
-        parsers = _parsers(field.annotation, field.metadata)
+        parsers = _parsers(info.annotation, info.metadata)
         if value is None or value == ():
             continue
         if parse_seconds in parsers:
@@ -115,7 +183,7 @@ def _options(plugin: Plugin) -> dict[str, str]:
             text = f"{value:g}" if isinstance(value, float) else value
         else:
             text = json.dumps(data.get(name, value)).replace('"', "")
-        found[field.serialization_alias or name] = text
+        found[info.serialization_alias or name] = text
     return found
 
 
@@ -138,18 +206,60 @@ def _publish(chosen: Mapping[str, Plugin]) -> tuple[str, ...]:
     return (*steps, *reversed(wrappers))
 
 
-def _deliver(chosen: Mapping[str, Plugin]) -> tuple[str, ...]:
-    """The way of a delivery at an ordinary subscription to everything."""
-    ctx, subscription = context(), example()
-    gates, policies, observers = [], [], []
-    layers: list[tuple[str, str]] = []
+@dataclass
+class _Way:
+    """What plugins, by name, have for a subscription; None of those that could have and do not."""
+
+    gates: dict[str, Gate | None] = field(default_factory=dict)
+    layers: list[tuple[str, str]] = field(default_factory=list)
+    policies: dict[str, SettlePolicy | None] = field(default_factory=dict)
+    observers: list[str] = field(default_factory=list)
+
+    @property
+    def longest_wait_s(self) -> float:
+        """The longest backoff and the time that all gates may hold, together."""
+        policy = next((one for one in self.policies.values() if one is not None), None)
+        gates_s = sum(gate.longest_wait_s for gate in self.gates.values() if gate is not None)
+        return gates_s + (policy.longest_delay_s if policy is not None else 0.0)
+
+
+def _way(chosen: Mapping[str, Plugin], subscription: Subscription, sections: Sequence[PluginSection]) -> _Way:
+    """Ask each hook once. Raises ConfigError with all that is wrong, at its plugin's section, else WiringError."""
+    way, problems = _Way(), list[Problem]()
     for name, plugin in chosen.items():
-        registry = Registry([plugin])
-        gates += [name] if registry.gate(ctx, subscription) is not None else []
-        layers += [(layer.stage, name) for layer in registry.deliver_layers(ctx, subscription)]
-        policies += [name] if registry.settle_policy(ctx, subscription) is not None else []
-        observers += [name] if registry.ask("squall_observer", ctx=ctx) else []
-    layers.sort(key=lambda layer: DELIVER_STAGES.index(layer[0]))
-    steps = [*gates, *(f"{stage}: {name}" for stage, name in layers), "handler"]
-    steps += policies[:1] or ["dead letters at the first failure"]
-    return (*steps, *([f"observe: {', '.join(observers)}"] if observers else []))
+        try:
+            _ask(way, name, plugin, subscription)
+        except WiringError as error:
+            section = next((one for one in sections if one.name == name), None)
+            if section is None:
+                raise
+            problems.append(section.problem(str(error)))
+    if problems:
+        raise ConfigError(problems)
+    return way
+
+
+def _ask(way: _Way, name: str, plugin: Plugin, subscription: Subscription) -> None:
+    ctx, registry = context(), Registry([plugin])
+    if hasattr(plugin, "squall_gate"):
+        way.gates[name] = registry.gate(ctx, subscription)
+    way.layers += [(layer.stage, name) for layer in registry.deliver_layers(ctx, subscription)]
+    if hasattr(plugin, "squall_settle_policy"):
+        way.policies[name] = registry.settle_policy(ctx, subscription)
+    way.observers += [name] if registry.ask("squall_observer", ctx=ctx) else []
+
+
+def _told(way: _Way, *, rare: bool = False) -> tuple[str, ...]:
+    """The way of a delivery. `rare`: plugins that have nothing for this subscription, and may for others, are named
+    too."""
+    layers = sorted(way.layers, key=lambda layer: DELIVER_STAGES.index(layer[0]))
+    steps = [*_named(way.gates, rare=rare), *(f"{stage}: {name}" for stage, name in layers), "handler"]
+    first = next((place for place, policy in enumerate(way.policies.values()) if policy is not None), None)
+    counting = dict(list(way.policies.items())[: None if first is None else first + 1])  # the first that answers counts
+    steps += [*_named(counting, rare=rare), *(["dead letters at the first failure"] if first is None else [])]
+    return (*steps, *([f"observe: {', '.join(way.observers)}"] if way.observers else []))
+
+
+def _named(found: Mapping[str, object], *, rare: bool) -> list[str]:
+    named = [name if one is not None else f"{name} (for some subscriptions)" for name, one in found.items()]
+    return [text for text, one in zip(named, found.values(), strict=True) if rare or one is not None]

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import accumulate
 from random import Random
+from typing import NamedTuple
 
 from squall.chaos.message import HEADER_BYTES, Header, pack
 from squall.chaos.recorder import Recorder
@@ -20,27 +21,41 @@ MAX_PUBLISHERS = 10_000
 ON_TIME_NS = 1_000_000_000
 
 Send = Callable[[Message], Awaitable[Outcome]]
+SendBatch = Callable[[Sequence[Message]], Awaitable[Sequence[Outcome]]]
 
 
-def due_times(stages: Sequence[Stage]) -> Iterator[tuple[float, bool]]:
-    """When each event of the load is due, seconds from its start, never falling; and whether it is one of a burst.
+class Due(NamedTuple):
+    """A publish that is due, seconds from the start of the load: one of a burst? Of how many events, if of a batch?"""
+
+    at_s: float
+    of_burst: bool
+    batch: int | None
+
+    @property
+    def events(self) -> int:
+        """How many events it publishes."""
+        return 1 if self.batch is None else self.batch
+
+
+def due_times(stages: Sequence[Stage]) -> Iterator[Due]:
+    """When the publishes of a load are due, never falling. A batch is due when its first event would be.
 
     A stage whose rate goes evenly from r to s over T has sent n events when r·t + (s - r)·t²/2T = n.
     """
     start_s = 0.0
     for stage in stages:
-        if stage.burst is not None:
-            yield from ((start_s, True) for _ in range(stage.burst))
-            continue
         rate, slope = stage.rate or 0.0, 0.0
         if stage.to is not None:
             slope = (stage.to - rate) / stage.seconds
-        for n in range(stage.events):
-            if slope and n:
-                passed_s = 2 * n / (rate + math.sqrt(max(0.0, rate * rate + 2 * slope * n)))
-                yield start_s + min(stage.seconds, passed_s), False
+        for n in range(0, stage.events, stage.batch or 1):
+            batch = None if stage.batch is None else min(stage.batch, stage.events - n)
+            if stage.burst is not None:
+                passed_s = 0.0
+            elif slope and n:
+                passed_s = min(stage.seconds, 2 * n / (rate + math.sqrt(max(0.0, rate * rate + 2 * slope * n))))
             else:
-                yield start_s + (n / rate if n else 0.0), False
+                passed_s = n / rate if n else 0.0
+            yield Due(start_s + passed_s, stage.burst is not None, batch)
         start_s += stage.seconds
 
 
@@ -67,16 +82,16 @@ class Messages:
 
 
 class Generator:
-    """Publishes a load. `asked` counts what was due, `sent` what was begun, `achieved` what was begun within a second.
+    """Publishes a load. Of its events `asked` were due, `sent` were begun, `achieved` were begun within a second.
     A burst has no rate to keep: it counts as achieved when it is begun, and so does what was due while it waited.
 
     Publishers are tasks that live as long as the load; another is woken or started whenever all of them wait for the
     target, up to MAX_PUBLISHERS: from there on the target holds the generator back, and latencies show it.
     """
 
-    def __init__(self, recorder: Recorder, messages: Messages, send: Send) -> None:
-        self._recorder, self._messages, self._send = recorder, messages, send
-        self._due: deque[int] = deque()
+    def __init__(self, recorder: Recorder, messages: Messages, send: Send, send_batch: SendBatch | None = None) -> None:
+        self._recorder, self._messages, self._send, self._send_batch = recorder, messages, send, send_batch
+        self._due: deque[tuple[int, Due]] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._publishers: list[asyncio.Task[None]] = []
         self.asked = self.sent = self.achieved = 0
@@ -88,30 +103,40 @@ class Generator:
         return len(self._due) + len(self._publishers) - len(self._idle)
 
     async def run(self, stages: Sequence[Stage], stop: asyncio.Event) -> None:
-        """Publish what is due until the stages are over or stop is set; then wait for what was begun."""
+        """Publish what is due until the stages are over or stop is set. What the generator is a second behind with when
+        they are over is asked for and never sent: a load that cannot be kept must not go on for longer than it says."""
         clock = self._recorder.clock
-        start_ns = clock.monotonic_ns()
-        for due_s, of_burst in due_times(stages):
-            due_ns = start_ns + round(due_s * 1e9)
+        start_ns, asked = clock.monotonic_ns(), self.asked
+        ends_ns = start_ns + round(sum(stage.seconds for stage in stages) * 1e9)
+        for due in due_times(stages):
+            due_ns = start_ns + round(due.at_s * 1e9)
             while (now_ns := clock.monotonic_ns()) < due_ns and not stop.is_set():
                 self._more_publishers()
                 await clock.sleep(max(TICK_S, (due_ns - now_ns) / 1e9 if due_ns - now_ns < 1e8 else 0.1))
             if stop.is_set():
                 break
-            self._due.append(due_ns)
-            self.asked += 1
-            if of_burst:
+            if now_ns > ends_ns + ON_TIME_NS and not due.of_burst:
+                self._give_up(asked + sum(stage.events for stage in stages))
+                break
+            self._due.append((due_ns, due))
+            self.asked += due.events
+            if due.of_burst:
                 self._burst_ends = self.asked
             if self.sent < self._burst_ends:
                 self._excused = self.asked
             if len(self._due) % 1000 == 0:
                 self._more_publishers()
                 await asyncio.sleep(0)
-        ends_ns = start_ns + round(sum(stage.seconds for stage in stages) * 1e9)
         while clock.monotonic_ns() < ends_ns and not stop.is_set():
             self._more_publishers()
             await clock.sleep(min(0.1, max(TICK_S, (ends_ns - clock.monotonic_ns()) / 1e9)))
         self._more_publishers()
+
+    def _give_up(self, asked: int) -> None:
+        """What is due by now cannot be sent in time any more; a burst, which has no time, is."""
+        self.asked = asked
+        if self.sent >= self._burst_ends:
+            self._due.clear()
 
     async def finish(self, over: Callable[[], bool]) -> None:
         """Wait until everything due was sent and answered, or `over`; then cancel the rest: unknown."""
@@ -147,11 +172,17 @@ class Generator:
                 self._idle.append(waiter)
                 await waiter
                 continue
-            intended_ns = due.popleft()
-            message, event = self._messages.next(intended_ns)
-            self.sent += 1
-            self.achieved += self.sent <= self._excused or recorder.now() - intended_ns <= ON_TIME_NS
-            await recorder.publish(self._send, message, event, intended_ns)
+            intended_ns, one = due.popleft()
+            self.sent += one.events
+            if self.sent <= self._excused or recorder.now() - intended_ns <= ON_TIME_NS:
+                self.achieved += one.events
+            if one.batch is None:
+                message, event = self._messages.next(intended_ns)
+                await recorder.publish(self._send, message, event, intended_ns)
+            else:
+                assert self._send_batch is not None  # `make_target` saw to it
+                batch = [self._messages.next(intended_ns) for _ in range(one.batch)]
+                await recorder.publish_batch(self._send_batch, batch, intended_ns)
             turns += 1
             if turns % 64 == 0:
                 await asyncio.sleep(0)

@@ -23,11 +23,6 @@ def pack(header: Header, filler: bytes) -> bytes:
     return _HEADER.pack(*header) + filler
 
 
-def unpack(payload: bytes) -> Header | None:
-    """The header, or None where the payload is too short to have one."""
-    return Header(*_HEADER.unpack_from(payload)) if len(payload) >= HEADER_BYTES else None
-
-
 unpack_header = _HEADER.unpack_from
 """nonce, event, intended_ns of a payload that is long enough, as a plain tuple: for the recorder's hot path."""
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.text import Text
 
 from squall.chaos.check.verdict import Finding, FindingState, State, Verdict
+from squall.chaos.figures import latency
 from squall.chaos.layout import LABEL, field, headline
-from squall.chaos.present_why import cause_lines, tells
+from squall.chaos.present_why import cause_lines, note_lines, tells
 from squall.chaos.remedies import NEXT
 from squall.chaos.run import RunResult
 from squall.chaos.run_folder import LOG, REPORT, run_name
@@ -41,6 +42,7 @@ def verdict_lines(verdict: Verdict, run: str, width: int, *, note: str = "", too
     for finding in own:
         lines += _finding_lines(finding, width, max(LABEL, column))
     lines += _rest(verdict.findings, own, width, max(LABEL, column))
+    lines += note_lines(verdict, width, max(LABEL, column))
     causes = [cause for cause in verdict.causes if cause.invariant in {one.name for one in own} and tells(cause)]
     for cause in causes[:SHOWN_CAUSES]:
         alone = sum(one.invariant == cause.invariant for one in causes) == 1
@@ -91,12 +93,14 @@ def _reason_lines(verdict: Verdict, width: int) -> list[Text]:
 def result_lines(result: RunResult, width: int) -> list[Text]:
     """A run that is over: its verdict, and where to look on."""
     name = reachable(result.folder)
-    note = f"under {duration(result.faulty_s)} of faults" if result.faulty_s and result.verdict.state == "valid" else ""
+    faulty = duration(result.faulty_s) if result.faulty_s >= 0.95 else latency(result.faulty_s)
+    note = f"under {faulty} of faults" if result.faulty_s and result.verdict.state == "valid" else ""
     lines = [Text(), *verdict_lines(result.verdict, name, width, note=note, took_s=result.duration_s), Text()]
     report = result.folder / REPORT
     where = [("report", nearby(report))] if report.exists() else [("run", nearby(result.folder))]
-    if result.warnings:
-        where.append(("log", f"{nearby(result.folder / LOG)} ({counted(result.warnings, 'warning')})"))
+    logged = [(result.errors, "error"), (result.warnings, "warning")]
+    if told := ", ".join(counted(count, noun) for count, noun in logged if count):
+        where.append(("log", f"{nearby(result.folder / LOG)} ({told})"))
     return [*lines, *(Text.assemble((f"{label:<8} ", "bold"), path) for label, path in where)]
 
 

@@ -40,7 +40,8 @@ class Frames:
         lines += _phase_line(progress, width)
         if progress.phase in ("load", "heal"):
             lines += fault_lines(progress.faults, width)
-        lines += field("", _counts(progress), width, label_width=LABEL)
+        if progress.phase != "check":  # nothing is counted any more
+            lines += field("", _counts(progress), width, label_width=LABEL)
         for line in lines:  # one that the terminal wraps would push the next frame down
             line.truncate(width, overflow="ellipsis")
         return lines
@@ -144,9 +145,11 @@ def plain_line(progress: Progress) -> str:
     total = "" if progress.total_s is None else f"/{progress.total_s:.0f}"
     active = [f"{one.id} {format_count(one.hits)} hits" for one in progress.faults if one.state == "active"]
     rates = f"{format_rate(round(progress.asked))} asked, {format_count(round(progress.achieved))} acknowledged"
-    parts = [f"{NAMES[progress.phase]:<6} {progress.phase_s:4.0f}{total} s"]
+    parts = [f"  {NAMES[progress.phase]:<6} {progress.phase_s:4.0f}{total} s"]
+    if progress.phase == "check":  # nothing is counted any more
+        return f"{parts[0]} · judging the history"
     parts += [rates] if progress.phase in ("steady", "load") else []
-    return "  " + " · ".join([*parts, _counts(progress), *active])
+    return " · ".join([*parts, _counts(progress), *active])
 
 
 def _short(seconds: float) -> str:

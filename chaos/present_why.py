@@ -7,12 +7,18 @@ from rich.text import Text
 from squall.chaos.check.blame import Story
 from squall.chaos.check.path import Step
 from squall.chaos.check.verdict import Cause, Verdict
+from squall.chaos.layout import LABEL as COLUMN
 from squall.chaos.layout import field, hanging, wrapped
 from squall.core.units import format_count
 
 LABEL = 7
 INDENT = 4
-_STYLES = {"fault": "yellow", "publish": "cyan", "terminal": "magenta", "control": "magenta", "process": "magenta"}
+_NOTED = ("·", "yellow")
+_STYLES = {
+    **dict.fromkeys(("fault", "gate"), "yellow"),
+    **dict.fromkeys(("terminal", "control", "process"), "magenta"),
+    "publish": "cyan",
+}
 
 
 def tells(cause: Cause) -> bool:
@@ -68,8 +74,13 @@ def _step_lines(step: Step, origin_ns: int, width: int) -> list[Text]:
     return lines
 
 
+def note_lines(verdict: Verdict, width: int, column: int = COLUMN) -> list[Text]:
+    """What is worth knowing besides, a paragraph each."""
+    return [line for note in verdict.notes for line in field("note", note.text, width, label_width=column, mark=_NOTED)]
+
+
 def verdict_causes(verdict: Verdict | None, run: str, width: int) -> list[Text]:
-    """Every cause of a verdict; None: the run has none."""
+    """Every cause of a verdict, its reasons and notes; None: the run has none."""
     if verdict is None:
         return hanging(
             f"{run} has no verdict: it was ended, or goes on; `squall why {run} EVENT` tells one event", width
@@ -78,6 +89,11 @@ def verdict_causes(verdict: Verdict | None, run: str, width: int) -> list[Text]:
     for cause in verdict.causes:
         alone = sum(one.invariant == cause.invariant for one in verdict.causes) == 1
         lines += [Text(), Text(f"{cause.invariant}", "bold"), *cause_lines(cause, run, width, alone=alone)]
+    reasons = [reason.text for reason in verdict.reasons if reason.text != verdict.headline]
+    if verdict.notes or reasons:
+        lines += [Text(), *(line for text in reasons for line in field("besides", text, width, mark=_NOTED))]
+        lines += note_lines(verdict, width)
     if not verdict.causes:
-        lines += [Text(), *hanging(f"nothing is to blame; `squall why {run} EVENT` tells any event's path", width)]
+        what = "no single event is to blame" if verdict.state == "invalid" else "nothing is to blame"
+        lines += [Text(), *hanging(f"{what}; `squall why {run} EVENT` tells any event's path", width)]
     return lines

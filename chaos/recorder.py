@@ -46,14 +46,20 @@ ATTEMPT = (
     "event", "subscription", "attempt", "worker", "key", "priority", "seq", "begun", "ended", "result", "settlement",
     "settle_invoked", "settle_ok", "settle_answer", "by_handler", "hash",
 )  # fmt: skip
+BATCH = ("batch", "op", "invoked")
 TOLD = ("event", "subscription", "begun", "type", "key", "priority")
 CANCELLED = Outcome("info", why="cancelled")
 OUTCOMES = {"ok": 0, "fail": 1, "info": 2}
 SETTLEMENTS = {"ack": 0, "nak": 1, "term": 2}
 OK, ERROR, TIMEOUT, DIED = 0, 1, 2, 3
 _ENDED, _RESULT, _SETTLEMENT, _INVOKED, _SETTLED, _ANSWER = 8, 9, 10, 11, 12, 13
-_BEGINS = {"publish": PUBLISH.index("invoked"), "attempt": ATTEMPT.index("begun"), "told": TOLD.index("begun")}
-_GAPS = {"publish": "publish", "attempt": "attempt", "told": "attempt"}
+_BEGINS = {
+    "publish": PUBLISH.index("invoked"),
+    "batch": BATCH.index("invoked"),
+    "attempt": ATTEMPT.index("begun"),
+    "told": TOLD.index("begun"),
+}
+_GAPS = {"publish": "publish", "batch": "publish", "attempt": "attempt", "told": "attempt"}
 
 current_event: contextvars.ContextVar[tuple[int, int] | None] = contextvars.ContextVar("current_event", default=None)
 """The event and subscription whose handler runs, while a fault stands before it: what a hit is recorded with."""
@@ -103,14 +109,17 @@ class Recorder:
         self.attempts = Table("attempt", ATTEMPT, self)
         self.told = Table("told", TOLD, self)
         self._publishes = Table("publish", PUBLISH, self)
+        self._batched = Table("batch", BATCH, self)
+        self._tables = (self._publishes, self._batched, self.attempts, self.told)
         self._written = {"topic": 0, "key": 0}
-        self._ops = itertools.count(1)
+        self._ops, self._batches = itertools.count(1), itertools.count(1)
         self._open_ops: dict[int, tuple[int, ...]] = {}
         self._sinks: list[RecordingSink] = []
         self._writer = writer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="squall-recorder")
         self._waiting: set[Future[None]] = set()
         self._gaps: list[tuple[str, int, int, int, str]] = []
+        self._gates: list[tuple[int, int, str, str]] = []
 
     # Publishes
 
@@ -118,29 +127,54 @@ class Recorder:
         self, send: Callable[[Message], Awaitable[Outcome]], message: Message, event: int, intended_ns: int
     ) -> Outcome:
         """Send the message and record the call: invoked before, its end and outcome after."""
-        op = next(self._ops)
-        kind, key = self.sent.add(message, event)
-        begin = (op, event, kind, key, message.priority, intended_ns, self.now())
-        self._open_ops[op] = begin
+        begin = self._begun(message, event, intended_ns)
         outcome = CANCELLED
         try:
             outcome = await send(message)
         except Exception as error:  # noqa: BLE001  whatever a target raises, its outcome is unknown
             outcome = Outcome("info", why=f"{type(error).__name__}: {error}")
         finally:
-            ended = self.now()
-            del self._open_ops[op]
-            seq = NULL if outcome.seq is None else outcome.seq
-            self._publishes.add(
-                (*begin, ended, OUTCOMES[outcome.state], seq, outcome.duplicate, fingerprint(message.payload))
-            )
-        if outcome.state == "ok":
+            self._ended(begin, message, outcome)
+        return outcome
+
+    async def publish_batch(
+        self,
+        send: Callable[[Sequence[Message]], Awaitable[Sequence[Outcome]]],
+        batch: Sequence[tuple[Message, int]],
+        intended_ns: int,
+    ) -> None:
+        """Send messages, each with its event's number, as one; a call of each is recorded, and its batch."""
+        number, begins = next(self._batches), [self._begun(*one, intended_ns) for one in batch]
+        for begin in begins:
+            self._batched.add((number, begin[0], begin[-1]))
+        outcomes: Sequence[Outcome] = [CANCELLED] * len(batch)
+        try:
+            answered = await send([message for message, _ in batch])
+            if len(answered) != len(batch):
+                raise ValueError(f"the target answered for {len(answered)} of {len(batch)} messages")
+            outcomes = answered
+        except Exception as error:  # noqa: BLE001  whatever a target raises, its outcome is unknown
+            outcomes = [Outcome("info", why=f"{type(error).__name__}: {error}")] * len(batch)
+        finally:
+            for begin, (message, _), outcome in zip(begins, batch, outcomes, strict=True):
+                self._ended(begin, message, outcome)
+
+    def _begun(self, message: Message, event: int, intended_ns: int) -> tuple[int, ...]:
+        kind, key = self.sent.add(message, event)
+        op = next(self._ops)
+        begin = self._open_ops[op] = (op, event, kind, key, message.priority, intended_ns, self.now())
+        return begin
+
+    def _ended(self, begin: tuple[int, ...], message: Message, outcome: Outcome) -> None:
+        state, seq = outcome.state, NULL if outcome.seq is None else outcome.seq
+        self._publishes.add((*begin, self.now(), OUTCOMES[state], seq, outcome.duplicate, fingerprint(message.payload)))
+        del self._open_ops[begin[0]]
+        if state == "ok":
             self.acknowledged += 1
-        elif outcome.state == "fail":
+        elif state == "fail":
             self.refused += 1
         else:
             self.unknown += 1
-        return outcome
 
     # Deliveries
 
@@ -155,6 +189,10 @@ class Recorder:
         sink = RecordingSink(self, number, spec, seam, handle)
         self._sinks.append(sink)
         return sink
+
+    def gate_changed(self, subscription: int, gate: str, state: str) -> None:
+        """A gate of the subscription of this number is in another state from now on."""
+        self._gates.append((subscription, self.now(), gate, state))
 
     # Writing
 
@@ -188,7 +226,7 @@ class Recorder:
 
     async def flush(self) -> None:
         """Write out what ended so far, with the names that it needs."""
-        for table in (self._publishes, self.attempts, self.told):
+        for table in self._tables:
             table.flush()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._write_names)
 
@@ -198,7 +236,7 @@ class Recorder:
             self._publishes.add((*begin, NULL, OUTCOMES["info"], NULL, 0, NULL))
         for sink in self._sinks:
             sink.close()
-        for table in (self._publishes, self.attempts, self.told):
+        for table in self._tables:
             table.flush()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._finish)
         self._thread.shutdown()
@@ -218,12 +256,17 @@ class Recorder:
     def _finish(self) -> None:
         self._write_names()
         try:
+            if self._gates:
+                self._writer.append("gate", _columns(("subscription", "time", "gate", "state"), self._gates))
             if self._gaps:
-                names = ("source", "begun", "ended", "lost", "why")
-                self._writer.append("gap", dict(zip(names, map(list, zip(*self._gaps, strict=True)), strict=True)))
+                self._writer.append("gap", _columns(("source", "begun", "ended", "lost", "why"), self._gaps))
             self._writer.compact()
         except (SquallError, ValueError) as error:
             self.failures.append(str(error))
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[object, ...]]) -> dict[str, list[object]]:
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 class RecordingSink:
@@ -239,6 +282,7 @@ class RecordingSink:
     ) -> None:
         self._recorder, self._number, self._seam, self._handle = recorder, number, seam, handle
         self._timeout_ns = round(spec.timeout_s * 1e9)
+        self._joined_ns = recorder.now()
         self._open: dict[bytes, list[list[int]]] = {}
         self._ahead: dict[bytes, list[int]] = {}
         self._failed: dict[int, int] = {}
@@ -288,7 +332,7 @@ class RecordingSink:
         self.handled += 1
         recorder.handled += 1
         if recorder.latencies_ns is not None:
-            recorder.latencies_ns.append(ended - intended)
+            recorder.latencies_ns.append(ended - max(intended, self._joined_ns))
 
     def settling(self, payloads: Sequence[bytes], settlement: Settlement, invoked_ns: int) -> None:
         code = SETTLEMENTS[settlement]
@@ -318,6 +362,9 @@ class RecordingSink:
                     opened[payload] = kept
             elif payload in self._ahead:
                 self._ahead[payload][2:] = ok_ns, code
+
+    def gate_changed(self, gate: str, state: str) -> None:
+        self._recorder.gate_changed(self._number, gate, state)
 
     def _answered(self, row: list[int], ok_ns: int, code: int) -> bool:
         """Note the answer to a settlement that was asked for; whether the attempt is over and so handed on."""

@@ -10,6 +10,7 @@ NEXT: Mapping[str, str] = {
     "not_steady": "Lower the rate or widen steady.expect: what fails without faults proves nothing under them.",
     "fault_never_bit": "Raise its probability, let it last longer, or send more of what passes there.",
     "rate_not_kept": "Lower the rate, or give the generator more processor: what was asked for was not tested.",
+    "loop_held": "Let the handler await, or run what blocks in a thread (asyncio.to_thread): it held up all else.",
     "drain_limit": "Raise drain.limit: it still made progress.",
 }
 """What to do about a reason, by its code."""

@@ -11,17 +11,18 @@ from random import Random
 
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.check.engine import check, check_steady
-from squall.chaos.check.expectations import Duplicates, Expectation, Order
+from squall.chaos.check.expectations import Duplicates, Expectation
 from squall.chaos.check.facts import RunFacts, Span, save_facts
 from squall.chaos.check.output import save_junit, save_verdict
 from squall.chaos.check.verdict import Verdict
+from squall.chaos.composition import Composed, save_composed
 from squall.chaos.fault_run import FaultRun
 from squall.chaos.history import HistoryWriter
 from squall.chaos.load import Generator, Messages
 from squall.chaos.participants import Participants
 from squall.chaos.recorder import Recorder
 from squall.chaos.report import write_report
-from squall.chaos.run_folder import JUNIT, VERDICT, discard_run_folder, make_run_folder, point_latest
+from squall.chaos.run_folder import COMPOSED, JUNIT, VERDICT, discard_run_folder, make_run_folder, point_latest
 from squall.chaos.run_log import logged_to
 from squall.chaos.scenario import Scenario, drain_limits
 from squall.chaos.scenario_models import Stage
@@ -31,7 +32,7 @@ from squall.core.config import Config, TargetSection
 from squall.core.errors import ConfigError, Problem, SquallError
 from squall.core.identity import system_id
 from squall.core.options import did_you_mean
-from squall.core.target import Claims, RunContext, Target
+from squall.core.target import Batches, Claims, RunContext, Target
 from squall.core.units import format_seconds
 
 POLL_S = 0.05
@@ -44,7 +45,8 @@ BRIEFLY_S = 2.0
 class RunResult:
     """A run that is over: where its folder is, and what came out.
 
-    `faulty_s`: for how long at least one fault was active. `warnings`: how many were logged, into the folder's log.txt.
+    `faulty_s`: for how long at least one fault was active. `warnings` and `errors`: how many of each were logged, into
+    the folder's log.txt.
     `interrupted`: by `stop`, so that the verdict is of a shorter run than was asked for.
     """
 
@@ -53,6 +55,7 @@ class RunResult:
     duration_s: float
     faulty_s: float
     warnings: int
+    errors: int
     interrupted: bool
 
 
@@ -62,18 +65,21 @@ async def run_scenario(
     catalogue: Catalogue,
     *,
     runs: Path | None = None,
+    composed: Composed | None = None,
     clock: Clock | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> RunResult:
     """Run a scenario and judge it. Raises ConfigError, WiringError or StoreFileError before the load; afterwards what
-    goes wrong is part of the verdict. Setting `stop` ends the load early: everything is healed, drained briefly, and
-    written."""
+    goes wrong is part of the verdict. `composed`, what it runs against, is kept in its folder. Setting `stop` ends the
+    load early: everything is healed, drained briefly, and written."""
     clock = clock or SystemClock()
     began_ns = clock.monotonic_ns()
     source = "\n".join(scenario.document.lines) + "\n"
     where = runs or config.folder / config.bench.runs
     folder = make_run_folder(where, scenario.name, source, scenario.seed, clock, system_id()[:6], scenario.overridden)
+    if composed is not None:
+        save_composed(composed, folder / COMPOSED)
     run: _Run | None = None
     with logged_to(folder) as log:
         try:
@@ -91,7 +97,7 @@ async def run_scenario(
         await asyncio.to_thread(write_report, folder)
     duration_s = (clock.monotonic_ns() - began_ns) / 1e9
     faulty_s = run.faults.acted_s if run.faults is not None else 0.0
-    return RunResult(folder, verdict, duration_s, faulty_s, log.count, run.interrupted)
+    return RunResult(folder, verdict, duration_s, faulty_s, log.warning_count, log.error_count, run.interrupted)
 
 
 def make_target(scenario: Scenario, config: Config, catalogue: Catalogue) -> Target:
@@ -103,7 +109,12 @@ def make_target(scenario: Scenario, config: Config, catalogue: Catalogue) -> Tar
         raise ConfigError(
             [Problem(f"targets.{scenario.target}.kind", f"there is no kind of target '{kind}'", hint=hint)]
         )
-    return catalogue.targets[kind]()
+    target = catalogue.targets[kind]()
+    for index, stage in enumerate(scenario.load.stages):
+        if stage.batch is not None and not isinstance(target, Batches):
+            message = f"target {scenario.target} publishes no batches (it has no publish_batch)"
+            raise ConfigError([scenario.document.problem(("load", "stages", index, "batch"), message)])
+    return target
 
 
 def claims_of(target: Target, section: TargetSection | None) -> Claims:
@@ -140,7 +151,8 @@ class _Run:
         self.writer = HistoryWriter(folder / "history")
         self.recorder = Recorder(self.writer, clock, nonce)
         self.messages = Messages(scenario.load.events, nonce, Random(f"{scenario.seed}:load"))
-        self.generator = Generator(self.recorder, self.messages, target.publish)
+        batches = target.publish_batch if isinstance(target, Batches) else None
+        self.generator = Generator(self.recorder, self.messages, target.publish, batches)
         self.participants = Participants(scenario, config, target, self.recorder, self.writer)
         self.faults: FaultRun | None = None
         self.facts = RunFacts(scenario.name, scenario.seed)
@@ -232,7 +244,8 @@ class _Run:
         ]
         await self.generator.run(self.scenario.load.stages, self.stop)
         if self.interrupted:
-            passed_s, load_s = (self.clock.monotonic_ns() - begun) / 1e9, self.scenario.load.seconds
+            load_s = self.scenario.load.seconds
+            passed_s = min(load_s, (self.clock.monotonic_ns() - begun) / 1e9)
             self._reason(f"interrupted after {passed_s:.1f} of {format_seconds(load_s)} of load")
         self.watch.enter("heal")
         for task in others:
@@ -317,4 +330,4 @@ class _Run:
         and condemned at subscribers that take events at most once only where a scenario says so."""
         if self.scenario.expect is not None:
             return self.scenario.expect
-        return [Duplicates(), *([Order()] if self.claims.order == "key" else [])]
+        return [Duplicates()]

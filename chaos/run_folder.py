@@ -21,6 +21,7 @@ from squall.core.options import did_you_mean
 LATEST = "latest"
 SCENARIO = "scenario.yaml"
 ENVIRONMENT = "environment.json"
+COMPOSED = "composition.json"
 VERDICT = "verdict.json"
 JUNIT = "junit.xml"
 REPORT = "report.html"

@@ -14,17 +14,19 @@ _FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s"
 
 
 class RunLog(logging.FileHandler):
-    """Writes warnings and errors, of anything in the process, to log.txt: the first MAX_RECORDS; `count` has all."""
+    """Writes warnings and errors, of anything in the process, to log.txt: the first MAX_RECORDS; `warning_count` and
+    `error_count` count all."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / LOG, encoding="utf-8", delay=True)
         self.setLevel(logging.WARNING)
         self.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
-        self.count = 0
+        self.warning_count = self.error_count = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.count += 1
-        if self.count <= MAX_RECORDS:
+        self.error_count += record.levelno >= logging.ERROR
+        self.warning_count += record.levelno < logging.ERROR
+        if self.warning_count + self.error_count <= MAX_RECORDS:
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's own name

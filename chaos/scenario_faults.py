@@ -33,10 +33,6 @@ class PlannedFault:
     probability: float
     fault: Fault
 
-    @property
-    def seam_kind(self) -> str:
-        return self.on.partition(":")[0]
-
 
 @dataclass(frozen=True)
 class Place:

@@ -18,12 +18,14 @@ from squall.core.event import MAX_PAYLOAD_BYTES, Priority
 from squall.core.filters import Filter, PriorityName
 from squall.core.options import Options
 from squall.core.patterns import check_pattern, check_type
+from squall.core.subscription import OverflowPolicy
 from squall.core.target import SubscriberSpec
 from squall.core.units import Bytes, Ratio, Seconds
 
 MAX_RATE = 1_000_000
 MAX_BURST = 10_000_000
 MAX_STAGE_S = 86_400.0
+MAX_BATCH = 1000
 MAX_KEYS = 1_000_000
 MAX_CONCURRENCY = 10_000
 MAX_SEED = 2**63 - 1
@@ -107,7 +109,7 @@ class Subscriber(Options):
     priority_min: PriorityName | None = None
     filters: tuple[Annotated[Filter, AfterValidator(_compiles)], ...] = ()
     in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    overflow: Literal["block", "reject", "drop_new"] | None = Field(
+    overflow: OverflowPolicy | None = Field(
         default=None, description="what a full queue does; none: as the backlog of squall.yaml says"
     )
     on_retry: Literal["skip", "block_key"] = "skip"
@@ -132,7 +134,7 @@ class Subscriber(Options):
 
 class Stage(Options):
     """A part of the load: `rate` events per second `for` a while (growing or falling evenly `to` another rate), or a
-    `burst` of events at once."""
+    `burst` of events at once; one by one, or so many as a `batch`."""
 
     noun: ClassVar[str] = "a stage"
 
@@ -140,6 +142,7 @@ class Stage(Options):
     rate: Rate | None = None
     to: Rate | None = None
     burst: Annotated[int, Field(ge=1, le=MAX_BURST)] | None = None
+    batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

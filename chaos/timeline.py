@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from squall.chaos.composition import Composed
 from squall.chaos.scenario import Drain, Scenario
 from squall.core.units import format_count, format_rate, format_seconds
 
@@ -24,14 +26,16 @@ class Stage:
     begin_rate: float
     end_rate: float
     events: int
+    batch: int | None = None
 
     @property
     def text(self) -> str:
+        batches = "" if self.batch is None else f", in batches of {format_count(self.batch)}"
         if self.begin_s == self.end_s:
-            return f"{format_count(self.events)} events at once"
+            return f"{format_count(self.events)} events at once{batches}"
         rate = format_rate(self.begin_rate)
         ramp = f"{rate} to {format_rate(self.end_rate)}" if self.end_rate != self.begin_rate else rate
-        return f"{ramp}, {format_count(self.events)} events"
+        return f"{ramp}, {format_count(self.events)} events{batches}"
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,15 @@ class Bar:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A scenario's plan. total_s is without the drain, most_s with all that it may take."""
+    """A scenario's plan. total_s is without the drain, most_s with all that it may take. publish and deliver (by
+    subscriber): the way of an event, where it is the bench that composes it."""
 
     name: str
     about: str
     seed: int
     composed: str
+    publish: tuple[str, ...]
+    deliver: Mapping[str, tuple[str, ...]]
     steady: str
     steady_s: float
     stages: tuple[Stage, ...]
@@ -65,17 +72,20 @@ class Timeline:
     most_s: float
 
 
-def timeline(scenario: Scenario, drain: Drain) -> Timeline:
-    """The plan of a scenario; `drain` is what `drain_limits` gives."""
+def timeline(scenario: Scenario, drain: Drain, made: Composed | None = None) -> Timeline:
+    """The plan of a scenario; `drain` is what `drain_limits` gives, `made` what it runs against, as far as is known."""
     load_s = scenario.load.seconds
     steady_s = scenario.steady.seconds if scenario.steady else 0.0
     names = ", ".join(entry.name for entry in scenario.steady.expect) if scenario.steady else ""
-    plugins = "".join(f" · {section.name}" for section in scenario.plugins)
+    enabled = [one.name for one in made.plugins] if made else [section.name for section in scenario.plugins]
+    plugins = "".join(f" · {name}" for name in enabled)
     return Timeline(
         name=scenario.name,
         about=scenario.about,
         seed=scenario.seed,
         composed=f"target {scenario.target}{plugins}",
+        publish=made.publish if made else (),
+        deliver=made.deliver if made else {},
         steady=f"{format_rate(scenario.steady_rate)}{f', must hold: {names}' if names else ''}",
         steady_s=steady_s,
         stages=_stages(scenario),
@@ -95,7 +105,7 @@ def _stages(scenario: Scenario) -> tuple[Stage, ...]:
     for stage in scenario.load.stages:
         rate = stage.rate or 0.0
         end_s = begin_s + stage.seconds
-        stages.append(Stage(begin_s, end_s, rate, rate if stage.to is None else stage.to, stage.events))
+        stages.append(Stage(begin_s, end_s, rate, rate if stage.to is None else stage.to, stage.events, stage.batch))
         begin_s = end_s
     return tuple(stages)
 
@@ -217,9 +227,23 @@ def _ending(plan: Timeline, width: int) -> list[str]:
     judged = "everything that the target claims" if plan.expected is None else ", ".join(plan.expected) or "nothing"
     shortest, longest = format_seconds(round(plan.total_s, 3)), format_seconds(round(plan.most_s, 3))
     return [
+        *_ways(plan, width),
         *textwrap.wrap(f"judged    {judged}", width, subsequent_indent=" " * 10),
         _cut(f"total     {format_count(plan.events)} events in {shortest}, with the drain at most {longest}", width),
     ]
+
+
+def _ways(plan: Timeline, width: int) -> list[str]:
+    """The way of a publish, and of a delivery: once where it is the same at all subscribers."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, steps in plan.deliver.items():
+        alike.setdefault(steps, []).append(name)
+    ways = [f"publish   {' → '.join(plan.publish)}"] if plan.publish else []
+    for number, (steps, names) in enumerate(alike.items()):
+        label = "deliver" if number == 0 else ""
+        whose = f"{', '.join(names)}: " if len(alike) > 1 else ""
+        ways.append(f"{label:<10}{whose}{' ⟩ '.join(steps)}")
+    return [line for way in ways for line in textwrap.wrap(way, width, subsequent_indent=" " * 10)]
 
 
 def _cut(text: str, width: int) -> str:

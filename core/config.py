@@ -14,6 +14,7 @@ from pydantic import Field, WithJsonSchema
 
 from squall.core.errors import ConfigError, Problem
 from squall.core.options import Loc, M, Options, did_you_mean, show
+from squall.core.subscription import OverflowPolicy
 from squall.core.units import Seconds
 from squall.core.yaml_source import Document, Json, limited, load_document
 
@@ -41,13 +42,15 @@ PluginList = Annotated[
 
 
 class Backlog(Options):
-    """How much may wait, and what a publish gets when there is no room."""
+    """How much may wait, in what order, and what a publish gets when there is no room. strict_critical: how many
+    CRITICAL events in a row may go before others that wait; None shares by weight."""
 
     noun: ClassVar[str] = "the backlog"
 
     max_events: Annotated[int, Field(ge=1)] = 100_000
-    overflow: Literal["block", "reject", "drop_new"] = "block"
+    overflow: OverflowPolicy = "block"
     timeout: Seconds = 5.0
+    strict_critical: Annotated[int, Field(ge=1)] | None = None
 
 
 class Limits(Options):

@@ -142,7 +142,7 @@ class Observer:
         """Handlers ended and their settlements were asked for."""
 
     def settled(self, subscription: Subscription, attempts: Attempts, ok_ns: int, answer: str) -> None:
-        """The store answered for a batch of `attempted`: 'ok' or 'refused'."""
+        """The store answered for a batch of `attempted`: 'ok', or 'refused': then it is asked again, until 'ok'."""
 
     def gate_changed(self, subscription: Subscription, gate: str, state: str) -> None:
-        """A gate of the subscription is in another state."""
+        """A gate of the subscription is in another state, named as a breaker's: open holds all deliveries back."""

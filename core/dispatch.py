@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -20,9 +20,8 @@ from squall.core.keys import KeyLocks
 from squall.core.middleware import Next
 from squall.core.observers import Observers
 from squall.core.progress import SubscriptionProgress
-from squall.core.queue import PriorityEventQueue
 from squall.core.store import EventStore
-from squall.core.subscription import Subscription
+from squall.core.subscription import DROPS, DROPS_NEW, Subscription
 from squall.core.window import Window
 from squall.core.workers import BATCH, Worker, Workers
 
@@ -41,6 +40,7 @@ class Wiring:
     policy: SettlePolicy | None
     room: int
     by_hand: bool
+    scrub: Callable[[str], str]
     wants: Callable[[Event], bool] | None = None
 
 
@@ -56,7 +56,7 @@ class Dispatcher:
         self.subscription = subscription
         self.wiring = wiring
         self.settles_first = subscription.delivery == "at-most-once"
-        self.queue = PriorityEventQueue()
+        self.queue = subscription.queue
         self.queue.measure(wiring.clock.monotonic_ns())  # rates count from here
         self._levels = self.queue.levels
         self.room = wiring.room
@@ -65,7 +65,7 @@ class Dispatcher:
         self.delayed: dict[int, Event] = {}
         self.window: Window | None = None
         self.take_in: Callable[[Event], None] = self.offer
-        self.choosy = wiring.wants is not None or subscription.overflow == "drop_new"
+        self.choosy = wiring.wants is not None or subscription.overflow in DROPS_NEW
         if self.choosy:
             self.expected, self.take_in = {}, self._offer_expected
         elif head() + 1 < subscription.from_seq:
@@ -153,9 +153,35 @@ class Dispatcher:
         elif self.wants is None or self.wants(event):
             self.room += 1
 
-    def drop(self, event: Event) -> None:
-        """There is no room, and the subscription would rather lose the event than hold its publisher."""
-        self.dropped += 1
+    def reserve(self, events: list[Event]) -> list[Event]:
+        """Reserve room for events; takes out of them, and returns, the last for which there is none where such are
+        dropped."""
+        late: list[Event] = []
+        if self.subscription.overflow in DROPS_NEW:
+            room = max(0, self.room)
+            late = events[room:]
+            del events[room:]
+        self.room -= len(events)
+        for event in events:
+            self.remember(event)
+        return late
+
+    def make_room(self, late: Iterable[Event]) -> None:
+        """What is published is stored: let go of what came late, and of what waits past the bound."""
+        for event in late:
+            self._drop(event)
+        if self.subscription.overflow in DROPS:
+            lowest = self.subscription.overflow == "drop_lowest"
+            while self.room < 0 and (oldest := self.queue.drop(lowest=lowest)) is not None:
+                self.pending -= 1
+                self.room += 1
+                self._drop(oldest)
+
+    def _drop(self, event: Event) -> None:
+        if self.subscription.overflow == "drop_new":
+            self.dropped += 1
+        else:
+            self.progress.overflowed(event)
         self.wiring.observers.dropped(event, self.subscription.id, "overflow")
 
     async def wait_for_room(self, timeout_s: float) -> None:

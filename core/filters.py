@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from squall.core.event import Event, Priority
 from squall.core.options import Options
@@ -19,7 +20,7 @@ def _priority(value: object) -> object:
         return Priority[value]
     if isinstance(value, Priority):
         return value
-    raise ValueError(f"expected one of {', '.join(Priority.__members__)}")
+    raise PydanticCustomError("expected", "expected {what}", {"what": " or ".join(map(repr, Priority.__members__))})
 
 
 PriorityName = Annotated[

@@ -16,6 +16,7 @@ from squall.core.observers import Observers
 from squall.core.patterns import PatternTrie, check_type
 from squall.core.rules import RoutingRule, apply
 from squall.core.store import EventStore
+from squall.core.subscription import DROPS
 
 MAX_ROUTES = 16_384
 MAX_BATCH = 1000
@@ -226,22 +227,15 @@ class Intake:
     async def _admit(self, events: Sequence[Event]) -> None:
         """Reserve room for all events in all their subscriptions, then store them. A wait may change who gets them."""
         needs = await self._needs(events)
-        late: list[tuple[Dispatcher, Event]] = []
-        for target, wanted in needs.items():
-            if target.subscription.overflow == "drop_new":
-                room = max(0, target.room)
-                late += ((target, event) for event in wanted[room:])
-                del wanted[room:]
-            target.room -= len(wanted)
-            for event in wanted if target.choosy else ():
-                target.remember(event)
+        late = {target: target.reserve(wanted) for target, wanted in needs.items()}
 
         def answered(stored: bool) -> None:
-            for target, wanted in () if stored else needs.items():
-                for event in wanted:
-                    target.return_room(event)
-            for target, event in late if stored else ():
-                target.drop(event)
+            for target, wanted in needs.items():
+                if stored:
+                    target.make_room(late[target])
+                else:
+                    for event in wanted:
+                        target.return_room(event)
 
         try:
             pending = self._append(events)
@@ -280,7 +274,7 @@ class Intake:
                     wanted = alike if target.wants is None else [event for event in alike if target.wants(event)]
                     needs.setdefault(target, []).extend(wanted)
             for target, wanted in needs.items():
-                if target.room < len(wanted) and target.subscription.overflow != "drop_new":
+                if target.room < len(wanted) and target.subscription.overflow not in DROPS:
                     await self._wait_for_room(target, len(wanted), (deadline_ns - self._monotonic_ns()) / 1e9)
                     break
             else:

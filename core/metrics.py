@@ -12,7 +12,11 @@ from squall.core.subscription import Subscription
 
 @dataclass(frozen=True)
 class RouterMetrics:
-    """The router's sums since it started, over all its subscriptions."""
+    """The router's sums since it started, over all its subscriptions.
+
+    queue_depths: events that wait in memory, by priority. processing_rates: deliveries begun per second, by priority,
+    a mean over the last whole window of a second.
+    """
 
     published: int
     refused: int
@@ -96,12 +100,8 @@ class Totals:
         self.abandoned += one.workers.abandoned
 
 
-def router_metrics(
-    published: int, refused: int, totals: Totals, live: Sequence[Dispatcher], now_ns: int
-) -> RouterMetrics:
-    """Everything together; processing rates are means since the last time."""
-    for one in live:
-        one.queue.measure(now_ns)
+def router_metrics(published: int, refused: int, totals: Totals, live: Sequence[Dispatcher]) -> RouterMetrics:
+    """Everything together."""
     return RouterMetrics(
         published,
         refused,

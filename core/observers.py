@@ -48,9 +48,9 @@ class Observers:
         if self.wants_attempted:
             self._tell("attempted", subscription, batch, invoked_ns)
 
-    def settled(self, subscription: Subscription, batch: Attempts, now: Callable[[], int]) -> None:
+    def settled(self, subscription: Subscription, batch: Attempts, now: Callable[[], int], answer: str = "ok") -> None:
         if self.wants_settled:
-            self._tell("settled", subscription, batch, now(), "ok")
+            self._tell("settled", subscription, batch, now(), answer)
 
     def gate_changed(self, subscription: Subscription, gate: str, state: str) -> None:
         self._tell("gate_changed", subscription, gate, state)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from squall.core.delivery import Attempt, Attempts, Nak, Term
-from squall.core.errors import text_of
+from squall.core.errors import Overflow, text_of
 from squall.core.event import Event, Priority
 from squall.core.store import AttemptRow, Cursor, DeadLetter, Settlement
 
@@ -73,7 +73,7 @@ class SubscriptionProgress:
             if not durable or self._dispatcher.closed:
                 return  # what is not stored keeps its retries in memory alone; what has ended has none
             due_ns = clock.time_ns() + round(decision.delay_s * 1e9)
-            self._naks.append(AttemptRow(event.seq, attempt.attempt, due_ns, _text(error)))
+            self._naks.append(AttemptRow(event.seq, attempt.attempt, due_ns, self._text(error)))
             return
         failure = failures.pop(event.seq, None)
         if failure is not None and durable:
@@ -87,6 +87,7 @@ class SubscriptionProgress:
 
     def _dead_letter(self, attempt: Attempt, term: Term, first_ns: int, last_ns: int) -> DeadLetter:
         subscription, error = self._dispatcher.subscription, attempt.error
+        scrub = self._dispatcher.wiring.scrub
         return DeadLetter(
             attempt.event,
             subscription.id,
@@ -97,9 +98,22 @@ class SubscriptionProgress:
             first_ns,
             last_ns,
             type(error).__name__,
-            (term.text or text_of(error))[:MAX_ERROR_CHARACTERS],
-            "".join(traceback.format_exception(error))[-MAX_ERROR_CHARACTERS:],
+            scrub(term.text or text_of(error))[:MAX_ERROR_CHARACTERS],
+            scrub("".join(traceback.format_exception(error)))[-MAX_ERROR_CHARACTERS:],
         )
+
+    def overflowed(self, event: Event) -> None:
+        """An event for which there is no room: to the dead letters, with what is known of its attempts."""
+        failure, clock = self._dispatcher.endings.failures.pop(event.seq, None), self._dispatcher.wiring.clock
+        now_ns, wall_ns = clock.monotonic_ns(), clock.time_ns()
+        error = Overflow(
+            f"{self._dispatcher.wiring.room} events wait already: {self._dispatcher.subscription.overflow}"
+        )
+        attempt = Attempt(event, now_ns, now_ns, attempt=failure.attempts if failure else 0, error=error)
+        first_ns = failure.first_wall_ns if failure else wall_ns
+        self._dead.append(self._dead_letter(attempt, Term("overflow"), first_ns, wall_ns))
+        self.dead_lettered += 1
+        self._dispatcher.wiring.store.settle(self)
 
     async def settle_first(self, events: Sequence[Event]) -> None:
         """Settle events before they are handled (at most once); returns when the store has it."""
@@ -159,6 +173,10 @@ class SubscriptionProgress:
             if batch:
                 dispatcher.confirmed(batch)
             return
+        if batch:
+            dispatcher.wiring.observers.settled(
+                dispatcher.subscription, batch, dispatcher.wiring.clock.monotonic_ns, "refused"
+            )
         self._naks, self._dead = settlement.naks + self._naks, settlement.dead + self._dead
         self._cleared = settlement.cleared + self._cleared
         batch.add(self._unconfirmed)
@@ -174,6 +192,5 @@ class SubscriptionProgress:
             )
         clock.call_later(RETRY_SETTLE_S, lambda: dispatcher.wiring.store.settle(self))
 
-
-def _text(error: BaseException | None) -> str:
-    return f"{type(error).__name__}: {text_of(error)}"[:MAX_ERROR_CHARACTERS]
+    def _text(self, error: BaseException | None) -> str:
+        return self._dispatcher.wiring.scrub(f"{type(error).__name__}: {text_of(error)}")[:MAX_ERROR_CHARACTERS]

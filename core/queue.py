@@ -8,6 +8,8 @@ from collections import deque
 from squall.core.event import Event, Priority
 
 WEIGHTS = (8, 4, 2, 1)
+RATE_WINDOW_NS = 1_000_000_000
+_NEVER = 1 << 62
 _STRIDES = tuple(WEIGHTS[0] // weight for weight in WEIGHTS)
 
 
@@ -89,12 +91,36 @@ class PriorityEventQueue:
         self.served[best] += 1
         return levels[best].popleft()
 
+    def drop(self, *, lowest: bool) -> Event | None:
+        """Take out what was published first, or the oldest of the least urgent; None when nothing waits."""
+        waiting = [level for level in reversed(self.levels) if level]
+        if not waiting:
+            return None
+        return (waiting[0] if lowest else min(waiting, key=lambda level: level[0].seq)).popleft()
+
     def measure(self, now_ns: int) -> None:
-        """Bring processing_rates (events/s by priority) up to date: the mean since the last call."""
+        """Bring processing_rates (events/s by priority) up to date, when a window of a second is over: the mean over
+        it. Called with every sweep, so that what is read does not depend on who reads."""
         then_ns, before = self._rated
-        elapsed_s = (now_ns - then_ns) / 1e9
-        if elapsed_s <= 0:
+        if now_ns - then_ns < RATE_WINDOW_NS:
             return
         self._rated = (now_ns, tuple(self.served))
         for priority in Priority:
-            self.processing_rates[priority] = (self.served[priority] - before[priority]) / elapsed_s
+            self.processing_rates[priority] = (self.served[priority] - before[priority]) * 1e9 / (now_ns - then_ns)
+
+
+class CriticalFirst(PriorityEventQueue):
+    """CRITICAL before all others, while those wait for at most `burst` of it in a row; then one of them has its turn,
+    by share. It stays out of the others' shares: its pass is set anew each time."""
+
+    def __init__(self, burst: int) -> None:
+        super().__init__()
+        self._burst, self._in_a_row = burst, 0
+
+    def take(self) -> Event | None:
+        others = self.high_queue or self.normal_queue or self.low_queue
+        self._passes[0] = _NEVER if others and self._in_a_row >= self._burst else 0
+        event = super().take()
+        passed = others and event is not None and event.priority is Priority.CRITICAL
+        self._in_a_row = self._in_a_row + 1 if passed else 0
+        return event

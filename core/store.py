@@ -69,7 +69,8 @@ class AttemptRow(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """An event that a subscription will not be given again, with its original bytes. Times are wall nanoseconds."""
+    """An event that a subscription will not be given again, with its original bytes. Times are wall nanoseconds; known
+    secrets are scrubbed from `error` and `trace`; `redrives` counts how often it was given back to the subscription."""
 
     event: Event
     subscription_id: str
@@ -82,6 +83,13 @@ class DeadLetter(NamedTuple):
     error_type: str
     error: str
     trace: str
+    redrives: int = 0
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context under which the event was published, where its metadata has one."""
+        found = self.event.metadata.get("traceparent")
+        return found if isinstance(found, str) else None
 
 
 @dataclass(frozen=True)
@@ -144,11 +152,12 @@ class Progress(Protocol):
 
 
 class StoreCounts(NamedTuple):
-    """The store's own sums."""
+    """The store's own sums. unattended: named subscriptions that nobody has handled for as long as the store minds."""
 
     events: int
     dead_letters: int
     head_seq: int
+    unattended: tuple[str, ...] = ()
 
 
 class EventStore(Protocol):

@@ -9,14 +9,18 @@ from typing import Any, Literal
 
 from squall.core.event import Event, Priority
 from squall.core.filters import Filter
+from squall.core.queue import PriorityEventQueue
 
 EventHandler = Callable[..., Awaitable[Any]]
-OverflowPolicy = Literal["block", "reject", "drop_new"]
+OverflowPolicy = Literal["block", "reject", "drop_new", "dead_letter_new", "drop_old", "drop_lowest"]
+DROPS_NEW = ("drop_new", "dead_letter_new")
+DROPS = (*DROPS_NEW, "drop_old", "drop_lowest")
 
 
 @dataclass
 class Subscription:
-    """Who gets which events, and how that went so far. The counts move per batch, shortly after the handlers."""
+    """Who gets which events, and how that went so far. The counts move per batch, shortly after the handlers; `queue`
+    holds what waits in memory."""
 
     id: str
     subscriber_id: str
@@ -38,6 +42,7 @@ class Subscription:
     on_retry: Literal["skip", "block_key"] = field(default="skip", kw_only=True)
     from_seq: int = field(default=0, kw_only=True)
     paused: bool = field(default=False, kw_only=True)
+    queue: PriorityEventQueue = field(default_factory=PriorityEventQueue, kw_only=True, repr=False, compare=False)
 
     @property
     def durable(self) -> bool:

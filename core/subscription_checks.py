@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from typing import Literal, TypeGuard
+from typing import Literal, TypeGuard, get_args
 
 from squall.core.errors import SubscriptionError
 from squall.core.event import MAX_TEXT, Priority
 from squall.core.filters import Filter
 from squall.core.patterns import check_pattern
-from squall.core.subscription import Subscription
+from squall.core.subscription import DROPS, OverflowPolicy, Subscription
 
 Start = int | Literal["new", "earliest"]
 
 _RANGES = {"concurrency": (1, 10_000), "in_flight": (1, 1_000_000), "timeout_s": (0.001, 86_400)}
 _CHOICES = {
     "delivery": ("at-least-once", "at-most-once"),
-    "overflow": ("block", "reject", "drop_new"),
+    "overflow": get_args(OverflowPolicy),
     "on_retry": ("skip", "block_key"),
 }
 
@@ -67,9 +67,9 @@ def takes_delivery(handler: object) -> bool:
 
 
 def _check_durable(subscription: Subscription) -> None:
-    if subscription.overflow == "drop_new":
+    if subscription.overflow in DROPS:
         raise SubscriptionError(
-            "overflow: drop_new is for subscriptions without a name: what a durable one is owed is kept"
+            f"overflow: {subscription.overflow} is for subscriptions without a name: what a durable one is owed is kept"
         )
     for one in subscription.filters:
         if not isinstance(one, Filter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
@@ -21,9 +22,11 @@ from squall.core.metrics import Meter, RouterMetrics, Totals, router_metrics
 from squall.core.middleware import Next, compose
 from squall.core.observers import Observers
 from squall.core.plugin import Context
+from squall.core.queue import CriticalFirst
+from squall.core.scrub import known_secrets, scrubber
 from squall.core.settle import Delivery
 from squall.core.store import Attached, DurableSpec, EventStore, Query
-from squall.core.subscription import EventHandler, OverflowPolicy, Subscription
+from squall.core.subscription import DROPS, EventHandler, OverflowPolicy, Subscription
 from squall.core.subscription_checks import Start, check_subscription, takes_delivery
 from squall.core.window import Window
 from squall.core.wiring import Registry
@@ -46,6 +49,9 @@ class Subscriptions:
     ) -> None:
         self._ctx, self._registry, self._store = ctx, registry, store
         self._observers, self._intake, self._backlog = observers, intake, backlog
+        self._scrub = scrubber(
+            known_secrets(os.environ, [one.options for one in registry.plugins if hasattr(one, "options")])
+        )
         self.dispatchers: dict[str, Dispatcher] = {}
         self._ended: list[Dispatcher] = []
         self._attaching: set[str] = set()
@@ -64,7 +70,7 @@ class Subscriptions:
 
     def default_overflow(self, durable: bool) -> OverflowPolicy:
         """What a full subscription does unless it says otherwise; a durable one never drops."""
-        return "block" if durable and self._backlog.overflow == "drop_new" else self._backlog.overflow
+        return "block" if durable and self._backlog.overflow in DROPS else self._backlog.overflow
 
     async def attach(self, subscription: Subscription, start: Start, update: bool) -> str:
         """Begin to deliver to a new subscription, or take a named one up again. Raises SubscriptionError."""
@@ -100,6 +106,8 @@ class Subscriptions:
             self._attaching.remove(name)
 
     async def _begin(self, subscription: Subscription, backlog: bool, attached: Attached | None) -> str:
+        if self._backlog.strict_critical is not None:
+            subscription.queue = CriticalFirst(self._backlog.strict_critical)
         dispatcher = Dispatcher(subscription, self._wire(subscription), lambda: self._intake.head)
         if backlog:
             await self._open_window(dispatcher, attached)
@@ -149,16 +157,18 @@ class Subscriptions:
         """Watch all deadlines. Subscriptions that ended go when their last handler has; their counts stay."""
         for one in (*self.dispatchers.values(), *self._ended):
             one.sweep(now_ns)
-        for one in [one for one in self._ended if not one.workers.present and not one.workers.abandoned]:
-            self._ended.remove(one)
-            self._totals.add(one)
+            one.queue.measure(now_ns)
+        for one in self._ended[:]:
+            if not (one.workers.present or one.workers.abandoned or any(one.queue.processing_rates.values())):
+                self._ended.remove(one)
+                self._totals.add(one)
 
     def metrics(self, published: int, refused: int) -> RouterMetrics:
         """The router's sums, with what it published and refused."""
         live, totals = [*self.dispatchers.values()], replace(self._totals)
         for one in (*live, *self._ended):
             totals.add(one)
-        return router_metrics(published, refused, totals, live, self._ctx.clock.monotonic_ns())
+        return router_metrics(published, refused, totals, live)
 
     async def halt(self) -> None:
         """The router stops: cancel what runs. Durable subscriptions are owed the rest, of others it is cancelled."""
@@ -193,6 +203,7 @@ class Subscriptions:
             self._registry.settle_policy(self._ctx, subscription),
             self._backlog.max_events,
             by_hand,
+            self._scrub,
             self._wanted(subscription),
         )
 
@@ -252,6 +263,8 @@ class Subscriptions:
                     if dispatcher.keys is not None and dispatcher.subscription.on_retry == "block_key":
                         dispatcher.keys.hold(event)
                     dispatcher.delay(event, max(0.0, (row.due_ns - now_ns) / 1e9))
+        if attached.cursors:  # what is behind it has its room; the past that a new one asks for needs none
+            dispatcher.room -= dispatcher.pending + await window.backlog()
 
 
 def _spec(subscription: Subscription, name: str, start: Start, update: bool) -> DurableSpec:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from squall.core.clock import Clock
 from squall.core.config import Config, PluginSection
@@ -106,6 +106,9 @@ class Sink(Protocol):
     def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused"] = "ok") -> None:
         """The settlements that were asked for last for these were answered."""
 
+    def gate_changed(self, gate: str, state: str) -> None:
+        """A gate of the subscription is in another state, named as a breaker's: open holds all deliveries back."""
+
 
 class Handle(NamedTuple):
     """A subscription in being: from which seq it is owed events, where the target knows."""
@@ -141,6 +144,14 @@ class RunContext:
     folder: Path
     config: Config
     plugins: Sequence[PluginSection] = ()
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """What a target has besides that publishes batches, each all or none: a stage with `batch` asks for it."""
+
+    async def publish_batch(self, messages: Sequence[Message]) -> Sequence[Outcome]:
+        """Publish the messages as one; an outcome of each, in their order. Never raises for what the target answers."""
 
 
 class Target(Protocol):

@@ -67,6 +67,8 @@ def parse_bytes(value: object) -> int:
         match = re.fullmatch(_SIZE, value)
         if match:
             size = float(match[1]) * BYTES_PER_UNIT[match[2]]
+        elif near := next((unit for unit in BYTES_PER_UNIT if re.fullmatch(rf"[0-9.]+ ?{unit}", value, re.I)), ""):
+            raise _expected(f"{_SIZE_WORDS}, so '{value[: -len(near)]}{near}'")
     elif isinstance(value, int) and not isinstance(value, bool):
         size = value
     if math.isnan(size) or size < 0 or size > MAX_BYTES or size != int(size):
@@ -98,7 +100,14 @@ Bytes = Annotated[
 ]
 """A size of zero or more, in bytes."""
 
-Ratio = Annotated[float, Field(ge=0, le=1)]
+def _share(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})? ?%", value):
+        share = f"{float(value.removesuffix('%')) / 100:.12g}"
+        raise _expected(f"a share between 0 and 1, so {share}")
+    return value
+
+
+Ratio = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
 """A share between 0 and 1."""
 
 

@@ -79,7 +79,8 @@ class Window:
             while not self._live[level] and after < self._dispatcher.head():
                 query = Query(pattern=self._pattern, priority=level, after_seq=after)
                 page = await self._store.read(query)
-                count += sum(self._wants is None or self._wants(event) for event in page.events)
+                fresh = [event for event in page.events if event.seq not in self._skip]
+                count += sum(self._wants is None or self._wants(event) for event in fresh)
                 after = page.events[-1].seq if len(page.events) >= query.limit else max(after + 1, page.searched_to)
         return count
 

@@ -254,6 +254,8 @@ def _refuse_syntax(document: Document, error: yaml.MarkedYAMLError) -> NoReturn:
         hint = "a value that begins with * must be quoted: '*.created'"
     elif "\t" in document.line(span.line)[: span.column]:
         hint = "indent with spaces, not tabs"
+    elif "block mapping" in context or "block collection" in context or "block sequence" in context:
+        hint = "look at the indentation: what belongs together begins in one column"
     elif "flow mapping" in context and "{" in document.line(span.line)[: span.column][-2:]:
         hint = "a value that holds { or } must be quoted here"
     elif "cannot start any token" in (error.problem or ""):

@@ -1,15 +1,15 @@
-"""What every test gets: coroutine tests, a guard against leftovers, repeatable hypothesis runs, a browser."""
+"""What every test gets: coroutine tests, a guard against leftovers, repeatable hypothesis runs, a browser, servers."""
 
 import asyncio
 import inspect
-import os
-import shutil
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests import servers
+from tests.needed import is_strict, needed
 
 ASYNC_TEST_TIMEOUT_S = 60.0
 LEFTOVER_GRACE_S = 2.0
@@ -18,13 +18,6 @@ LEFTOVER_GRACE_S = 2.0
 # anew each time; a strict run takes the same examples every time, so that a red one is red again.
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", settings.get_profile("explore"), derandomize=True, database=None)
-
-
-def is_strict() -> bool:
-    """Whether something missing on this machine is an error (continuous integration) instead of a skip."""
-    return os.environ.get("SQUALL_STRICT") == "1"
-
-
 settings.load_profile("repeatable" if is_strict() else "explore")
 
 
@@ -67,10 +60,40 @@ def no_thread_outlives_its_test() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def chromium() -> Path:
     """Debian's chromium, for playwright's `launch(executable_path=…)`; without it a skip, or an error when strict."""
-    path = shutil.which("chromium")
-    if path is None:
-        reason = "chromium is not installed: apt-get install chromium"
-        if is_strict():
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return Path(path)
+    return needed("chromium", "apt-get install chromium")
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[servers.Server]:
+    """A Redis of the test's own, whose writes are on disk when they are acknowledged; to be killed at will."""
+    with servers.redis_server(tmp_path / "redis") as server:
+        yield server
+
+
+@pytest.fixture
+def redis_without_aof(tmp_path: Path) -> Iterator[servers.Server]:
+    """A Redis of the test's own that keeps nothing when it is killed."""
+    with servers.redis_server(tmp_path / "redis-without-aof", aof=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[servers.Server]]:
+    """Three masters, for all tests of a worker: each test has keys of its own, and leaves the servers running."""
+    with servers.redis_cluster(tmp_path_factory.mktemp("cluster")) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def toxiproxy_server(tmp_path: Path) -> Iterator[servers.Server]:
+    """A Toxiproxy of the test's own, without any proxy."""
+    with servers.toxiproxy_server(tmp_path / "toxiproxy") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def neo4j_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """One Neo4j for all tests and workers, which has one database: each test has labels or ids of its own in it."""
+    base = tmp_path_factory.getbasetemp()
+    with servers.shared((base if worker_id == "master" else base.parent) / "neo4j", servers.neo4j_server) as url:
+        yield url

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from squall.chaos.check import blame_liveness, blame_loss, blame_presence, blame_seq
+from squall.chaos.check import blame_latency, blame_liveness, blame_loss, blame_presence, blame_seq
 from squall.chaos.check.commonalities import coincidences, shared
 from squall.chaos.check.diagnosis import Diagnosis
 from squall.chaos.check.evidence import Evidence, gather
@@ -28,6 +28,7 @@ TELLERS: Mapping[str, Teller] = {
     "no_ghost": blame_presence.ghost,
     "no_stray": blame_presence.stray,
     "intact": blame_presence.altered,
+    "atomic": blame_presence.in_part,
     "duplicates": blame_presence.duplicate,
     "order": blame_seq.disordered,
     "overlap": blame_seq.overlapping,
@@ -37,8 +38,9 @@ TELLERS: Mapping[str, Teller] = {
     "max_attempts": blame_presence.tried_too_often,
     "starvation": blame_liveness.starved,
     "recovery": blame_liveness.behind,
+    "latency": blame_latency.slow,
 }
-PAIRS = ("order", "overlap", "unique_seq", "seq_order")
+PAIRS = ("atomic", "order", "overlap", "unique_seq", "seq_order")
 """Of these the other event belongs to the path."""
 
 
@@ -84,7 +86,8 @@ def _causes(db: duckdb.DuckDBPyConnection, evidence: Evidence, finding: Finding)
         common = "" if tautology else shared(db, evidence, [violation for violation, _ in members])
         told = "".join([told, *(f", {trait}" for trait in traits), f"; {common}" if common else ""])
         if finding.count > len(finding.violations):
-            told += f" (of the first {format_count(len(finding.violations))} of {format_count(finding.count)})"
+            which = "slowest" if finding.name == "latency" else "first"
+            told += f" (of the {which} {format_count(len(finding.violations))} of {format_count(finding.count)})"
         causes.append(Cause(finding.name, told, len(members), first, _steps(evidence, first), diagnosis.advice))
     return causes
 

@@ -6,6 +6,7 @@ from squall.chaos.check.diagnosis import HOW, Diagnosis, named
 from squall.chaos.check.evidence import Evidence, Try
 from squall.chaos.check.matching import PRIORITIES
 from squall.chaos.check.verdict import Violation, counted
+from squall.chaos.check.waits import waits
 
 RETRIES = "A failed delivery must be tried again, or end as a dead letter: look at what keeps the retries."
 
@@ -26,7 +27,12 @@ def _stalled(evidence: Evidence, violation: Violation) -> Diagnosis:
     if violation.event is None:
         sentence += "; what it counts as pending is of unknown outcome, or a further copy of what has ended"
         return Diagnosis(sentence, advice=holds)
-    tries = evidence.of(violation.event, evidence.number(violation.subscription))
+    number = evidence.number(violation.subscription)
+    tries = evidence.of(violation.event, number)
+    held = next((one for one in evidence.gates if one.subscription == number and one.open_to_the_end), None)
+    if held is not None:
+        told = f"{sentence}: its {held.gate} was open since {evidence.at(held.begun)}"
+        return Diagnosis(told, advice="Let it be open for a shorter time, or the drain wait for it.")
     last = tries[-1] if tries else None
     if last is None:
         return Diagnosis(f"{sentence}; the oldest event that waits was never delivered", advice=holds)
@@ -47,7 +53,12 @@ def _late(evidence: Evidence, violation: Violation) -> Diagnosis:
     acked = min((op.ended for op in evidence.ops.get(violation.event or 0, []) if op.ended is not None), default=None)
     waited = "" if acked is None else f", {(until - acked) / 1e9:.1f} s after it was acknowledged"
     sentence = f"{name} was the last to recover: its oldest event was still unfinished at {evidence.at(until)}{waited}"
-    if not tries:
+    held = [one for one in waits(evidence, violation.event or 0, evidence.number(name), until) if one.gate is not None]
+    if acked is not None and held and 2 * sum(one.lasted for one in held) > until - acked:
+        how = f"its {held[0].gate.gate if held[0].gate else 'gate'} was open from {evidence.at(held[0].begun)} "
+        how += f"to {evidence.at(held[-1].ended)}, and held it back"
+        advice = "Let it be open for a shorter time, or let the limit allow for it."
+    elif not tries:
         how, advice = (
             "not delivered by then",
             "Look at what holds the subscription, or how fast it works off a backlog.",

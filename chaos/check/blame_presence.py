@@ -127,6 +127,21 @@ def _told_otherwise(evidence: Evidence, violation: Violation, shared: str) -> Di
     return Diagnosis(sentence, detail + shared, ALTERED)
 
 
+def in_part(evidence: Evidence, violation: Violation) -> Diagnosis:
+    """A batch of which some events are stored, others not."""
+    ops = evidence.ops.get(violation.event or 0, [])
+    faults = {w.name: w for op in ops for w in evidence.elsewhere(op.invoked, op.ended)}
+    during = f", under {', '.join(named(evidence, window) for window in faults.values())}" if faults else ""
+    advice = "Store a batch in one transaction, and answer for all of it at once."
+    if violation.form == "acknowledged in part":
+        sentence = f"refused{during}, though others of its batch were acknowledged"
+        return Diagnosis(sentence, f"{sentence}: event {violation.witness} was", advice)
+    told = "refused" if all(op.outcome == "fail" for op in ops) else "of unknown outcome"
+    sentence = f"published in a batch that was {told}{during}: others of it were delivered, "
+    sentence += f"though it never came to {violation.subscription}"
+    return Diagnosis(sentence, f"{sentence}; event {violation.witness} did come", advice)
+
+
 def duplicate(evidence: Evidence, violation: Violation) -> Diagnosis:
     """Delivered again for no reason."""
     tries = _tries(evidence, violation)

@@ -99,6 +99,9 @@ def no_loss(case: Case, totals: Totals, *, expected: bool) -> Finding:
         state, why = "unknown", f"{owed} {was(unsure)} still pending when the run ended"
     elif state == "valid" and totals.undecidable:
         state, why = "unknown", f"filters of {', '.join(totals.undecidable)} ask for what the history does not hold"
+    elif state == "valid" and not figures["owed"]:
+        state = "unknown" if expected else "not judged"
+        why = summary = "nothing was owed to anybody: there was nothing to lose"
     elif state == "valid" and not expected and all(s.at_most_once for s in case.subscribers.values()):
         state = "not judged"
     return Finding("no_loss", state, summary, figures, count, violations, why_unknown=why)

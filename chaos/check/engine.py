@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
-from squall.chaos.check import counters, delivery, measure, order, progress, redelivery
+from squall.chaos.check import batches, counters, delivery, measure, order, progress, redelivery
 from squall.chaos.check.blame import blame
 from squall.chaos.check.case import Case, open_case
 from squall.chaos.check.expectations import (
+    Atomic,
     Duplicates,
     ErrorBudget,
     Expectation,
@@ -27,7 +30,9 @@ from squall.chaos.check.expectations import (
 )
 from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.check.masks import Totals, sweep
-from squall.chaos.check.verdict import Cause, Finding, Reason, State, Verdict, counted, merge, was
+from squall.chaos.check.notes import loop_held, notes
+from squall.chaos.check.stalls import silences
+from squall.chaos.check.verdict import Cause, Finding, Note, Reason, State, Verdict, counted, merge, was
 from squall.chaos.history.reader import open_history, read_manifest
 from squall.core.target import Claims
 from squall.core.units import format_count, format_seconds
@@ -36,6 +41,7 @@ KEPT_RATE = 0.95
 """A generator that achieves less of the asked rate has not tested what was asked."""
 
 Judgement = Callable[[], Finding]
+T = TypeVar("T")
 
 
 def check(folder: Path, claims: Claims, expectations: Sequence[Expectation], facts: RunFacts) -> Verdict:
@@ -49,9 +55,11 @@ def check(folder: Path, claims: Claims, expectations: Sequence[Expectation], fac
         case = open_case(db, claims, facts, complete=complete)
         totals = prepare(case)
         findings = tuple(_guarded(name, judge) for name, judge in _judgements(case, totals, expectations))
-        reasons = list(_reasons(case, totals, findings, complete=complete))
-        causes, failure = _blamed(case, findings)
-    return make_verdict(findings, [*reasons, *failure], totals, causes)
+        quiet = silences(case)
+        reasons = list(_reasons(case, totals, findings, loop_held(case, quiet), complete=complete))
+        causes, failure = _told("the causes", lambda: blame(case.db, case.facts, findings))
+        noted, unnoted = _told("the notes", lambda: notes(case, totals, quiet))
+    return make_verdict(findings, [*reasons, *failure, *unnoted], totals, causes, noted)
 
 
 def prepare(case: Case) -> Totals:
@@ -103,11 +111,13 @@ def _judgements(case: Case, totals: Totals, expected: Sequence[Expectation]) -> 
     yield "no_ghost", lambda: delivery.no_ghost(case)
     yield "no_stray", lambda: delivery.no_stray(case)
     yield "intact", lambda: delivery.intact(case, totals)
+    if Atomic in kinds or batches.batches(case):
+        yield "atomic", lambda: batches.atomic(case)
     yield "duplicates", lambda: redelivery.duplicates(case, totals, min(ratios, default=None))
     if keyed or Order in kinds:
-        yield "order", lambda: order.order(case)
+        yield "order", lambda: _of_keys(order.order(case), case, expected=Order in kinds)
     if keyed or Overlap in kinds:
-        yield "overlap", lambda: order.overlap(case)
+        yield "overlap", lambda: _of_keys(order.overlap(case), case, expected=Overlap in kinds)
     if numbered or UniqueSeq in kinds:
         yield "unique_seq", lambda: order.unique_seq(case)
     if numbered or SeqOrder in kinds:
@@ -121,6 +131,14 @@ def _judgements(case: Case, totals: Totals, expected: Sequence[Expectation]) -> 
     for wanted in expected:
         for subscriber in _subscribers(wanted):
             yield from _thresholds(case, wanted, subscriber)
+
+
+def _of_keys(finding: Finding, case: Case, *, expected: bool) -> Finding:
+    """Where no event had a key, what holds of keys was not looked at: unknown where it is expected."""
+    if finding.state != "valid" or case.number("SELECT count(*) FROM (FROM publish WHERE key IS NOT NULL LIMIT 1)"):
+        return finding
+    why = "no event had a key: there was nothing to look at"
+    return replace(finding, state="unknown" if expected else "not judged", summary=why, why_unknown=why)
 
 
 def _subscribers(wanted: Expectation) -> Sequence[str | None]:
@@ -153,16 +171,19 @@ def _guarded(name: str, judge: Judgement) -> Finding:
         return Finding(name, "unknown", text.splitlines()[0], why_unknown=trace, failed=True)
 
 
-def _blamed(case: Case, findings: Sequence[Finding]) -> tuple[tuple[Cause, ...], list[Reason]]:
-    """The causes; or, where telling them fails, the reason: the findings stand all the same."""
+def _told(what: str, tell: Callable[[], tuple[T, ...]]) -> tuple[tuple[T, ...], list[Reason]]:
+    """What is told; or, where telling it fails, the reason: the findings stand all the same."""
     try:
-        return blame(case.db, case.facts, findings), []
+        return tell(), []
     except Exception as error:  # noqa: BLE001  a story that cannot be told must not hide the verdict, and is reported
-        return (), [Reason("checker_failed", f"the causes could not be told: {type(error).__name__}: {error}")]
+        return (), [Reason("checker_failed", f"{what} could not be told: {type(error).__name__}: {error}")]
 
 
-def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], *, complete: bool) -> Iterator[Reason]:
+def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str, *, complete: bool) -> Iterator[Reason]:
     facts = case.facts
+    first = facts.steady_held is not False  # that a run was ended explains the rest; why it was not steady is a detail
+    for text in facts.reasons if first else ():
+        yield Reason("runner", text)
     if not totals.acknowledged:
         yield Reason("no_publish", "no publish was acknowledged: there was nothing to lose")
     if totals.attempts == totals.foreign:
@@ -172,7 +193,8 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], *, complet
         yield Reason("not_steady", "the steady state never held, before any fault")
     if facts.asked and facts.achieved < KEPT_RATE * facts.asked:
         share = f"{format_count(facts.achieved)} of {format_count(facts.asked)}"
-        yield Reason("rate_not_kept", f"the generator sent only {share} events in time, within a second")
+        late = f"the generator sent only {share} events in time, within a second"
+        yield Reason("loop_held", f"{late}: {held}") if held else Reason("rate_not_kept", late)
     yield from _fault_reasons(case)
     yield from _record_reasons(case, complete=complete)
     end = progress.standstill(case)
@@ -183,7 +205,7 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], *, complet
         if finding.state == "unknown":
             code = "checker_failed" if finding.failed else "undecided"
             yield Reason(code, f"{finding.title or finding.name}: {finding.why_unknown}")
-    for text in facts.reasons:
+    for text in () if first else facts.reasons:
         yield Reason("runner", text)
 
 
@@ -217,7 +239,11 @@ def _record_reasons(case: Case, *, complete: bool) -> Iterator[Reason]:
 
 
 def make_verdict(
-    findings: Sequence[Finding], reasons: Sequence[Reason], totals: Totals, causes: tuple[Cause, ...] = ()
+    findings: Sequence[Finding],
+    reasons: Sequence[Reason],
+    totals: Totals,
+    causes: tuple[Cause, ...] = (),
+    noted: tuple[Note, ...] = (),
 ) -> Verdict:
     """Merge: invalid > unknown > valid."""
     state: State = merge([finding.state for finding in findings] + (["unknown"] if reasons else []))
@@ -236,4 +262,5 @@ def make_verdict(
         headline = f"{first.title or first.name}: {first.summary}"
     else:
         headline = reasons[0].text
-    return Verdict(state, headline, tuple(findings), tuple(reasons), causes, records=totals.publishes + totals.attempts)
+    records = totals.publishes + totals.attempts
+    return Verdict(state, headline, tuple(findings), tuple(reasons), causes, records, noted)

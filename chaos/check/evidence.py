@@ -11,6 +11,8 @@ from squall.chaos.check.facts import RunFacts
 
 MAX_EVENTS = 50_000  # more than all invariants together keep, with their witnesses
 MAX_HITS = 20_000
+OPEN = "open"
+"""The state of a gate that holds all deliveries back."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,28 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Gated:
+    """A state of a gate of a subscription, from when to when it was in it (None: to the end)."""
+
+    subscription: int
+    gate: str
+    state: str
+    begun: int
+    ended: int | None
+
+    @property
+    def open_to_the_end(self) -> bool:
+        """Whether it held all deliveries back when the recording ended."""
+        return self.state == OPEN and self.ended is None
+
+    def held_ns(self, begun: int, ended: int) -> int:
+        """How much of the time from begun to ended it held all deliveries back."""
+        if self.state != OPEN:
+            return 0
+        return max(0, min(ended, ended if self.ended is None else self.ended) - max(begun, self.begun))
+
+
+@dataclass(frozen=True)
 class Exit:
     """A process that began, or exited."""
 
@@ -159,6 +183,7 @@ class Evidence:
     hits: list[Hit] = field(default_factory=list)
     windows: Mapping[int, Window] = field(default_factory=dict)
     controls: Sequence[Control] = ()
+    gates: Sequence[Gated] = ()
     processes: Sequence[Exit] = ()
     subscriptions: Mapping[int, Specification] = field(default_factory=dict)
     owners: Mapping[int, int] = field(default_factory=dict)
@@ -204,6 +229,10 @@ class Evidence:
             for w in self.windows.values()
             if not w.seam.startswith("handler:") and w.fault not in self.innocent and w.active(begun, ended)
         ]
+
+    def held(self, subscription: int | None, begun: int, ended: int) -> list[Gated]:
+        """The subscription's gates while they held it back at some moment from begun to ended."""
+        return [g for g in self.gates if g.subscription == subscription and g.held_ns(begun, ended) > 0]
 
     def owner(self, attempt: Try) -> int | None:
         """The other event whose seq this attempt came with; None where it is the event's own, or nobody's."""
@@ -273,6 +302,15 @@ def _impostors(db: duckdb.DuckDBPyConnection, evidence: Evidence, chosen: str, c
         evidence.instead.setdefault((mine_event, attempt.subscription), attempt)
 
 
+def gate_states(db: duckdb.DuckDBPyConnection) -> list[Gated]:
+    """Every state of every gate that changed, in the order of time."""
+    rows = db.execute(
+        "SELECT subscription, gate, state, time, lead(time) OVER (PARTITION BY subscription, gate ORDER BY time, rid) "
+        "FROM gate ORDER BY time, rid"
+    ).fetchall()
+    return [Gated(*row) for row in rows]
+
+
 def _surroundings(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Evidence:
     (first,) = db.execute("SELECT min(invoked) FROM publish").fetchone() or (0,)
     windows = [
@@ -290,6 +328,7 @@ def _surroundings(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Evidence:
         origin_ns=facts.load.begun if facts.load else int(first or 0),
         windows={window.fault: window for window in windows},
         controls=[Control(*row) for row in controls],
+        gates=gate_states(db),
         processes=[Exit(*row) for row in processes],
         subscriptions={row[0]: Specification(*row[1:]) for row in subscriptions},
     )

@@ -58,6 +58,12 @@ class Intact(Expectation):
     name = "intact"
 
 
+class Atomic(Expectation):
+    """A batch is stored whole or not at all."""
+
+    name = "atomic"
+
+
 class Duplicates(Expectation):
     """At most `max_ratio` of the first deliveries are followed by one that nothing explains."""
 
@@ -129,7 +135,8 @@ class Recovery(Expectation):
 
 
 class Latency(Measured):
-    """From when an event was to be sent until a handler has ended well. What is never handled counts as infinite."""
+    """From when an event was to be sent, or its subscriber joined if later, until a handler has ended well. What is
+    never handled counts as infinite."""
 
     name = "latency"
     p50: Seconds | None = None
@@ -177,6 +184,7 @@ EXPECTATIONS: Mapping[str, type[Expectation]] = {
         NoGhost,
         NoStray,
         Intact,
+        Atomic,
         Duplicates,
         Order,
         Overlap,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from squall.chaos.check.case import FOREVER, Case
 from squall.chaos.check.expectations import QUANTILES, ErrorBudget, Latency, Throughput, Window
 from squall.chaos.check.facts import Span
-from squall.chaos.check.verdict import Finding, FindingState
+from squall.chaos.check.verdict import Finding, FindingState, Violation
+from squall.chaos.figures import latency as latency_text
 from squall.core.units import format_count, format_rate, format_seconds
 
 Windows = Sequence[Span]
+SLOWEST = 20
+"""How many of the slowest events of a latency that was missed are looked at."""
 
 
 def fault_windows(case: Case) -> Windows:
@@ -53,19 +56,20 @@ def load_span(case: Case) -> Span:
 
 
 def latency(case: Case, wanted: Latency | None, subscriber: str | None = None, span: Span | None = None) -> Finding:
-    """From the intended time until a handler first ended well, over pairs of event and subscriber that were handled or
-    owed. Handled inside a fault window: the time between touches it. What was never handled is infinite, and inside if
-    its intended time is. `subscriber` None: all of them. `wanted` None: only reported."""
+    """From the intended time, or from when the subscriber joined if that is later, until a handler first ended well,
+    over pairs of event and subscriber that were handled or owed. Handled inside a fault window: the time between
+    touches it. What was never handled is infinite, and inside if its intended time is. `subscriber` None: all of them.
+    `wanted` None: only reported."""
     windows = fault_windows(case)
     span = span or load_span(case)
-    of = _of(case, subscriber)
-    inside = _during(windows, "intended", "done")
+    of, due = _of(case, subscriber), _due(case)
     pairs = f"""
-        SELECT ((done - intended) / 1e9)::DOUBLE AS seconds, {inside} AS inside FROM ({_handled(of)})
-        WHERE intended >= {span.begun} AND intended < {span.ended}
+        SELECT event, subscription, done, ((done - {due}) / 1e9)::DOUBLE AS seconds,
+            {_during(windows, due, "done")} AS inside
+        FROM ({_handled(of)}) WHERE intended >= {span.begun} AND intended < {span.ended}
         UNION ALL
-        SELECT 'infinity'::DOUBLE, {_during(windows, "intended", "intended")} FROM ({_unhandled(of)})
-        WHERE intended >= {span.begun} AND intended < {span.ended}"""
+        SELECT event, subscription, NULL, 'infinity'::DOUBLE, {_during(windows, "intended", "intended")}
+        FROM ({_unhandled(of)}) WHERE intended >= {span.begun} AND intended < {span.ended}"""
     quantiles = list(QUANTILES.values())
     window = wanted.window if wanted else ("outside-faults" if windows else "all")
     group = "false" if window == "all" else "inside"
@@ -88,7 +92,36 @@ def latency(case: Case, wanted: Latency | None, subscriber: str | None = None, s
         figures |= {f"{name}{mark}_s": value for name, value in zip(QUANTILES, values, strict=True)}
         figures |= {f"pairs{mark}": total, f"unhandled{mark}": endless}
     finding = _judge_latency(wanted, subscriber, window, figures)
+    if wanted is not None and finding.state == "invalid":
+        finding = _with_slowest(case, finding, wanted, figures, f"FROM ({pairs}) WHERE {_chosen(window, 'inside')}")
     return _with_gaps(case, finding, missing=any(figures.get(f"unhandled{mark}") for mark in ("", "_inside")))
+
+
+def _due(case: Case) -> str:
+    """SQL: from when an event could be delivered: when it was to be sent, or when its subscription began, if later."""
+    joined: dict[int, int] = {}
+    for one in case.intervals:
+        joined[one.subscription] = min(one.join_invoked, joined.get(one.subscription, FOREVER))
+    begun = load_span(case).begun
+    late = [f"WHEN {number} THEN {joined_ns}" for number, joined_ns in joined.items() if joined_ns > begun]
+    return (
+        f"greatest(intended, least(done, CASE subscription {' '.join(late)} ELSE intended END))" if late else "intended"
+    )
+
+
+def _with_slowest(case: Case, finding: Finding, wanted: Latency, figures: Mapping[str, float], pairs: str) -> Finding:
+    """With the slowest of the pairs that are over a limit which was missed."""
+    limit = min(limit for name, limit in wanted.limits.items() if figures[f"{name}_s"] > limit)
+    over = f"{pairs} AND seconds > {limit}"
+    rows = case.rows(
+        f"SELECT event, subscription, done {over} ORDER BY seconds DESC, event, subscription LIMIT {SLOWEST}"
+    )
+    names = {number: one.name for number, one in case.subscribers.items()}  # none while the run goes on
+    violations = tuple(
+        Violation("latency", "slow", event=event, subscription=names.get(number), time_ns=done)
+        for event, number, done in rows
+    )
+    return replace(finding, count=case.number(f"SELECT count(*) {over}"), violations=violations)
 
 
 def _with_gaps(case: Case, finding: Finding, *, missing: bool) -> Finding:
@@ -111,29 +144,27 @@ def _judge_latency(
         return Finding(
             "latency", state, f"nothing to measure{words}", figures, why_unknown=f"no event{words}", title=title
         )
-    parts = [
-        f"{_time(figures[f'{name}_s'])}{words} (limit {format_seconds(limit)})" for name, limit in limits.items()
-    ] or [f"p50 {_time(figures['p50_s'])} · p99 {_time(figures['p99_s'])}{words}"]
+    told = {name: _quantile(name, figures[f"{name}_s"]) for name in QUANTILES}
+    parts = [f"{told[name]}{words} (limit {format_seconds(limit)})" for name, limit in limits.items()]
+    parts = parts or [f"p50 {told['p50']} · p99 {told['p99']}{words}"]
     if "p99_inside_s" in figures:
-        parts.append(f"{_time(figures['p99_inside_s'])} inside")
+        parts.append(f"{_quantile('p99', figures['p99_inside_s'])} inside")
     missed = [name for name, limit in limits.items() if figures[f"{name}_s"] > limit]
     state = "not judged" if wanted is None else "invalid" if missed else "valid"
     return Finding("latency", state, " · ".join(parts), figures, len(missed), title=title)
 
 
-def _time(seconds: float) -> str:
-    if math.isinf(seconds):
-        return "never"
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
+def _quantile(name: str, seconds: float) -> str:
+    """`12.3 ms`; where what is never handled reaches into the quantile, how much of it that is at least."""
+    if not math.isinf(seconds):
+        return latency_text(seconds)
+    return "some never handled" if name == "max" else f"{100 * (1 - QUANTILES[name]):.3g} % or more never handled"
 
 
 def _handled(of: str) -> str:
     """SQL: pairs that were handled, by their first good end."""
     return f"""
-        SELECT a.subscription, s.intended, a.ended AS done FROM attempt a JOIN sent s USING (event)
+        SELECT a.event, a.subscription, s.intended, a.ended AS done FROM attempt a JOIN sent s USING (event)
         ANTI JOIN (FROM (SELECT rid, row_number() OVER (PARTITION BY subscription, event ORDER BY ended, rid) AS place
             FROM again WHERE result = 'ok') WHERE place > 1) later ON later.rid = a.rid
         WHERE a.result = 'ok' AND {of}"""
@@ -142,7 +173,7 @@ def _handled(of: str) -> str:
 def _unhandled(of: str) -> str:
     """SQL: owed pairs that never were."""
     return f"""
-        SELECT u.subscription, s.intended FROM suspect u JOIN sent s USING (event)
+        SELECT u.event, u.subscription, s.intended FROM suspect u JOIN sent s USING (event)
         ANTI JOIN (FROM unfinished WHERE cancelled) c ON c.event = u.event AND c.subscription = u.subscription
         WHERE u.unhandled AND {of}"""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from squall.chaos.check.evidence import Evidence, Op, Try
 from squall.core.units import format_count
 
-Kind = Literal["publish", "attempt", "settlement", "terminal", "fault", "control", "process"]
+Kind = Literal["publish", "attempt", "settlement", "terminal", "fault", "gate", "control", "process"]
 
 ENDED = {
     "ok": "ended well",
@@ -18,6 +18,7 @@ ENDED = {
     "died": "died",
     None: "never ended",
 }
+GATES = {"open": "opens: it holds all deliveries back", "half_open": "is half-open: a trial", "closed": "closes"}
 SETTLED = {"ack": "settled", "nak": "given back", "term": "given up"}
 
 
@@ -100,6 +101,7 @@ def _ends(evidence: Evidence, event: int, subscription: int | None) -> Iterator[
 
 def _around(evidence: Evidence, event: int, subscription: int | None, begun: int, ended: int) -> Iterator[Step]:
     yield from _faults(evidence, event, subscription, begun, ended)
+    yield from _gates(evidence, event, subscription, begun, ended)
     for control in evidence.controls:
         mine = control.event in (None, event) and (subscription is None or control.subscription in (None, subscription))
         if mine and begun <= control.begun <= ended:
@@ -125,6 +127,16 @@ def _faults(evidence: Evidence, event: int, subscription: int | None, begun: int
             yield Step(hit.time, "fault", f"fault {window.name} ({window.kind}) acts on it")
 
 
+def _gates(evidence: Evidence, event: int, subscription: int | None, begun: int, ended: int) -> Iterator[Step]:
+    """What the gates of whoever had the event did meanwhile, and which held already."""
+    mine = {subscription} if subscription is not None else {t.subscription for t in evidence.of(event, None)}
+    for one in evidence.gates:
+        if one.subscription in mine and (begun < one.begun <= ended or one.held_ns(begun, ended)):
+            name = evidence.name(one.subscription)
+            text = f"{one.gate} of {name} {GATES.get(one.state, f'is {one.state}')}"
+            yield Step(one.begun, "gate", text, name)
+
+
 def lines(evidence: Evidence, event: int, subscription: int | None) -> tuple[str, ...]:
     """The path in a few lines for people: one for the publishes, one for each attempt, one for each end."""
     ops = evidence.ops.get(event, [])
@@ -145,15 +157,14 @@ def _call(evidence: Evidence, op: Op) -> str:
 
 
 def _attempt_line(evidence: Evidence, one: Try) -> str:
-    moments: Sequence[tuple[int, int, str]] = [(one.begun, 0, "")]
+    begun = f"delivered to {evidence.name(one.subscription)}, attempt {one.attempt}, {evidence.at(one.begun)}"
     fault = evidence.hit_during(one) if one.result != "ok" else None
     by = f" (fault {fault.name})" if fault else ""
     text = f"handler {ENDED[one.result]}{by}"
     done = (one.ended, 1, f"{text} {evidence.at(one.ended)}") if one.ended is not None else (1 << 62, 1, text)
-    moments = [done]
+    moments: list[tuple[int, int, str]] = [(one.begun, 0, begun), done]
     if one.settle_invoked is not None and one.settlement is not None:
         answer = ", refused" if one.settle_answer == "refused" else "" if one.settle_ok is not None else ", unconfirmed"
         what = f"{SETTLED[one.settlement]} {evidence.at(one.settle_invoked)}{answer}"
-        moments = sorted([done, (one.settle_invoked, 2, what)])
-    told = " · ".join(text for _, _, text in moments)
-    return f"delivered to {evidence.name(one.subscription)}, attempt {one.attempt}, {evidence.at(one.begun)} · {told}"
+        moments.append((one.settle_invoked, 2, what))
+    return " · ".join(text for _, _, text in sorted(moments))

@@ -83,7 +83,9 @@ def recovery(case: Case, wanted: Recovery) -> Finding:
     title = f"recovery of {wanted.fault}" if wanted.fault else "recovery"
     healed = _healed_ns(case, wanted.fault)
     if healed is None:
-        why = f"fault {wanted.fault} never healed" if wanted.fault else "no fault healed"
+        began = case.number("SELECT count(*) FROM fault WHERE name = $name", name=wanted.fault) if wanted.fault else 0
+        missed = "never healed" if began else "never began"
+        why = f"fault {wanted.fault} {missed}" if wanted.fault else "no fault healed"
         return Finding("recovery", "unknown", why, why_unknown=why, title=title)
     horizon, next_fault = _horizon(case, healed)
     stale = case.rows(_last_stale(case, healed, horizon, round(wanted.age * 1e9)))

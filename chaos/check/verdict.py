@@ -18,7 +18,16 @@ EXIT_CODES: Mapping[State, int] = {"valid": 0, "invalid": 1, "unknown": 3}
 @dataclass(frozen=True)
 class Reason:
     """Why a verdict is unknown. `code` is stable: no_publish, no_delivery, not_steady, fault_never_bit, rate_not_kept,
-    heal_failed, recorder_failed, gap, drain_limit, undecided (an invariant), checker_failed, runner."""
+    loop_held, heal_failed, recorder_failed, gap, drain_limit, undecided (an invariant), checker_failed, runner."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is worth knowing and changes no verdict. `code` is stable: gate_open, not_acknowledged, nothing_owed,
+    loop_held, stall."""
 
     code: str
     text: str
@@ -87,6 +96,7 @@ class Verdict:
     reasons: tuple[Reason, ...] = ()
     causes: tuple[Cause, ...] = ()
     records: int = 0
+    notes: tuple[Note, ...] = ()
 
     @property
     def exit_code(self) -> int:

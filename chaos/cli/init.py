@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from squall.chaos.cli.guard import DebugOption, guarded
+from squall.chaos.cli.guard import DebugOption, JsonOption, guarded
 
 CONFIG = """\
 # What is yours to decide: which plugins are enabled, what scenarios may do. Read by every squall command that is run
@@ -64,6 +64,7 @@ FILES = {"squall.yaml": CONFIG, "scenarios/first.yaml": SCENARIO}
 
 def command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="where; made if it is not there")] = Path(),
+    as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Write a squall.yaml and a first scenario. Nothing is overwritten.
@@ -71,6 +72,7 @@ def command(
     \b
     Example:
       squall init shop
+      squall init shop --json
     """
 
     def work() -> int:
@@ -84,9 +86,16 @@ def command(
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
+        written = [folder / name for name in FILES]
+        if as_json:
+            from squall.chaos.cli.output import print_json
+
+            print_json({"exit_code": 0, "written": written})
+            return 0
+        for path in written:
             typer.echo(f"wrote    {path}")
         go = "" if folder == Path() else f"cd {shlex.quote(str(folder))} && "
         typer.echo(f"\nnext     {go}squall validate scenarios/first.yaml\n         {go}squall run scenarios/first.yaml")
         return 0
 
-    guarded(work, debug=debug)
+    guarded(work, as_json=as_json, debug=debug)

@@ -7,12 +7,13 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
     from squall.chaos.catalogue import Catalogue
+    from squall.chaos.composition import Composed
     from squall.chaos.scenario import Drain, Scenario
     from squall.core.config import Config
     from squall.core.errors import Problem
@@ -35,6 +36,14 @@ SetOption = Annotated[
 SeedOption = Annotated[
     int | None, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="instead of the scenario's seed")
 ]
+
+
+class Plan(NamedTuple):
+    """A scenario that may be run: how long it drains at most, and what it runs against, where the bench composes it."""
+
+    scenario: Scenario
+    drain: Drain
+    composed: Composed | None
 
 
 def read_operator(path: Path | None) -> tuple[Config, Catalogue]:
@@ -87,14 +96,15 @@ def within_reach(folder: Path) -> Iterator[None]:
 
 def read_scenarios(
     files: Sequence[str], sets: Sequence[str], seed: int | None, config: Config, catalogue: Catalogue
-) -> list[tuple[Scenario, Drain]]:
-    """The scenarios, each with how long it drains at most. Raises ConfigError with all that is wrong."""
-    from squall.chaos.answers import answer_problems, longest_wait_s
+) -> list[Plan]:
+    """The scenarios, and what is known of their runs beforehand. Raises ConfigError with all that is wrong."""
+    from squall.chaos.answers import answer_problems
+    from squall.chaos.composition import composed
     from squall.chaos.scenario import drain_limits, load_scenario
     from squall.core.errors import ConfigError
 
     known = catalogue.known(config)
-    found: list[tuple[Scenario, Drain]] = []
+    found: list[Plan] = []
     problems: list[Problem] = []
     for file in files:
         try:
@@ -102,7 +112,8 @@ def read_scenarios(
             wrong = [*answer_problems(scenario.plugins, catalogue.plugins), *handler_problems(scenario, config)]
             if wrong:
                 raise ConfigError(wrong)
-            found.append((scenario, drain_limits(scenario, longest_wait_s(scenario, config))))
+            made = composed(scenario, config, catalogue)
+            found.append(Plan(scenario, drain_limits(scenario, made.longest_wait_s if made else 0.0), made))
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:
@@ -125,12 +136,12 @@ def handler_problems(scenario: Scenario, config: Config) -> list[Problem]:
 
 
 def with_seeds(
-    scenario: Scenario, sets: Sequence[str], repeat: int, config: Config, catalogue: Catalogue
-) -> Iterator[Scenario]:
+    plan: Plan, sets: Sequence[str], repeat: int, config: Config, catalogue: Catalogue
+) -> Iterator[tuple[Scenario, Composed | None]]:
     """The scenario `repeat` times, each time with the next seed. Made one by one: there may be very many."""
     from squall.chaos.scenario import make_scenario
 
-    known, source = catalogue.known(config), scenario.source
-    yield scenario
-    for seed in range(scenario.seed + 1, scenario.seed + repeat):
-        yield make_scenario(source, sets=sets, seed=seed, config=config, known=known)
+    known, first = catalogue.known(config), plan.scenario
+    yield first, plan.composed
+    for seed in range(first.seed + 1, first.seed + repeat):
+        yield make_scenario(first.source, sets=sets, seed=seed, config=config, known=known), plan.composed

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from squall.chaos.cli.guard import DebugOption, guarded
+from squall.chaos.cli.guard import DebugOption, JsonOption, guarded
 from squall.chaos.cli.operator import ConfigOption, RunArgument, RunsOption, runs_folder
 
 
 def command(
-    run: RunArgument = "latest", config: ConfigOption = None, runs: RunsOption = None, debug: DebugOption = False
+    run: RunArgument = "latest",
+    config: ConfigOption = None,
+    runs: RunsOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Print where a run's report is.
 
@@ -30,7 +34,12 @@ def command(
             from squall.chaos.report import write_report
 
             path = write_report(folder)
-        typer.echo(path)
+        if as_json:
+            from squall.chaos.cli.output import print_json
+
+            print_json({"exit_code": 0, "folder": folder, "report": path})
+        else:
+            typer.echo(path)
         return 0
 
-    guarded(work, debug=debug)
+    guarded(work, as_json=as_json, debug=debug)

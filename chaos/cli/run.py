@@ -27,8 +27,10 @@ from squall.chaos.visible import visible
 if TYPE_CHECKING:
     from squall.chaos.catalogue import Catalogue
     from squall.chaos.cli.interrupts import Interrupts
+    from squall.chaos.cli.operator import Plan
+    from squall.chaos.composition import Composed
     from squall.chaos.run import RunResult
-    from squall.chaos.scenario import Drain, Scenario
+    from squall.chaos.scenario import Scenario
     from squall.core.config import Config
 
 
@@ -63,7 +65,7 @@ def command(
         read = read_scenarios(files, sets or (), seed, settings, catalogue)
         if dry_run:
             return _show_timelines(read, as_json=as_json)
-        scenarios = chain(*(with_seeds(one, sets or (), repeat, settings, catalogue) for one, _ in read))
+        scenarios = chain(*(with_seeds(one, sets or (), repeat, settings, catalogue) for one in read))
         with within_reach(settings.folder):
             return _run_all(scenarios, settings, catalogue, runs, done, as_json=as_json)
 
@@ -73,11 +75,11 @@ def command(
     guarded(work, as_json=as_json, debug=debug, consequence=consequence)
 
 
-def _show_timelines(read: Sequence[tuple[Scenario, Drain]], *, as_json: bool) -> int:
+def _show_timelines(read: Sequence[Plan], *, as_json: bool) -> int:
     from squall.chaos.cli.output import print_json, width
     from squall.chaos.timeline import render, timeline
 
-    plans = [timeline(scenario, drain) for scenario, drain in read]
+    plans = [timeline(*plan) for plan in read]
     if as_json:
         print_json(plans)
     else:
@@ -86,7 +88,7 @@ def _show_timelines(read: Sequence[tuple[Scenario, Drain]], *, as_json: bool) ->
 
 
 def _run_all(
-    scenarios: Iterable[Scenario],
+    scenarios: Iterable[tuple[Scenario, Composed | None]],
     config: Config,
     catalogue: Catalogue,
     runs: Path | None,
@@ -101,8 +103,8 @@ def _run_all(
     from squall.chaos.present import result_lines, summary_lines
 
     with Interrupts() as interrupts:
-        for scenario in scenarios:
-            result = loop.run(_run(scenario, config, catalogue, runs, interrupts))
+        for scenario, made in scenarios:
+            result = loop.run(_run(scenario, made, config, catalogue, runs, interrupts))
             done.append((scenario, result))
             if not as_json:
                 print_lines(partial(result_lines, result))
@@ -117,14 +119,21 @@ def _run_all(
 
 
 async def _run(
-    scenario: Scenario, config: Config, catalogue: Catalogue, runs: Path | None, interrupts: Interrupts
+    scenario: Scenario,
+    made: Composed | None,
+    config: Config,
+    catalogue: Catalogue,
+    runs: Path | None,
+    interrupts: Interrupts,
 ) -> RunResult:
     from squall.chaos.cli.live import Live
     from squall.chaos.run import run_scenario
 
     with Live(scenario) as live:
         stop = interrupts.stop(live.say)
-        return await run_scenario(scenario, config, catalogue, runs=runs, on_progress=live.show, stop=stop)
+        return await run_scenario(
+            scenario, config, catalogue, runs=runs, composed=made, on_progress=live.show, stop=stop
+        )
 
 
 def _exit_code(result: RunResult) -> int:
@@ -146,5 +155,6 @@ def _as_data(scenario: Scenario, result: RunResult) -> dict[str, object]:
         "duration_s": result.duration_s,
         "faulty_s": result.faulty_s,
         "warnings": result.warnings,
+        "errors": result.errors,
         "verdict": result.verdict,
     }

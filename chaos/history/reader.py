@@ -69,6 +69,8 @@ def files_of(folder: Path, table: str, manifest: Manifest) -> list[Path]:
     whole = folder / f"{table}{COMPLETE}"
     if not manifest.complete:
         return chunk_list(folder, table)
+    if table not in manifest.rows:  # written before there was such a table
+        return []
     try:
         found = pq.ParquetFile(whole)
         columns, rows = found.schema_arrow.names, found.metadata.num_rows

@@ -17,12 +17,14 @@ What keeps the checker fast and SQL readable:
 |---|---|
 | publish | call of publish. `ended` NULL: it never returned. `seq` where the target gave one, comparable within `seq_scope`. `duplicate`: the target says that it had this event already. `hash`: of the payload |
 | attempt | call of a handler. `result` NULL: it was still running when the recording ended; `died`: its worker or process did. `settle_invoked` NULL: nobody settled it; `settle_ok` NULL: no answer. `by_handler`: the handler itself settled, on purpose |
+| batch | call of publish that was one of a batch's: all of a batch were published as one |
 | told | delivery that came with another type, key or priority than its event was published with, by the target's own word; NULL: with the published one, or the target does not say |
 | subscription | interval in which one specification held: from joining to leaving (NULL: never left) |
 | terminal | (event, subscription) that ended other than by a handler, as `source` lists it |
 | fault | window in which a fault was active. `healed` NULL: nobody tried; false: it failed, `error` says how |
 | fault_hit | call that a fault acted on |
 | process | process: the target's, a worker's, the bench's |
+| gate | change of a gate of a subscription: its name, and the state that it is in from `time` on; `open` holds all deliveries back |
 | control | pause (an interval), redrive or replay of a subscription; `event` NULL: of all its events |
 | gap | interval in which records of a table (`source`) may be missing |
 | counter | sum that the target keeps itself: `stored`, and per subscription `owed`, `acked`, `dead_lettered`, `expired`, `cancelled`, `pending` |
@@ -100,6 +102,7 @@ TABLES: Mapping[str, pa.Schema] = {
             *_ints("hash?"),
         ]
     ),
+    "batch": pa.schema(_ints("batch", "op", "invoked")),
     "attempt": pa.schema(
         [
             *_ints("event?"),
@@ -153,6 +156,7 @@ TABLES: Mapping[str, pa.Schema] = {
             *_ids("exit_code?"),
         ]
     ),
+    "gate": pa.schema([*_ids("subscription"), *_ints("time"), *_texts("gate", "state")]),
     "control": pa.schema([*_word("kind", "control"), *_ids("subscription?"), *_ints("event?", "begun", "ended?")]),
     "gap": pa.schema([*_word("source", "source_table"), *_ints("begun", "ended"), *_ints("lost?"), *_texts("why")]),
     "counter": pa.schema([*_ints("time"), *_texts("name"), *_ids("subscription?"), *_ints("value")]),
@@ -162,6 +166,7 @@ TABLES: Mapping[str, pa.Schema] = {
 
 SORT: Mapping[str, str] = {
     "publish": "invoked",
+    "batch": "invoked",
     "attempt": "begun",
     "told": "begun",
     "subscription": "join_invoked",
@@ -169,6 +174,7 @@ SORT: Mapping[str, str] = {
     "fault": "begun",
     "fault_hit": "time",
     "process": "started",
+    "gate": "time",
     "control": "begun",
     "gap": "begun",
     "counter": "time",

@@ -10,8 +10,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from squall.chaos.figures import latency
 from squall.chaos.report.axis import Axis, nice
-from squall.chaos.report.words import NOTHING, latency, rate
+from squall.chaos.report.words import NOTHING, rate
 
 WIDTH, HEIGHT = 1000.0, 100.0
 MOST_TICKS = 4

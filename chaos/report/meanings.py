@@ -10,6 +10,7 @@ MEANINGS: Mapping[str, str] = {
     "no_ghost": "Nothing is delivered whose publish was refused.",
     "no_stray": "Nothing is delivered to a subscriber whose pattern or filters do not match it.",
     "intact": "Events arrive as they were published: payload, type, priority and key.",
+    "atomic": "Of events that are published as one batch all are stored, or none.",
     "duplicates": "Nothing is delivered again without a reason, such as a failure, a timeout or a restart.",
     "order": "Events of one key and priority are first delivered in the order in which they were published.",
     "overlap": "No two events of one key are handled at the same time.",

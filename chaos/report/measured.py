@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from squall.chaos.check.evidence import Gated, gate_states
 from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.report.axis import Axis, axis_of
 
@@ -25,7 +26,8 @@ class Publishes:
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Seconds from when an event was to be sent until a handler had first ended well; of what was handled."""
+    """Seconds from when an event was to be sent (or its subscription began, if later) until a handler had first ended
+    well; of what was handled."""
 
     p50_s: float
     p99_s: float
@@ -99,6 +101,7 @@ class Measured:
     publishes: Publishes
     subscribers: tuple[Subscriber, ...]
     faults: tuple[Fault, ...]
+    gates: tuple[Gated, ...]
 
 
 def measure(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Measured | None:
@@ -106,7 +109,7 @@ def measure(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Measured | None:
     axis = axis_of(db, facts)
     if axis is None:
         return None
-    return Measured(axis, _publishes(db, axis), _subscribers(db, axis, facts.load), _faults(db))
+    return Measured(axis, _publishes(db, axis), _subscribers(db, axis, facts.load), _faults(db), tuple(gate_states(db)))
 
 
 def _publishes(db: duckdb.DuckDBPyConnection, axis: Axis) -> Publishes:
@@ -136,10 +139,13 @@ def _subscribers(db: duckdb.DuckDBPyConnection, axis: Axis, load: Span | None) -
     handled, failed = _handled(db, axis)
     db.execute(
         """CREATE OR REPLACE TEMP TABLE handled AS
-        SELECT subscription, intended, ((done - intended) / 1e9)::DOUBLE AS seconds FROM
-            (SELECT event, subscription, min(ended) AS done FROM attempt
+        SELECT subscription, intended,
+            ((done - greatest(intended, least(done, coalesce(joined, intended)))) / 1e9)::DOUBLE AS seconds
+        FROM (SELECT event, subscription, min(ended) AS done FROM attempt
                 WHERE result = 'ok' AND event IS NOT NULL GROUP BY event, subscription)
-            JOIN (SELECT event, min(intended) AS intended FROM publish GROUP BY event) USING (event)"""
+            JOIN (SELECT event, min(intended) AS intended FROM publish GROUP BY event) USING (event)
+            LEFT JOIN (SELECT subscription, min(join_invoked) AS joined FROM subscription GROUP BY 1)
+                USING (subscription)"""
     )
     totals, p50, p99 = _latencies(db, axis, load)
     db.execute("DROP TABLE handled")

@@ -18,13 +18,14 @@ from pydantic.dataclasses import dataclass as model
 from squall.chaos.check.facts import FACTS, RunFacts, load_facts
 from squall.chaos.check.output import load_verdict
 from squall.chaos.check.verdict import Verdict
+from squall.chaos.composition import Composed, load_composed
 from squall.chaos.history.reader import MANIFEST, open_history
 from squall.chaos.present_why import tells
 from squall.chaos.remedies import NEXT
 from squall.chaos.report import view
 from squall.chaos.report.measured import Measured, measure
 from squall.chaos.report.words import many
-from squall.chaos.run_folder import ENVIRONMENT, REPORT, SCENARIO, VERDICT, run_name
+from squall.chaos.run_folder import COMPOSED, ENVIRONMENT, REPORT, SCENARIO, VERDICT, run_name
 from squall.core.errors import StoreFileError
 from squall.core.yaml_source import load_document
 
@@ -72,6 +73,7 @@ class _Run:
     scenario: str
     facts: RunFacts
     verdict: Verdict | None
+    composed: Composed | None
     measured: Measured | None
 
 
@@ -105,12 +107,15 @@ def _read(folder: Path) -> _Run:
         raise StoreFileError(f"{folder}: {ENVIRONMENT} or {SCENARIO} is not what squall wrote ({error})") from error
     facts = load_facts(folder) if (folder / FACTS).exists() else RunFacts()
     verdict = load_verdict(folder / VERDICT) if (folder / VERDICT).exists() else None
+    composed = load_composed(folder / COMPOSED) if (folder / COMPOSED).exists() else None
     measured = None
     if (folder / HISTORY / MANIFEST).exists():
         with TemporaryDirectory(prefix="squall-report-") as spill, open_history(folder / HISTORY, Path(spill)) as db:
             measured = measure(db, facts)
     about = load_document(folder / SCENARIO).at(("about",))
-    return _Run(folder, environment, about if isinstance(about, str) else "", scenario, facts, verdict, measured)
+    return _Run(
+        folder, environment, about if isinstance(about, str) else "", scenario, facts, verdict, composed, measured
+    )
 
 
 def _reasons(verdict: Verdict) -> list[tuple[str, str]]:
@@ -149,6 +154,10 @@ def _render(run: _Run) -> str:
         else {},
         faults=view.fault_rows(measured) if measured else (),
         subscribers=view.subscriber_rows(measured) if measured else (),
+        notes=[note.text for note in verdict.notes] if verdict else [],
+        gates=view.gate_rows(measured) if measured else (),
+        composed=run.composed,
+        ways=view.ways(run.composed) if run.composed else (),
         environment=run.environment,
         about=run.about,
         scenario=run.scenario,

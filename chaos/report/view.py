@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from squall.chaos.check.evidence import OPEN, Gated
 from squall.chaos.check.facts import RunFacts
 from squall.chaos.check.verdict import Finding, FindingState, Verdict
+from squall.chaos.composition import Composed
+from squall.chaos.figures import latency
 from squall.chaos.report.axis import Axis, phases
 from squall.chaos.report.chart import Chart, Series, Tick, latency_chart, rate_chart, time_ticks
 from squall.chaos.report.meanings import MEANINGS
 from squall.chaos.report.measured import Fault, Measured, Subscriber, Terms
-from squall.chaos.report.words import NOTHING, figure, latency, many, rate, share
+from squall.chaos.report.words import NOTHING, figure, many, rate, share
 from squall.core.units import format_count
 
 SHOWN_SUBSCRIBERS = 6
@@ -20,6 +23,7 @@ CHARACTER = 2.8
 """How much of the axis a character takes where the page is narrow, percent."""
 LATE = 75.0
 SHADES = 3
+SHOWN_STATES = 12
 SEVERITY: tuple[FindingState, ...] = ("invalid", "unknown", "valid", "not judged")
 MARKS: dict[str, str] = {"valid": "✓", "invalid": "✗", "unknown": "?", "not judged": "·"}
 
@@ -97,6 +101,8 @@ class OverTime:
     faults: tuple[Window, ...]
     shades: tuple[Window, ...]
     lanes: int
+    gates: tuple[Window, ...]
+    gate_lanes: int
     charts: tuple[Chart, ...]
     times: tuple[str, ...]
     hidden: str
@@ -169,6 +175,7 @@ def over_time(measured: Measured, facts: RunFacts) -> OverTime:
     axis = measured.axis
     shown = charted(measured.subscribers)
     hidden = len(measured.subscribers) - len(shown)
+    gates = laned(_gates(measured))
     faults = laned(
         [_window(axis, f.name, f.begun_ns, f.ended_ns, f"{_what(f)}, {_when(axis, f)}") for f in measured.faults]
     )
@@ -182,6 +189,8 @@ def over_time(measured: Measured, facts: RunFacts) -> OverTime:
         faults,
         shades(faults),
         1 + max((one.lane for one in faults), default=-1),
+        gates,
+        1 + max((one.lane for one in gates), default=-1),
         (_publishing(measured), _handling(measured, shown), _latencies(axis, shown)),
         tuple(f"{second:,.{0 if axis.bucket_ns >= 10**9 else 2}f} s" for second in axis.times_s()),
         f"The charts show {len(shown)} of {len(measured.subscribers)} subscribers, the slowest." if hidden else "",
@@ -297,8 +306,61 @@ def _what(fault: Fault) -> str:
 
 
 def _when(axis: Axis, fault: Fault) -> str:
-    ended = "the end" if fault.ended_ns is None else f"{axis.seconds(fault.ended_ns):.1f} s"
-    return f"{axis.seconds(fault.begun_ns):.1f} to {ended}"
+    return _span(axis, fault.begun_ns, fault.ended_ns)
+
+
+def _span(axis: Axis, begun_ns: int, ended_ns: int | None) -> str:
+    ended = "the end" if ended_ns is None else f"{axis.seconds(ended_ns):.1f} s"
+    return f"{axis.seconds(begun_ns):.1f} to {ended}"
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """A row of the table of gates: whose it is, and each state that it was in."""
+
+    subscriber: str
+    gate: str
+    states: tuple[str, ...]
+
+
+def gate_rows(measured: Measured) -> tuple[GateRow, ...]:
+    """What each gate that changed was, over time."""
+    axis = measured.axis
+    names = {one.terms.number: one.terms.name for one in measured.subscribers}
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in measured.gates:
+        told = f"{one.state.replace('_', '-')} from {axis.seconds(one.begun):.3f} s"
+        name = names.get(one.subscription, f"subscription {one.subscription}")
+        found.setdefault((name, one.gate), []).append(told)
+    for states in found.values():
+        if (more := len(states) - SHOWN_STATES) > 0:
+            states[SHOWN_STATES:] = [f"and {many(more, 'more change')}"]
+    return tuple(GateRow(name, gate, tuple(states)) for (name, gate), states in found.items())
+
+
+def ways(made: Composed) -> tuple[tuple[str, str], ...]:
+    """Of whom, and the way of a delivery there; once where it is the same at several."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, steps in made.deliver.items():
+        alike.setdefault(steps, []).append(name)
+    return tuple((", ".join(names), " ⟩ ".join(steps)) for steps, names in alike.items())
+
+
+def _gates(measured: Measured) -> list[Window]:
+    """When gates held a subscription back; of one that did so very often, from the first time to the last."""
+    names, axis = {one.terms.number: one.terms.name for one in measured.subscribers}, measured.axis
+    found: dict[tuple[int, str], list[Gated]] = {}
+    for one in measured.gates:
+        if one.state == OPEN:
+            found.setdefault((one.subscription, one.gate), []).append(one)
+    windows = []
+    for (number, gate), times in found.items():
+        name = f"{names.get(number, number)}'s {gate} open"
+        spans = [(one.begun, one.ended) for one in times]
+        if len(times) > SHOWN_STATES:
+            name, spans = f"{name} {format_count(len(times))} times", [(times[0].begun, times[-1].ended)]
+        windows += [_window(axis, name, *span, f"nothing was delivered then, {_span(axis, *span)}") for span in spans]
+    return sorted(windows, key=lambda window: window.left)
 
 
 def subscriber_rows(measured: Measured) -> tuple[SubscriberRow, ...]:

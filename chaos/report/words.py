@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
+from squall.chaos.figures import latency
 from squall.core.units import format_count
 
 NOTHING = "\N{EN DASH}"
-_UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
-
-
-def latency(seconds: float) -> str:
-    """`12.3 ms`: three digits, in the unit that fits; `never` for what is infinite."""
-    if math.isinf(seconds):
-        return "never"
-    if seconds >= 1000:
-        return f"{seconds:,.0f} s"
-    for unit, size in _UNITS:
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
 
 
 def rate(per_second: float) -> str:

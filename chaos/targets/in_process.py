@@ -11,7 +11,7 @@ from squall.core import wiring
 from squall.core.config import PluginSection
 from squall.core.delivery import Ack, Attempt, Attempts, Nak, Observer
 from squall.core.errors import NotRunning, PublishError
-from squall.core.event import Event
+from squall.core.event import Event, EventData
 from squall.core.fault import Seam, Storage
 from squall.core.metrics import Meter
 from squall.core.plugin import Context, Plugin, hookimpl
@@ -86,6 +86,18 @@ class InProcessTarget:
             return Outcome("fail", why=str(error))
         return Outcome("ok", receipt.seq, duplicate=receipt.duplicate)
 
+    async def publish_batch(self, messages: Sequence[Message]) -> Sequence[Outcome]:
+        outcome = Outcome("ok")
+        try:
+            await self._publisher.publish_batch(
+                [EventData(one.type, one.payload, one.priority, key=one.key) for one in messages]
+            )
+        except PublishError as error:
+            outcome = Outcome(error.outcome, why=str(error))
+        except NotRunning as error:
+            outcome = Outcome("fail", why=str(error))
+        return [outcome] * len(messages)
+
     async def subscribe(self, spec: SubscriberSpec, sink: Sink) -> Handle:
         async def handle(event: Event) -> None:
             await sink.deliver(Received(event.payload, event.seq, event.key, event.priority, type=event.type))
@@ -126,7 +138,7 @@ class InProcessTarget:
 
     def _dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
         name = self._names.get(subscription_id or "")
-        if name is not None:
+        if name is not None and self._meters[name].subscription.overflow == "drop_new":  # others' are dead letters
             self._drops.append(Terminal(event.payload, name, "cancelled", why))
 
     async def unsubscribe(self, handle: Handle) -> int | None:
@@ -258,8 +270,13 @@ class _Reports(Observer):
 
     def settled(self, subscription: Subscription, attempts: Sequence[Attempt], ok_ns: int, answer: str) -> None:
         sink = self._sink_of(subscription)
+        if sink is not None and answer == "ok":  # what is refused is asked for again: no answer yet
+            sink.settled([attempt.event.payload for attempt in attempts], ok_ns)
+
+    def gate_changed(self, subscription: Subscription, gate: str, state: str) -> None:
+        sink = self._sink_of(subscription)
         if sink is not None:
-            sink.settled([attempt.event.payload for attempt in attempts], ok_ns, "ok" if answer == "ok" else "refused")
+            sink.gate_changed(gate, state)
 
 
 class SeamStore:

@@ -10,9 +10,10 @@ from pydantic import Field
 from squall.core.options import Options, RelativePath
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.core.store import EventStore
+from squall.core.units import Seconds
 from squall.plugins.sqlite.file import DatabaseFile
 from squall.plugins.sqlite.schema import IndexName
-from squall.plugins.sqlite.store import SqliteStore
+from squall.plugins.sqlite.store import INACTIVE_AFTER_S, SqliteStore
 
 
 class SqliteOptions(Options):
@@ -33,6 +34,10 @@ class SqliteOptions(Options):
             "`correlation` (0.55), `key` (0.34)",
         ),
     ] = ()
+    inactive_after: Annotated[
+        Seconds,
+        Field(gt=0, description="a named subscription that nobody has handled for so long is reported at the start"),
+    ] = INACTIVE_AFTER_S
 
 
 class SqlitePlugin(Plugin):
@@ -46,4 +51,4 @@ class SqlitePlugin(Plugin):
     def squall_event_store(self, ctx: Context) -> EventStore:
         options = self.options
         file = DatabaseFile(Path(options.path), options.durability, frozenset(options.index), ctx.clock)
-        return SqliteStore(file, ctx.clock, ctx.logger)
+        return SqliteStore(file, ctx.clock, ctx.logger, inactive_after_s=options.inactive_after)

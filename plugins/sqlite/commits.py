@@ -62,13 +62,15 @@ class Committer:
         self.log_pages = 0
         self.types = TypeNumbers(())
 
-    def open(self) -> tuple[int, int]:
-        """Take the file. Returns the greatest stored seq and the greatest given. Raises StoreFileError."""
+    def open(self, now_ns: int, inactive_after_ns: int) -> tuple[int, int, list[tuple[str, int]]]:
+        """Take the file. Returns the greatest stored seq, the greatest given, and the subscriptions that nobody has
+        handled for so long, with since when. Raises StoreFileError."""
         db = self._file.take()
         try:
             self._use(db)
             self.types = TypeNumbers(db.execute("SELECT id, name FROM type ORDER BY id"))
-            return records.head_seq(db)
+            records.note_unattended(db, now_ns)
+            return *records.head_seq(db), records.unattended(db, now_ns - inactive_after_ns)
         except (apsw.Error, TypeError, ValueError) as error:
             self.close()
             raise self._file.unusable(error) from error

@@ -75,13 +75,15 @@ class EventReader:
         """How far a named subscription came, as stored."""
         return await self._run(lambda db: records.progress(db, subscription_id))
 
-    async def counts(self) -> StoreCounts:
+    async def counts(self, inactive_before_ns: int) -> StoreCounts:
         """Counted in parts: one count of everything would hold a snapshot, and with it the log, for long."""
         head, events = self.head, 0
         for low in range(1, head + 1, queries.MAX_SEARCHED):
             high = min(head, low + queries.MAX_SEARCHED - 1)
             events += await self._run(partial(queries.count_events, low=low, high=high))
-        return StoreCounts(events, await self._run(records.count_dead_letters), head)
+        unattended = await self._run(partial(records.unattended, before_ns=inactive_before_ns))
+        dead_letters = await self._run(records.count_dead_letters)
+        return StoreCounts(events, dead_letters, head, tuple(name for name, _ in unattended))
 
     def _page(self, query: Query, low: int, high: int, db: apsw.Connection) -> Page:
         types = self._types()

@@ -11,7 +11,8 @@ import msgspec
 from squall.core.store import AttemptRow, Cursor, DeadLetter, DurableSpec, Settlement
 from squall.plugins.sqlite.codec import COLUMNS, PLACES, TypeNumbers, decode_event, encode_events
 
-_LETTER = "subscription_id, subscription, pattern, reason, attempts, first, last, error_type, error, trace"
+_LETTER = "subscription_id, subscription, pattern, reason, attempts, first, last, error_type, error, trace, redrives"
+_LETTER_COLUMNS = 11
 
 
 def save_settlements(db: apsw.Connection, settlements: Iterable[Settlement], types: TypeNumbers) -> None:
@@ -50,11 +51,15 @@ def _save_dead(db: apsw.Connection, letters: list[DeadLetter], types: TypeNumber
     save_types(db, types)
     rows = encode_events([letter.event for letter in letters], types)
     db.executemany(
-        f"INSERT INTO dead_letter({_LETTER}, {COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {PLACES}) "
+        f"INSERT INTO dead_letter({_LETTER}, {COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {PLACES}) "
         "ON CONFLICT(subscription_id, seq) DO UPDATE SET "
         "reason = excluded.reason, attempts = excluded.attempts, first = excluded.first, last = excluded.last, "
-        "error_type = excluded.error_type, error = excluded.error, trace = excluded.trace",
-        [(*letter[1:8], *map(_storable, letter[8:]), *row) for letter, row in zip(letters, rows, strict=True)],
+        "error_type = excluded.error_type, error = excluded.error, trace = excluded.trace, "
+        "redrives = max(redrives, excluded.redrives)",
+        [
+            (*letter[1:8], *map(_storable, letter[8:11]), letter.redrives, *row)
+            for letter, row in zip(letters, rows, strict=True)
+        ],
     )
 
 
@@ -78,12 +83,13 @@ def attach(db: apsw.Connection, spec: DurableSpec, next_seq: int, head: int) -> 
         else:
             from_seq = next_seq if spec.start == "new" else spec.start
         db.execute(
-            "INSERT INTO subscription VALUES(?, ?, ?, ?, ?, ?, NULL)",
+            "INSERT INTO subscription VALUES(?, ?, ?, ?, ?, ?, NULL, NULL)",
             (spec.id, spec.name, spec.subscriber_id, spec.pattern, spec.filters, from_seq),
         )
         _note_head(db, head)
         return spec.id, from_seq
     (subscription_id, from_seq, pattern, filters, subscriber) = found[0]
+    db.execute("UPDATE subscription SET unattended = NULL WHERE id = ?", (subscription_id,))
     if spec.differs(pattern, filters):
         from_seq = next_seq
         _forget_progress(db, subscription_id)
@@ -102,6 +108,18 @@ def detach(db: apsw.Connection, subscription_id: str, head: int) -> None:
     db.execute("UPDATE subscription SET to_seq = ? WHERE id = ? AND to_seq IS NULL", (head + 1, subscription_id))
     _forget_progress(db, subscription_id)
     _note_head(db, head)
+
+
+def note_unattended(db: apsw.Connection, now_ns: int) -> None:
+    """Nobody has attached to any subscription yet: those that had somebody have nobody from now on."""
+    db.execute("UPDATE subscription SET unattended = ? WHERE unattended IS NULL", (now_ns,))
+
+
+def unattended(db: apsw.Connection, before_ns: int) -> list[tuple[str, int]]:
+    """The names of subscriptions that had nobody before that time, and since when, in wall ns."""
+    sql = "SELECT name, unattended FROM subscription WHERE unattended <= ? AND to_seq IS NULL ORDER BY unattended, name"
+    found: list[tuple[Any, ...]] = db.execute(sql, (before_ns,)).fetchall()
+    return [(name, since_ns) for name, since_ns in found]
 
 
 def progress(db: apsw.Connection, subscription_id: str) -> tuple[list[Cursor], list[AttemptRow]]:
@@ -134,7 +152,7 @@ def dead_letters(
         f"SELECT {_LETTER}, {COLUMNS} FROM dead_letter {where} ORDER BY number LIMIT ? OFFSET ?",
         (*values, limit, after),
     ).fetchall()
-    return [DeadLetter(decode_event(row[10:], types), *row[:10]) for row in rows]
+    return [DeadLetter(decode_event(row[_LETTER_COLUMNS:], types), *row[:_LETTER_COLUMNS]) for row in rows]
 
 
 def count_dead_letters(db: apsw.Connection) -> int:

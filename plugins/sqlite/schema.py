@@ -8,10 +8,11 @@ from typing import Literal, get_args
 import apsw
 
 APPLICATION_ID = 0x53514C4C
-VERSION = 1
+VERSION = 2
 IndexName = Literal["type", "correlation", "id", "key"]
 
 # type is a number of the table of types; correlation is NULL where it is the id itself, metadata where it is empty.
+# unattended is since when nobody handles a subscription, as far as is known; NULL while somebody does.
 # id and correlation are the 16 bytes of a UUID, or other text as it is. Times are wall nanoseconds since 1970.
 _EVENT = """
     seq INTEGER {0}, id NOT NULL, type INTEGER NOT NULL, source TEXT NOT NULL, version TEXT NOT NULL,
@@ -25,7 +26,7 @@ CREATE TABLE type(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE span(number INTEGER PRIMARY KEY, least INTEGER NOT NULL, greatest INTEGER NOT NULL);
 CREATE TABLE subscription(
     id TEXT PRIMARY KEY, name TEXT NOT NULL, subscriber TEXT NOT NULL, pattern TEXT NOT NULL, filters TEXT NOT NULL,
-    from_seq INTEGER NOT NULL, to_seq INTEGER) WITHOUT ROWID;
+    from_seq INTEGER NOT NULL, to_seq INTEGER, unattended INTEGER) WITHOUT ROWID;
 CREATE UNIQUE INDEX subscription_name ON subscription(name) WHERE to_seq IS NULL;
 -- settled up to high, save for the open ones, which are a JSON list of their distances to high
 CREATE TABLE cursor(
@@ -38,7 +39,7 @@ CREATE TABLE dead_letter(
     number INTEGER PRIMARY KEY, subscription_id TEXT NOT NULL, subscription TEXT NOT NULL, pattern TEXT NOT NULL,
     reason TEXT NOT NULL, attempts INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
     error_type TEXT NOT NULL, error TEXT NOT NULL, trace TEXT NOT NULL,{_EVENT.format("NOT NULL")},
-    UNIQUE(subscription_id, seq));
+    redrives INTEGER NOT NULL DEFAULT 0, UNIQUE(subscription_id, seq));
 -- the greatest seq ever given, noted when a subscription counts from it: no event may get one that it passed over
 CREATE TABLE head(one INTEGER PRIMARY KEY CHECK(one = 1), seq INTEGER NOT NULL);
 INSERT INTO head VALUES(1, 0);
@@ -46,7 +47,13 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """
 
-MIGRATIONS: Sequence[Callable[[apsw.Connection], None]] = ()
+
+def _redrives_and_unattended(db: apsw.Connection) -> None:
+    db.execute("ALTER TABLE dead_letter ADD COLUMN redrives INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE subscription ADD COLUMN unattended INTEGER")
+
+
+MIGRATIONS: Sequence[Callable[[apsw.Connection], None]] = (_redrives_and_unattended,)
 """The n-th step makes version n + 2 of version n + 1."""
 
 INDEXES: dict[IndexName, str] = {

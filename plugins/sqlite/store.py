@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from logging import Logger
 from typing import Any
@@ -26,6 +27,7 @@ from squall.plugins.sqlite.threads import Link, Worker
 MAX_EVENTS = 500
 MAX_BYTES_ON_LOOP = 1_000_000
 SETTLE_WITHIN_S = 0.02
+INACTIVE_AFTER_S = 7 * 86400.0
 REOPEN_AFTER_S, REOPEN_AT_MOST_AFTER_S = 0.05, 5.0
 
 
@@ -37,9 +39,17 @@ class SqliteStore:
     reopened, appends are refused until it can.
     """
 
-    def __init__(self, file: DatabaseFile, clock: Clock, logger: Logger, recent_events: int = MAX_EVENTS_HELD) -> None:
+    def __init__(
+        self,
+        file: DatabaseFile,
+        clock: Clock,
+        logger: Logger,
+        recent_events: int = MAX_EVENTS_HELD,
+        inactive_after_s: float = INACTIVE_AFTER_S,
+    ) -> None:
         self.capabilities = Capabilities(file.durability)
         self._path, self._clock, self._logger = file.path, clock, logger
+        self._inactive_after_ns = round(inactive_after_s * 1e9)
         self._reader = EventReader(file, lambda: self._committer.types, logger, recent_events)
         checkpointing = Link(partial(file.connect, "checkpointer"), logger)
         self._committer = Committer(file, (self._reader.link, checkpointing), logger)
@@ -66,13 +76,23 @@ class SqliteStore:
         self._loop, self._on_stored = asyncio.get_running_loop(), on_stored
         self._writer = Worker("squall-sqlite-writer")
         try:
-            head, self._seq = await self._writer.run(self._committer.open)
+            opening = partial(self._committer.open, self._clock.time_ns(), self._inactive_after_ns)
+            head, self._seq, unattended = await self._writer.run(opening)
         except BaseException:
             await self._writer.stop()
             raise
         self._checkpointer = Worker("squall-sqlite-checkpointer")
         self._reader.start(head)
         self._refusal, self._opened = None, True
+        for name, since_ns in unattended:
+            since = datetime.fromtimestamp(since_ns / 1e9, UTC)
+            self._logger.warning(
+                "%s: nobody has handled subscription %s since %s (UTC) at the latest, and all that it is owed is kept: "
+                "subscribe with this name to go on, and unsubscribe then if it is needed no more",
+                self._path,
+                name,
+                since.strftime("%Y-%m-%d %H:%M"),
+            )
         return head
 
     async def close(self) -> None:
@@ -142,7 +162,7 @@ class SqliteStore:
         return await self._reader.dead_letters(subscription, after, limit)
 
     async def counts(self) -> StoreCounts:
-        return await self._reader.counts()
+        return await self._reader.counts(self._clock.time_ns() - self._inactive_after_ns)
 
     async def _work(self, work: Work) -> Any:
         """What work returns, done in the next group's transaction, when that is committed."""

@@ -48,6 +48,8 @@ class PlainSink:
 
     def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused"] = "ok") -> None: ...
 
+    def gate_changed(self, gate: str, state: str) -> None: ...
+
 
 class Bench:
     """A target with one subscriber, and what publishes to it: by way of a recorder, or not."""

@@ -185,6 +185,17 @@ class TargetThatAcksWithAnotherSeq(InProcessTarget):
         return outcome if outcome.seq is None else outcome._replace(seq=outcome.seq + 1000)
 
 
+class TargetThatRefusesHalfABatch(InProcessTarget):
+    """The second half of each batch is not even tried."""
+
+    async def publish_batch(self, messages: Sequence[Message]) -> Sequence[Outcome]:
+        half = len(messages) // 2
+        return [
+            *await super().publish_batch(messages[:half]),
+            *[Outcome("fail", why="no room")] * (len(messages) - half),
+        ]
+
+
 class TargetThatCountsTooFew(InProcessTarget):
     """Three acks less than there were."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 from tests.chaos.planted import OnStored, StoreWrapper
@@ -141,6 +141,42 @@ class DeliversUnderAnotherKey(Delivering):
 class DeliversWithAnotherSeq(Delivering):
     def delivered(self, event: Event) -> Event:
         return msgspec.structs.replace(event, seq=event.seq + 1)
+
+
+class _StoresHalf(StoreWrapper):
+    _batches = 0
+
+    def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
+        self._batches += len(events) > 1
+        if len(events) == 1 or self._batches % 2:
+            return self._store.append(events)
+        pending = self._store.append(events[: len(events) // 2])
+        self.answer()
+        return pending
+
+    def answer(self) -> None:
+        raise StoreError("nobody knows what was stored", outcome="info")
+
+
+class StoresHalfABatch(Plugin):
+    """Of every other batch the first half is stored, and what became of it is told to be unknown."""
+
+    @hookimpl
+    def squall_store_wrapper(self, ctx: Context, store: EventStore) -> EventStore:
+        return _StoresHalf(store)
+
+
+class _AcksHalf(_StoresHalf):
+    def answer(self) -> None:
+        """All is well, it says."""
+
+
+class AcksHalfABatch(Plugin):
+    """Of every other batch the first half is stored, and all of it acknowledged."""
+
+    @hookimpl
+    def squall_store_wrapper(self, ctx: Context, store: EventStore) -> EventStore:
+        return _AcksHalf(store)
 
 
 class AcksWhatIsRefused(Plugin):

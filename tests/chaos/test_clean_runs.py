@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import pytest
 
@@ -16,6 +17,7 @@ from squall.chaos.check.verdict import Verdict
 from squall.chaos.run import RunResult, run_scenario
 from squall.chaos.scenario import Scenario, load_scenario
 from squall.core.config import Backlog, Config
+from squall.core.subscription import OverflowPolicy
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +85,7 @@ class Draw:
         if self._maybe(0.6 if self.on_disk else 0.2):
             one["durable"] = True
         elif self._maybe(0.2):
-            one["overflow"] = self._random.choice(["block", "reject", "drop_new"])
+            one["overflow"] = self._random.choice(get_args(OverflowPolicy))
         if number and self._maybe(0.2):
             one["priority_min"] = self._random.choice(PRIORITIES)
         if number and self._maybe(0.2):
@@ -199,7 +201,7 @@ def test_the_settings_cover_what_there_is() -> None:
     """A hundred draws hold every option at least once: a setting that is never drawn proves nothing."""
     drawn = json.dumps([Draw(seed).scenario() for seed in range(BATCHES * RUNS_A_BATCH)])
     words = ["at-most-once", "block_key", "durable", "priority_min", "filters", "join", "leave", "burst", "to", "key"]
-    words += ["earliest", "reject", "drop_new"]
+    words += ["earliest", *get_args(OverflowPolicy)]
     words += ["rate_limit", "sqlite", "disk", "process", "reject", "queue", *PRIORITIES]
     words += ["exception", "hang", "slow", "crash", "write-error", "refuse"]
     assert [word for word in words if f'"{word}"' not in drawn] == []

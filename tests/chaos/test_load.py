@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
@@ -27,11 +28,18 @@ def test_events_are_due_by_their_rate() -> None:
     """Evenly, a growing rate ever faster, a burst at once; every event of a stage lies within it."""
     stages = [stage(seconds=2, rate=2), stage(burst=3), stage(seconds=2, rate=0, to=4), stage(seconds=1, rate=2)]
     due = list(due_times(stages))
-    assert [seconds for seconds, _ in due[:7]] == [0, 0.5, 1.0, 1.5, 2, 2, 2]
-    assert [of_burst for _, of_burst in due] == [False] * 4 + [True] * 3 + [False] * 6
-    growing = [seconds - 2 for seconds, _ in due[7:11]]
+    assert [one.at_s for one in due[:7]] == [0, 0.5, 1.0, 1.5, 2, 2, 2]
+    assert [one.of_burst for one in due] == [False] * 4 + [True] * 3 + [False] * 6
+    growing = [one.at_s - 2 for one in due[7:11]]
     assert growing == pytest.approx([(n / 1) ** 0.5 for n in range(4)])
-    assert [seconds for seconds, _ in due[11:]] == [4, 4.5]
+    assert [one.at_s for one in due[11:]] == [4, 4.5]
+
+
+def test_a_batch_is_due_when_its_first_event_would_be() -> None:
+    """As many events as without, so many at a time; the last batch of a stage has what is left."""
+    stages = [stage(seconds=2, rate=4, batch=3), stage(burst=5, batch=2), stage(seconds=1, rate=2)]
+    due = [(one.at_s, one.batch) for one in due_times(stages)]
+    assert due == [(0, 3), (0.75, 3), (1.5, 2), (2, 2), (2, 2), (2, 1), (2, None), (2.5, None)]
 
 
 async def generate(folder: Path, stages: list[Stage], send_s: float, publishers: int) -> Generator:
@@ -86,3 +94,25 @@ async def test_a_burst_has_no_rate_to_keep(tmp_path: Path, few_publishers: Calla
     generator = await generate(tmp_path / "storm", storm, send_s=0.1, publishers=1)
     assert generator.sent == generator.asked == 140
     assert generator.achieved < 100
+
+
+async def test_a_load_that_cannot_be_kept_ends_when_it_was_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is a second late by then is asked for and not sent: half of it here, since the generator takes two
+    milliseconds for each event that is due each millisecond."""
+    clock = VirtualClock()
+    recorder = Recorder(HistoryWriter(tmp_path / "history"), clock, NONCE)
+
+    async def send(message: Message) -> Outcome:
+        return Outcome("ok", 1)
+
+    generator = Generator(recorder, Messages([EventSection(type="order.created")], NONCE, Random(1)), send)
+    now_ns, calls = clock.monotonic_ns, itertools.count()
+    monkeypatch.setattr(clock, "monotonic_ns", lambda: now_ns() + next(calls) * 2_000_000)
+    await driven(clock, generator.run([stage(seconds=10, rate=1000)], asyncio.Event()))
+    assert generator.asked == 10_000
+    assert generator.sent < 9_000
+    assert clock.monotonic_ns() < 20e9
+    await driven(clock, generator.finish(lambda: False))
+    await recorder.close()

@@ -16,6 +16,12 @@ from squall.chaos.targets.in_process import InProcessTarget
 
 pytestmark = pytest.mark.slow  # whole runs
 
+BATCHES: Section = {
+    "load": {
+        "stages": [{"for": "400ms", "rate": 1000, "batch": 10}],
+        "events": [{"type": "order.created", "weight": 3, "key": {"count": 5}}, {"type": "order.paid"}],
+    }
+}
 LOW: Section = {
     "stages": [{"for": "400ms", "rate": 1000}],
     "events": [{"type": "order.created", "weight": 5}, {"type": "order.paid", "priority": "LOW"}],
@@ -148,6 +154,20 @@ CASES = [
     ),
     Case(planted_store.DeliversAsMoreUrgent, ("intact",), "its priority at billing is not the published one"),
     Case(planted_store.DeliversUnderAnotherKey, ("intact",), "its key at billing is not the published one"),
+    # Batches.
+    Case(
+        planted_store.StoresHalfABatch,
+        ("atomic",),
+        "published in a batch that was of unknown outcome: others of it were delivered, though it never came to ",
+        BATCHES,
+    ),
+    Case(planted_store.AcksHalfABatch, LOST, "acknowledged but never delivered to billing", BATCHES),
+    Case(
+        planted_handling.TargetThatRefusesHalfABatch,
+        ("atomic",),
+        "refused, though others of its batch were acknowledged",
+        BATCHES,
+    ),
     # Numbers, keys and turns.
     Case(
         planted_handling.TargetThatAcksWithAnotherSeq,

@@ -8,13 +8,27 @@ from pathlib import Path
 import pytest
 from tests.chaos.short_run import AUDIT, BILLING, ERRORS, REFUSE, Section, retry, run, scenario
 
+from squall.chaos.targets.in_process import InProcessTarget
+from squall.core.errors import ConfigError
+
 pytestmark = pytest.mark.slow  # whole runs
+
+
+class OneByOne(InProcessTarget):
+    publish_batch = None  # type: ignore[assignment]
+
 
 SETTINGS: list[Section] = [
     {},
     {"subscribers": {"billing": {**BILLING, "concurrency": 1}, "audit": AUDIT}},
     {"subscribers": {"billing": {**BILLING, "on_retry": "block_key"}, "audit": AUDIT}},
     {"plugins": retry(1)},
+    {
+        "load": {
+            "stages": [{"for": "400ms", "rate": 1000, "batch": 8}],
+            "events": [{"type": "order.created", "key": {"count": 5}}],
+        }
+    },
 ]
 
 
@@ -26,8 +40,29 @@ async def test_a_clean_run_is_valid(tmp_path: Path, seed: int, settings: Section
     result = await run(tmp_path, scenario(seed=seed, **settings))
     assert result.verdict.state == "valid", [
         (one.name, one.summary, one.why_unknown) for one in result.verdict.findings
-    ] + [reason.text for reason in result.verdict.reasons]
+    ] + [(reason.code, reason.text) for reason in result.verdict.reasons]
     assert json.loads((result.folder / "verdict.json").read_text("utf-8"))["verdict"]["state"] == "valid"
+
+
+async def test_batches_are_published_whole_and_judged(tmp_path: Path) -> None:
+    """Each event of a batch is one that was acknowledged; a fault refuses whole batches."""
+    stages = [{"for": "400ms", "rate": 1000, "batch": 30}]
+    load: Section = {"stages": stages, "events": [{"type": "order.created", "key": {"count": 5}}]}
+    result = await run(tmp_path, scenario(load=load, faults=[{**REFUSE, "probability": 0.5}]))
+    assert result.verdict.state == "valid", result.verdict
+    findings = {finding.name: finding for finding in result.verdict.findings}
+    assert findings["atomic"].summary == "14 batches, none in part"
+    assert findings["no_ghost"].figures["failed"] % 30 in (0, 10)
+    assert findings["no_ghost"].figures["failed"] > 0
+    assert findings["no_loss"].figures["owed"] == 2 * (400 - findings["no_ghost"].figures["failed"])
+
+
+async def test_a_target_without_batches_is_not_asked_for_them(tmp_path: Path) -> None:
+    """The mistake is placed in the file, before anything starts."""
+    stages: list[Section] = [{"for": "400ms", "rate": 1000, "batch": 30}]
+    load: Section = {"stages": stages, "events": [{"type": "order.created"}]}
+    with pytest.raises(ConfigError, match=r"load\.stages\[0\]\.batch.*publishes no batches"):
+        await run(tmp_path, scenario(load=load), target=OneByOne)
 
 
 async def test_at_most_once_may_lose_what_nobody_said_must_not_be_lost(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_the_mistakes_that_people_make_are_told_all_at_once() -> None:
             "$order",
             "load.events[1].type: expected one that does not begin with '$'",
         ),
-        ("HIGH", "high", "high", "load.events[1].priority: expected one of CRITICAL, HIGH"),
+        ("HIGH", "high", "high", "load.events[1].priority: expected 'CRITICAL' or 'HIGH'"),
         ("count: 200", "count: 0", "0}", "load.events[0].key.count: expected at least 1, got 0"),
         ("exception", "excepton", "excepton", "faults[0].do: there is no fault 'excepton' in handler | did you mean"),
         (

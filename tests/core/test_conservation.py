@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -27,9 +27,9 @@ from squall import (
     Term,
 )
 from squall.core.config import Backlog
+from squall.core.subscription import DROPS, OverflowPolicy
 
 ROOM = 3
-Overflow = Literal["block", "reject", "drop_new"]
 Op = tuple[Any, ...]
 
 publishes = st.tuples(
@@ -57,7 +57,7 @@ class Storm:
 
     def __init__(
         self,
-        overflows: Sequence[Overflow],
+        overflows: Sequence[OverflowPolicy],
         options: dict[str, object],
         wrap: Callable[[EventStore], ManualStore] = ManualStore,
     ) -> None:
@@ -209,7 +209,7 @@ def outcomes(storm: Storm, stored: set[str]) -> list[str]:
     return found
 
 
-def run(overflows: Sequence[Overflow], options: dict[str, object], ops: Sequence[Op]) -> None:
+def run(overflows: Sequence[OverflowPolicy], options: dict[str, object], ops: Sequence[Op]) -> None:
     assert asyncio.run(violations(Storm(overflows, options), ops)) == []
 
 
@@ -233,7 +233,7 @@ BOTH = pytest.mark.parametrize("overflow", ["block", "reject"])
 @BOTH
 @given(ops=st.lists(orderly, max_size=40))
 @SETTINGS
-def test_all_is_well_after_any_operations(overflow: Overflow, options: dict[str, object], ops: list[Op]) -> None:
+def test_all_is_well_after_any_operations(overflow: OverflowPolicy, options: dict[str, object], ops: list[Op]) -> None:
     """Publishes, batches, ends, commits, pauses and time, in any order."""
     run((overflow, overflow), options, ops)
 
@@ -242,7 +242,9 @@ def test_all_is_well_after_any_operations(overflow: Overflow, options: dict[str,
 @BOTH
 @given(ops=st.lists(st.one_of(orderly, cancels), max_size=40))
 @SETTINGS
-def test_all_is_well_though_publishers_give_up(overflow: Overflow, options: dict[str, object], ops: list[Op]) -> None:
+def test_all_is_well_though_publishers_give_up(
+    overflow: OverflowPolicy, options: dict[str, object], ops: list[Op]
+) -> None:
     """Cancelled while they wait for room, or for the store."""
     run((overflow, overflow), options, ops)
 
@@ -251,7 +253,9 @@ def test_all_is_well_though_publishers_give_up(overflow: Overflow, options: dict
 @BOTH
 @given(ops=st.lists(st.one_of(orderly, refusals), max_size=40))
 @SETTINGS
-def test_all_is_well_though_the_store_fails(overflow: Overflow, options: dict[str, object], ops: list[Op]) -> None:
+def test_all_is_well_though_the_store_fails(
+    overflow: OverflowPolicy, options: dict[str, object], ops: list[Op]
+) -> None:
     """At once, or when it commits."""
     run((overflow, overflow), options, ops)
 
@@ -261,17 +265,17 @@ def test_all_is_well_though_the_store_fails(overflow: Overflow, options: dict[st
 @given(ops=st.lists(st.one_of(orderly, refusals, cancels), max_size=40))
 @example([("publish", "a.x", Priority.NORMAL, None), ("cancel", 0), ("fail commit",)])
 @SETTINGS
-def test_all_is_well_after_any_storm(overflow: Overflow, options: dict[str, object], ops: list[Op]) -> None:
+def test_all_is_well_after_any_storm(overflow: OverflowPolicy, options: dict[str, object], ops: list[Op]) -> None:
     """Publishers give up and the store fails."""
     run((overflow, overflow), options, ops)
 
 
 @UNNAMED
-@given(ops=st.lists(orderly, max_size=40))
+@given(overflow=st.sampled_from(DROPS), ops=st.lists(st.one_of(orderly, refusals, cancels), max_size=40))
 @SETTINGS
-def test_all_is_well_where_everybody_drops(options: dict[str, object], ops: list[Op]) -> None:
-    """What is missing was counted as dropped, and nothing else."""
-    run(("drop_new", "drop_new"), options, ops)
+def test_all_is_well_where_everybody_drops(overflow: OverflowPolicy, options: dict[str, object], ops: list[Op]) -> None:
+    """What is missing was counted as dropped or went to the dead letters, and nothing else."""
+    run((overflow, overflow), options, ops)
 
 
 COUNTED = pytest.mark.parametrize("options", [{}, {"concurrency": 3}], ids=str)
@@ -284,7 +288,7 @@ BESIDE = [("publish", "a.x", Priority.NORMAL, None)] * (ROOM + 1) + [("auto",), 
 @example(BESIDE)
 @SETTINGS
 def test_all_is_well_where_one_drops_and_one_does_not(
-    other: Overflow, options: dict[str, object], ops: list[Op]
+    other: OverflowPolicy, options: dict[str, object], ops: list[Op]
 ) -> None:
     """Neither pays for the other."""
     run(("drop_new", other), options, ops)

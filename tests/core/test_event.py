@@ -178,10 +178,25 @@ async def test_metadata_that_no_store_could_keep_is_refused(value: object) -> No
 
 
 async def test_rates_count_from_the_subscription_on() -> None:
-    """Also when they are asked for the first time: not from the machine's own start."""
+    """The first window of a second too: not from the machine's own start."""
     async with World() as world:
         await world.subscriber.subscribe(">", Heard())
         for _ in range(50):
             await world.publish("a")
-        await world.clock.advance(0.5)
-        assert world.router.get_metrics().processing_rates[Priority.NORMAL] == pytest.approx(100, rel=0.05)
+        await world.clock.advance(1.1)
+        assert world.router.get_metrics().processing_rates[Priority.NORMAL] == pytest.approx(50, rel=0.06)
+
+
+async def test_rates_are_the_same_for_every_reader() -> None:
+    """Reading changes nothing: who reads often does not leave others a window of its own. An idle second ends them."""
+    async with World() as world:
+        await world.subscriber.subscribe(">", Heard())
+        for _ in range(50):
+            await world.publish("a", priority=Priority.HIGH)
+        for _ in range(24):
+            await world.clock.advance(0.05)
+            seen = world.router.get_metrics().processing_rates
+        assert seen == world.router.get_metrics().processing_rates
+        assert seen[Priority.HIGH] == pytest.approx(50, rel=0.06)
+        await world.clock.advance(1.1)
+        assert world.router.get_metrics().processing_rates[Priority.HIGH] == 0

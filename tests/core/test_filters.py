@@ -159,8 +159,8 @@ def test_a_filter_is_data() -> None:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"priority": "URGENT"}, "expected one of CRITICAL, HIGH, NORMAL, LOW"),
-        ({"priority": 1}, "expected one of CRITICAL, HIGH, NORMAL, LOW"),
+        ({"priority": "URGENT"}, "expected 'CRITICAL' or 'HIGH' or 'NORMAL' or 'LOW'"),
+        ({"priority": 1}, "expected 'CRITICAL' or 'HIGH' or 'NORMAL' or 'LOW'"),
         ({"sourse": "a"}, "'sourse' is not an option .*did you mean 'source'"),
         ({"min_bytes": "2"}, "expected a whole number"),
         ({"metadata": {"a": None}}, "metadata"),

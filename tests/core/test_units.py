@@ -13,6 +13,7 @@ from squall.core.errors import ConfigError
 from squall.core.options import Options
 from squall.core.units import (
     Bytes,
+    Ratio,
     Seconds,
     format_bytes,
     format_count,
@@ -87,6 +88,14 @@ def test_too_long_a_duration_is_told_the_longest(seconds: object) -> None:
 def test_sizes_are_read(text: object, size: int) -> None:
     """KB is a thousand, KiB 1024."""
     assert parse_bytes(text) == size
+
+
+def test_a_unit_of_the_wrong_case_and_a_percentage_are_told_how_they_are_written() -> None:
+    """Not guessed: `mb` may be bits to some, and a share is a number everywhere."""
+    with pytest.raises(ValueError, match="so '1KB'"):
+        parse_bytes("1kb")
+    with pytest.raises(ValueError, match=r"a share between 0 and 1, so 0\.025"):
+        TypeAdapter(Ratio).validate_python("2.5%")
 
 
 @pytest.mark.parametrize("text", ["5", "1.5B", "4kb", "4 TB", -1, 1.5, True, None, "9" * 12 + "GB"])

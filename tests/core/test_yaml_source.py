@@ -134,6 +134,13 @@ def test_a_variable_in_braces_is_answered_with_quotes() -> None:
     assert the_problem("{rate: ${x}}\n").hint == "a value that holds { or } must be quoted here"
 
 
+def test_what_is_indented_otherwise_is_answered_with_the_rule() -> None:
+    """libyaml only says what it did not find."""
+    problem = the_problem("load:\n  stages: []\n   events: []\n")
+    assert (problem.line, problem.column) == (3, 4)
+    assert problem.hint == "look at the indentation: what belongs together begins in one column"
+
+
 def test_tabs_are_answered_with_spaces() -> None:
     """Wherever the parser stumbles over them."""
     for text in ("a:\n\tb: 2\n", "a: 1\n\tb: 2\n", "\ta: 1\n"):

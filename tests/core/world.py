@@ -158,17 +158,21 @@ class World:
         """A batch in a task of its own."""
         return asyncio.ensure_future(self.publisher.publish_batch([EventData(event_type, b"") for _ in range(n)]))
 
+    def _lost(self) -> int:
+        metrics = self.router.get_metrics()
+        return metrics.dropped + metrics.dead_lettered
+
     async def places(self, subscription_id: str, most: int, event_type: str = "probe") -> int:
         """How many events a subscription takes, paused, until it has no room left: at most so many are tried."""
         await self.subscriber.pause_subscription(subscription_id)
-        dropped, taken = self.router.get_metrics().dropped, 0
+        lost, taken = self._lost(), 0
         for _ in range(most):
             publishing = self.publishing(event_type)
             await self.clock.settle()
             if not publishing.done():
                 await self.clock.advance(self.block_s + 0.1)
             (answer,) = await asyncio.gather(publishing, return_exceptions=True)
-            if isinstance(answer, Overflow) or self.router.get_metrics().dropped > dropped:
+            if isinstance(answer, Overflow) or self._lost() > lost:
                 break
             assert isinstance(answer, str), answer
             taken += 1

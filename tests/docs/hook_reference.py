@@ -33,7 +33,7 @@ TYPES = {
         "Observer",
         "Attempt",
     ),
-    "squall.core.target": ("Target",),
+    "squall.core.target": ("Target", "Batches"),
     "squall.core.fault": ("Fault", "FaultContext"),
 }
 """What a hook is given, or gives, in the order of the hooks that need it."""

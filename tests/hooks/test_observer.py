@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 import pytest
-from tests.core.world import FromAnswers, Heard, KeptMemory, ManualStore, Policy, World
+from tests.core.world import FromAnswers, Heard, KeptMemory, ManualStore, Policy, SlowToSettle, World
 
 from squall import Attempt, Context, Event, Nak, Observer, Plugin, RoutingRule, Subscription, Term, hookimpl
 from squall.core.config import Backlog
@@ -110,6 +110,21 @@ async def test_a_dead_letter_is_told_with_its_decision_and_error() -> None:
         await world.clock.settle()
         (attempt,) = notes.attempts
         assert (attempt.decision, attempt.error) == (Term("delivery_limit", "enough"), error)
+
+
+async def test_a_refused_settlement_is_told_and_told_again_until_it_is_taken() -> None:
+    """So that an observer sees a store that is down, and knows what is settled in the end."""
+    notes, kept = Notes(), KeptMemory(SlowToSettle)
+    async with World(notes, store=kept) as world:
+        await world.subscriber.subscribe(">", Heard(), name="billing")
+        kept.store.refuse = True
+        await world.publish("a")
+        await world.clock.advance(2.5)
+        assert {answer for _, answer in notes.answers} == {"refused"}
+        kept.store.refuse = False
+        await world.clock.advance(2.5)
+        assert [answer for _, answer in notes.answers].count("ok") == 1
+        assert notes.answers[-1] == (1, "ok")
 
 
 async def test_nothing_is_told_as_published_before_it_is_stored() -> None:

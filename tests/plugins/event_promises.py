@@ -24,6 +24,7 @@ from squall.core.patterns import compile_pattern
 from squall.core.store import (
     Cursor,
     Query,
+    StoreCounts,
 )
 
 
@@ -193,7 +194,7 @@ async def counts_are_counted(bench: Bench) -> None:
     attached = await bench.attach()
     progress = FakeProgress(attached.id, dead=[dead_letter(event, attached) for event in events[:3]])
     await bench.settle(progress)
-    assert await bench.store.counts() == (25, 3, events[-1].seq)
+    assert await bench.store.counts() == StoreCounts(25, 3, events[-1].seq)
 
 
 async def closing_stores_what_waits(bench: Bench) -> None:

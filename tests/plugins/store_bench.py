@@ -163,6 +163,7 @@ def dead_letter(event: Event, attached: Attached, name: str = "billing") -> Dead
         "ValueError",
         "no such order",
         "Traceback…",
+        redrives=2,
     )
 
 

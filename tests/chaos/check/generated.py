@@ -14,6 +14,7 @@ from tests.chaos.check.model import (
     Gap,
     History,
     Interval,
+    Outcome,
     Process,
     Publish,
     Result,
@@ -48,6 +49,12 @@ def generate(random: Random, subscriptions: int | None = None) -> Generated:
         history.intervals += _intervals(maybe, number)
     for event in range(random.randint(0, 9)):
         history.publishes += _ops(maybe, event)
+    for batch in range(random.choice([0, 0, 1, 2])):
+        whole = random.sample(history.publishes, min(len(history.publishes), random.randint(1, 4)))
+        alike: list[Outcome] = random.choice([["ok"], ["fail"], ["info"], ["info"], ["ok", "fail"]])
+        for op in whole:
+            op.batch, op.outcome = batch, random.choice(alike)
+            op.seq = op.seq if op.outcome == "ok" else None
     for event in range(11 if maybe(0.1) else 9):
         for number in range(count):
             if maybe(0.75):

@@ -30,6 +30,7 @@ class Publish:
     hash: int | None = 7
     intended: int | None = None
     seq_scope: int = 0
+    batch: int | None = None
 
 
 @dataclass
@@ -165,6 +166,16 @@ class Gap:
 
 
 @dataclass
+class Gate:
+    """A row of `gate`."""
+
+    time: int
+    state: str
+    subscription: int = 0
+    gate: str = "breaker"
+
+
+@dataclass
 class Counter:
     """A row of `counter`."""
 
@@ -189,6 +200,7 @@ class History:
     controls: list[Control] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     counters: list[Counter] = field(default_factory=list)
+    gates: list[Gate] = field(default_factory=list)
 
 
 Row = TypeVar("Row")
@@ -204,12 +216,17 @@ def write(history: History, folder: Path) -> Path:
     writer.append("topic", {"topic": list(topics.values()), "name": list(topics)})
     writer.append("key", {"key": sorted(keys), "name": [f"k-{key}" for key in sorted(keys)]})
     rows = len(history.publishes)
-    columns = _columns(history.publishes, skip={"topic"})
+    columns = _columns(history.publishes, skip={"topic", "batch"})
     columns["op"] = list(range(rows))
     columns["process"] = [0] * rows
     columns["type"] = [topics[p.topic] for p in history.publishes]
     columns["intended"] = [p.invoked if p.intended is None else p.intended for p in history.publishes]
     writer.append("publish", columns)
+    batched = [(p.batch, op, p.invoked) for op, p in enumerate(history.publishes) if p.batch is not None]
+    if batched:
+        writer.append(
+            "batch", dict(zip(("batch", "op", "invoked"), map(list, zip(*batched, strict=True)), strict=True))
+        )
     writer.append("attempt", {**_columns(history.attempts), "worker": [0] * len(history.attempts)})
     kinds = {"type": [topics.get(t.topic) for t in history.told]}
     writer.append("told", {**_columns(history.told, skip={"topic"}), **kinds})
@@ -221,6 +238,7 @@ def write(history: History, folder: Path) -> Path:
     writer.append("control", _columns(history.controls))
     writer.append("gap", _columns(history.gaps))
     writer.append("counter", _columns(history.counters))
+    writer.append("gate", _columns(history.gates))
     writer.compact()
     return folder
 

@@ -258,6 +258,31 @@ class Oracle:
                         found.add(("payload unrecognisable", op.event, a.subscription, None))
         return found
 
+    def atomic(self) -> Found:
+        found: Found = set()
+        for batch in {op.batch for op in self.h.publishes if op.batch is not None}:
+            ops = [op for op in self.h.publishes if op.batch == batch and len(self.ops[op.event]) == 1]
+            outcomes = {op.outcome for op in ops}
+            oks, fails = ([op.event for op in ops if op.outcome == outcome] for outcome in ("ok", "fail"))
+            if oks and fails:
+                found.add(("acknowledged in part", min(fails), None, min(oks)))
+            came = [op.event for op in ops if any(self.came(op.event, s) for s in self.subscriptions)]
+            missing = [(op.event, s) for op in ops for s in self.subscriptions if self.would_have_come(op, s)]
+            if "ok" not in outcomes and came and missing:
+                found.add(("stored in part", *min(missing), min(came)))
+        return found
+
+    def came(self, event: int, subscription: int) -> bool:
+        return bool(self.tries.get((event, subscription)) or self.terminals((event, subscription)))
+
+    def would_have_come(self, op: Publish, subscription: int) -> bool:
+        """It never came to one who is owed it if it is stored, stayed, and has nothing pending."""
+        own = [i for i in self.intervals if i.subscription == subscription and i.leave_invoked is None]
+        stored = replace(op, outcome="ok")
+        owed = any(self.owes(i, stored) for i in own)
+        unsure = self.at_most_once(subscription) or self.pending(subscription) > 0
+        return owed and not unsure and not self.came(op.event, subscription)
+
     def copies(self, event: int) -> int:
         ops = self.ops.get(event, [])
         return max(1, sum((op.outcome == "ok" and not op.duplicate) or op.outcome == "info" for op in ops))
@@ -527,8 +552,10 @@ class Oracle:
             cancelled = pair in self.unfinished() and pair not in open_pairs
             if goods:
                 done = min(goods)
-                inside = any(intended < end and done >= begun for begun, end in self.windows())
-                found.append((float(done - intended), inside))
+                joined = min(i.join_invoked for i in self.intervals if i.subscription == pair[1])
+                due = max(intended, min(done, joined))
+                inside = any(due < end and done >= begun for begun, end in self.windows())
+                found.append((float(done - due), inside))
             elif pair in self.owed() and not cancelled:
                 found.append((INFINITY, any(begun <= intended < end for begun, end in self.windows())))
         return found

@@ -234,6 +234,28 @@ def come_as_another_type_under_a_fault(history: History) -> None:
     history.hits.append(FaultHit(0, 52 * MS, 5, 0))
 
 
+def be_a_batch_of_unknown_outcome(history: History) -> None:
+    for op in history.publishes[:4]:
+        op.batch, op.outcome, op.seq = 1, "info", None
+
+
+def be_a_batch_that_was_not_stored(history: History) -> None:
+    be_a_batch_of_unknown_outcome(history)
+    history.attempts = history.attempts[4:]
+
+
+def be_a_batch_of_which_one_was_published_before(history: History) -> None:
+    history.publishes.append(replace(history.publishes[0], invoked=1, ended=2))
+    be_a_batch_that_was_not_stored(history)
+    history.attempts.insert(0, handled(1))
+
+
+def be_a_batch_of_which_one_is_wanted_by_nobody(history: History) -> None:
+    be_a_batch_of_unknown_outcome(history)
+    history.publishes[3].topic = "stock.low"
+    without(history, 4)
+
+
 def get_older_events_on_purpose(history: History) -> None:
     history.intervals[0] = replace(DURABLE, from_seq=6, join_invoked=56 * MS, join_ok=57 * MS)
     history.attempts = [*history.attempts[5:], replace(handled(3, begun_ms=150), key=None)]
@@ -247,6 +269,10 @@ def get_what_was_stored_late(history: History) -> None:
 
 
 TRAPS = [
+    be_a_batch_of_unknown_outcome,
+    be_a_batch_that_was_not_stored,
+    be_a_batch_of_which_one_was_published_before,
+    be_a_batch_of_which_one_is_wanted_by_nobody,
     be_stored_twice_and_come_with_either_seq,
     be_unknown_and_come_with_a_seq_that_nobody_said,
     come_as_another_type_under_a_fault,

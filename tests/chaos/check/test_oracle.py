@@ -15,12 +15,12 @@ from tests.chaos.check.model import write
 from tests.chaos.check.oracle import Found, Oracle
 
 from squall.chaos.check.engine import check
-from squall.chaos.check.expectations import Latency, NoLoss, Order, Overlap, Recovery, SeqOrder, UniqueSeq
+from squall.chaos.check.expectations import Atomic, Latency, NoLoss, Order, Overlap, Recovery, SeqOrder, UniqueSeq
 from squall.chaos.check.verdict import Finding, Verdict
 
 pytestmark = pytest.mark.slow  # whole runs
 
-EXPECTED = (Order(), Overlap(), UniqueSeq(), SeqOrder(), Latency(p99=1.0))
+EXPECTED = (Atomic(), Order(), Overlap(), UniqueSeq(), SeqOrder(), Latency(p99=1.0))
 AGE_S = 20e-9
 
 
@@ -54,6 +54,7 @@ def compare(generated: Generated, *, expected: bool) -> None:
         "no_ghost": oracle.no_ghost(),
         "no_stray": oracle.no_stray(),
         "intact": oracle.intact(),
+        "atomic": oracle.atomic(),
         "order": oracle.order(),
         "overlap": oracle.overlap(),
         "unique_seq": oracle.unique_seq(),
@@ -66,7 +67,7 @@ def compare(generated: Generated, *, expected: bool) -> None:
         got_set = found_by(finding, names)
         assert got_set == expectation, f"{name}: only the checker {got_set - expectation}, not {expectation - got_set}"
         assert finding.count == len(finding.violations) >= len(expectation), name
-        if expectation and not (name == "no_loss" and history.gaps) and finding.state != "not judged":
+        if expectation and not (name in ("no_loss", "atomic") and history.gaps) and finding.state != "not judged":
             assert finding.state == "invalid", name
     unexplained = [(a.event, a.subscription, a.begun) for a in oracle.duplicates()]
     got = [(v.event, names[v.subscription or ""], v.time_ns) for v in findings["duplicates"].violations]

@@ -13,6 +13,7 @@ from tests.chaos.check.model import (
     FaultWindow,
     History,
     Interval,
+    Outcome,
     Terminal,
     Told,
 )
@@ -141,6 +142,27 @@ def deliver_under_another_key(history: History) -> None:
     history.told.append(Told(5, history.attempts[4].begun, key=2))
 
 
+def batch(history: History, *outcomes: Outcome) -> None:
+    """The first events were one batch, so answered."""
+    for op, outcome in zip(history.publishes, outcomes, strict=False):
+        op.batch, op.outcome, op.seq = 1, outcome, op.seq if outcome == "ok" else None
+
+
+def acknowledge_half_a_batch(history: History) -> None:
+    batch(history, "ok", "ok", "fail", "fail")
+    without(without(history, 3), 4)
+
+
+def store_half_a_batch(history: History) -> None:
+    batch(history, "info", "info", "info", "info")
+    without(without(history, 3), 4)
+
+
+def refuse_a_batch_and_store_half(history: History) -> None:
+    batch(history, "fail", "fail", "fail", "fail")
+    without(without(history, 3), 4)
+
+
 def give_a_lower_seq_later(history: History) -> None:
     history.publishes[8].seq, history.attempts[8].seq, history.attempts[8].key = 3, 3, 2
     history.publishes[8].key = 2
@@ -222,6 +244,9 @@ PLANTED = [
     (deliver_as_another_type, "intact", "type order.paid at billing, published with order.created, and no fault"),
     (deliver_as_more_urgent, "intact", "priority CRITICAL at billing, published with NORMAL, and no fault"),
     (deliver_under_another_key, "intact", "key k-2 at billing, published with k-1, and no fault"),
+    (acknowledge_half_a_batch, "atomic", "refused, though others of its batch were acknowledged: event 1 was"),
+    (store_half_a_batch, "atomic", "of unknown outcome: others of it were delivered, though it never came to billing"),
+    (refuse_a_batch_and_store_half, "atomic", "in a batch that was refused: others of it were delivered, though"),
     (give_a_lower_seq_later, "seq_order", "published after event 3 was acknowledged with seq 30, yet given seq 4"),
     (end_twice, "one_terminal", "ended more than once at billing: acked and dead-lettered"),
     (try_too_often, "max_attempts", "tried 4 times at billing, 3 of them failed for sure; billing allows 3 attempts"),

@@ -13,6 +13,10 @@ import pytest
 from tests.chaos.cli.command import CALM, LOSS, child, finished, squall, write
 
 from squall.chaos.cli.operator import read_operator, read_scenarios, with_seeds
+from squall.core.plugin import Context
+from squall.core.subscription import Subscription
+from squall.plugins import breaker
+from squall.plugins.breaker import BreakerOptions
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -93,7 +97,7 @@ def test_a_loss_is_told_with_its_cause(here: Path) -> None:
         r"first order\.created \d+ key",
         r"advice billing takes each event at most once",
         r"look squall why loss/\S+ \d+",
-        r"log runs/loss/\S+/log\.txt \(\d+ warnings\)",
+        r"log runs/loss/\S+/log\.txt \(\d+ errors\)",
     ):
         assert re.search(words, text), (words, said.out)
     assert "died of" in next(here.glob("runs/loss/2*/log.txt")).read_text("utf-8")
@@ -160,12 +164,61 @@ def test_what_was_set_is_kept_with_the_run(here: Path) -> None:
     assert json.loads((folder / "environment.json").read_text("utf-8"))["sets"] == {"rate": 100}
 
 
-def test_a_threshold_that_is_broken_is_told_once(here: Path) -> None:
-    """By its own line: there is no event to tell of, and no advice."""
+def test_a_latency_that_was_missed_names_slow_events(here: Path) -> None:
+    """What most of their time passed with, and a command that tells the slowest one's path."""
     text = CALM.replace("[no_loss]", "[{latency: {p99: 1ns}}]")
     said = squall("run", str(write(here / "calm.yaml", text)))
     assert said.code == 1
     assert "latency p99    ✗" in said.out
+    (line,) = re.findall(r"look +squall (why \S+ \d+)", said.out)[:1]
+    assert "published" in squall(*line.split()).out
+
+
+def test_what_a_run_is_made_of_is_shown_before_and_kept_after(here: Path) -> None:
+    """The default plugins too, and the way of a delivery at each subscriber."""
+    path = str(write(here / "calm.yaml", CALM))
+    said = squall("run", path, "--dry-run")
+    assert "breaker · metrics · retry" in said.out
+    assert "deliver   breaker ⟩ handler ⟩ retry ⟩ observe: metrics" in said.out
+    assert squall("run", path).code == 0
+    (kept,) = here.glob("runs/calm/2*/composition.json")
+    made = json.loads(kept.read_text("utf-8"))
+    assert [one["name"] for one in made["plugins"]] == ["breaker", "metrics", "retry"]
+    assert made["plugins"][0]["options"]["open_for"] == "5s"
+    (report,) = here.glob("runs/calm/2*/report.html")
+    assert "open_for 5s" in report.read_text("utf-8")
+
+
+def test_hooks_are_asked_about_the_scenarios_own_subscribers_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the run; a plugin may know some subscriptions, and refuse others."""
+    asked = []
+
+    class Counted(breaker.Breaker):
+        def __init__(self, options: BreakerOptions, ctx: Context, subscription: Subscription) -> None:
+            asked.append(subscription.id)
+            super().__init__(options, ctx, subscription)
+
+    monkeypatch.setattr(breaker, "Breaker", Counted)
+    write(here / "squall.yaml", "version: 1\nplugins: [breaker]\n")
+    read_scenarios([str(write(here / "calm.yaml", CALM))], (), None, *read_operator(None))
+    assert asked == ["all"]
+
+
+def test_init_and_report_have_a_document_for_programs(here: Path) -> None:
+    """What was written; where the report is."""
+    said = squall("init", "shop", "--json")
+    assert json.loads(said.out)["written"] == ["shop/squall.yaml", "shop/scenarios/first.yaml"]
+    assert squall("init", "shop", "--json").code == 2
+    assert squall("run", str(write(here / "calm.yaml", CALM))).code == 0
+    assert Path(json.loads(squall("report", "calm", "--json").out)["report"]).name == "report.html"
+
+
+def test_a_threshold_that_is_broken_is_told_once(here: Path) -> None:
+    """By its own line: there is no event to tell of, and no advice."""
+    text = CALM.replace("[no_loss]", "[{throughput: {min: 1000000}}]")
+    said = squall("run", str(write(here / "calm.yaml", text)))
+    assert said.code == 1
+    assert "throughput     ✗" in said.out
     assert "squall why" not in said.out
     assert not re.search(r"^  \d+ events?: ", said.out, re.MULTILINE)
 
@@ -192,10 +245,10 @@ def test_repeated_scenarios_are_made_one_by_one(here: Path) -> None:
     """However many there are; each is the file as it was read, with the next seed."""
     path = write(here / "calm.yaml", CALM)
     operator, catalogue = read_operator(None)
-    ((scenario, _),) = read_scenarios([str(path)], (), 7, operator, catalogue)
+    (plan,) = read_scenarios([str(path)], (), 7, operator, catalogue)
     path.unlink()
-    several = with_seeds(scenario, (), 10_000, operator, catalogue)
-    assert [next(several).seed for _ in range(3)] == [7, 8, 9]
+    several = with_seeds(plan, (), 10_000, operator, catalogue)
+    assert [next(several)[0].seed for _ in range(3)] == [7, 8, 9]
 
 
 def test_the_drain_of_a_dry_run_is_the_runs_own(here: Path) -> None:

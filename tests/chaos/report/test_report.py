@@ -20,8 +20,9 @@ from tests.chaos.check.runs import FACTS, MS, clean, failed, handled
 from tests.chaos.report import folders
 
 from squall.chaos.catalogue import load_catalogue
-from squall.chaos.check.expectations import EXPECTATIONS, Latency
+from squall.chaos.check.expectations import EXPECTATIONS, Latency, Throughput
 from squall.chaos.check.facts import RunFacts
+from squall.chaos.figures import latency
 from squall.chaos.history import open_history
 from squall.chaos.report import write_report
 from squall.chaos.report.axis import Axis
@@ -29,7 +30,7 @@ from squall.chaos.report.chart import Series, latency_chart, path, rate_chart
 from squall.chaos.report.meanings import MEANINGS
 from squall.chaos.report.measured import Measured, measure
 from squall.chaos.report.view import Window, laned, shades
-from squall.chaos.report.words import figure, latency, many, rate
+from squall.chaos.report.words import figure, many, rate
 from squall.chaos.run import run_scenario
 from squall.chaos.scenario import load_scenario
 from squall.chaos.watch import Progress
@@ -126,7 +127,7 @@ def test_how_to_repeat_it_names_what_was_set(tmp_path: Path) -> None:
 
 def test_a_threshold_that_is_broken_is_told_once(tmp_path: Path) -> None:
     """By its own line: no cause says more, so none stands there."""
-    page = page_of(folders.judged_folder(tmp_path, clean(40), expected=[Latency(p99=1e-9)]))
+    page = page_of(folders.judged_folder(tmp_path, clean(40), expected=[Throughput(min=1e9)]))
     assert "Invalid" in page.text
     assert "What to do" not in page.text
     assert ("id", "violations") not in page.attributes
@@ -178,9 +179,9 @@ def test_a_loss_is_told_by_its_cause(tmp_path: Path) -> None:
 def test_what_is_unknown_names_its_reasons(tmp_path: Path) -> None:
     """Each reason, and what to do about it."""
     text = page_of(folders.unknown_folder(tmp_path)).text
-    assert "Unknown Fault idle" in text.replace("Unknown fault", "Unknown Fault")
+    assert "fault idle" in text
     assert "Raise its probability" in text
-    assert "interrupted after 1.2 of 5s of load" in text
+    assert "Unknown interrupted after 1.2 of 5s of load" in text
     assert "not healed: OSError: gone" in text
     assert "never bit: nothing passed" in text
 

@@ -58,7 +58,7 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     [
         (folders.valid_folder, "60 acknowledged events, none lost"),
         (folders.invalid_folder, "2 of 40 acknowledged events were lost"),
-        (folders.unknown_folder, "fault idle"),
+        (folders.unknown_folder, "interrupted after 1.2 of 5s of load"),
         (folders.unfinished_folder, "It was ended before it was judged"),
         (folders.empty_folder, "no publish was acknowledged"),
     ],

@@ -141,6 +141,7 @@ def test_an_older_schema_is_brought_forward_step_by_step(tmp_path: Path) -> None
     """Each step in a transaction with its version: one that fails leaves the version before it."""
     db = apsw.Connection(str(tmp_path / "old.db"))
     schema.create(db)
+    db.execute("PRAGMA user_version = 1")
 
     def second(db: apsw.Connection) -> None:
         db.execute("CREATE TABLE second(a)")

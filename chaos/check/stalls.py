@@ -1,0 +1,119 @@
+"""When acknowledgements stood still, when nothing happened at all, and whose handler it was that held everything up.
+
+A silence is a time in which nothing whatever was recorded although a publish was due: the event loop of the bench, and
+of a target in its process, stood still. Where the last thing before it is a handler's begin and the first after it that
+handler's end, the handler held the loop; it counts only where such handlers make up most of all silence, since any
+stretch of it may lie between the two by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from squall.chaos.check.case import Case
+from squall.chaos.check.facts import Span
+
+STALL_NS = 75_000_000
+SILENCE_NS = 10_000_000
+DUE_NS = 5_000_000
+BUCKET_NS = 1_000_000
+AFTER_NS = 1_000_000_000
+"""How long after the load what was due in it may come."""
+MAX_STALLS = 200
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Nothing was recorded in it. `handler`: the subscription whose handler was the only thing that went on."""
+
+    span: Span
+    handler: int | None
+
+
+@dataclass(frozen=True)
+class Stall:
+    """No publish was acknowledged in it, though one was due throughout. `loop`: mostly because nothing happened at all;
+    `handler`: since the handler of this subscription held the loop."""
+
+    span: Span
+    loop: bool
+    handler: int | None
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A handler that held the event loop: how often for long, for how long in sum and at most, ns."""
+
+    subscription: int
+    count: int
+    sum_ns: int
+    longest_ns: int
+
+
+def silences(case: Case) -> Sequence[Silence]:
+    """Those of the load, in order. All moments are put into buckets first: that costs no sort of the whole history."""
+    load = case.facts.load
+    if load is None:
+        return ()
+    within = f"t >= {load.begun} AND t < {load.ended + AFTER_NS}"
+    return [
+        Silence(Span(begun, ended), handler)
+        for begun, ended, handler in case.rows(
+            f"""
+            WITH moments AS (
+                SELECT invoked AS t FROM publish UNION ALL SELECT ended FROM publish
+                UNION ALL SELECT begun FROM attempt UNION ALL SELECT ended FROM attempt),
+            buckets AS (
+                SELECT t // {BUCKET_NS} AS bucket, min(t) AS low, max(t) AS high FROM moments
+                WHERE {within} GROUP BY 1),
+            quiet AS (
+                FROM (SELECT lag(high) OVER (ORDER BY bucket) AS begun, low AS ended FROM buckets)
+                WHERE ended - begun >= {SILENCE_NS}),
+            due AS (
+                SELECT q.begun, q.ended FROM quiet q ASOF JOIN publish p ON q.ended <= p.invoked
+                WHERE p.intended < q.ended - {DUE_NS})
+            SELECT d.begun, d.ended, any_value(a.subscription) FROM due d
+            LEFT JOIN attempt a ON a.begun = d.begun AND a.ended = d.ended GROUP BY ALL ORDER BY 1"""
+        )
+    ]
+
+
+def holding(found: Sequence[Silence]) -> Holding | None:
+    """The handler that held the loop for most of all silence."""
+    by: dict[int | None, list[int]] = {}
+    for one in found:
+        by.setdefault(one.handler, []).append(one.span.ended - one.span.begun)
+    subscription, lasted = max(by.items(), key=lambda item: sum(item[1]), default=(None, []))
+    if subscription is None or 2 * sum(lasted) < sum(sum(other) for other in by.values()):
+        return None
+    return Holding(subscription, len(lasted), sum(lasted), max(lasted))
+
+
+def acknowledgement_stalls(case: Case, found: Sequence[Silence]) -> Sequence[Stall]:
+    """The first MAX_STALLS of the load: from when a publish was due that the stall kept from being acknowledged."""
+    load, holds = case.facts.load, holding(found)
+    if load is None:
+        return ()
+    rows = case.rows(
+        f"""
+        WITH acks AS (
+            SELECT ended // {BUCKET_NS} AS bucket, min(ended) AS low, max(ended) AS high FROM publish
+            WHERE outcome = 'ok' AND ended >= {load.begun} AND ended < {load.ended} GROUP BY 1),
+        gaps AS (
+            FROM (SELECT lag(high) OVER (ORDER BY bucket) AS begun, low AS ended FROM acks)
+            WHERE ended - begun >= {STALL_NS})
+        SELECT greatest(g.begun, min(p.intended)) AS begun, g.ended FROM gaps g
+        JOIN publish p ON p.intended < g.ended AND p.ended >= g.ended
+        WHERE p.outcome = 'ok' AND p.intended >= {load.begun}
+        GROUP BY g.begun, g.ended HAVING g.ended - greatest(g.begun, min(p.intended)) >= {STALL_NS}
+        ORDER BY 1 LIMIT {MAX_STALLS}"""
+    )
+    return [_stall(Span(*row), found, holds) for row in rows]
+
+
+def _stall(span: Span, found: Sequence[Silence], holds: Holding | None) -> Stall:
+    inside = [(max(0, min(span.ended, one.span.ended) - max(span.begun, one.span.begun)), one.handler) for one in found]
+    mostly = 2 * sum(lasted for lasted, _ in inside) >= span.ended - span.begun
+    held = holds is not None and any(lasted and handler == holds.subscription for lasted, handler in inside)
+    return Stall(span, mostly, holds.subscription if mostly and held and holds is not None else None)

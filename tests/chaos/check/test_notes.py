@@ -1,0 +1,142 @@
+"""What is told besides the verdict, and that nothing is taken for valid which was not looked at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.chaos.check.model import FaultWindow, Gate, History
+from tests.chaos.check.runs import DURABLE, FACTS, MS, clean, finding_of, handled, published, verdict_of
+
+from squall.chaos.check.expectations import Expectation, NoLoss, Order, Overlap
+from squall.chaos.check.facts import RunFacts
+
+
+def noted(history: History, code: str, facts: RunFacts = FACTS) -> list[str]:
+    return [note.text for note in verdict_of(history, facts=facts).notes if note.code == code]
+
+
+def test_a_run_that_nothing_stands_out_of_has_no_notes() -> None:
+    """Nobody reads what is always there."""
+    assert verdict_of(clean(90)).notes == ()
+
+
+def test_how_long_a_gate_was_open_is_told() -> None:
+    """When, how long in sum, and that it held the deliveries back; of one that is open at the end too."""
+    history = clean(90)
+    history.gates = [Gate(100 * MS, "open"), Gate(250 * MS, "half_open"), Gate(260 * MS, "closed")]
+    expected = "billing's breaker was open for 150 ms (from 0.100 s to 0.250 s): it held all deliveries back"
+    assert noted(history, "gate_open") == [expected]
+    history.gates.append(Gate(1900 * MS, "open"))
+    (told,) = noted(history, "gate_open")
+    assert told.startswith("billing's breaker was open for 250 ms, 2 times (first from 0.100 s to 0.250 s)")
+
+
+def test_publishes_that_were_not_acknowledged_are_counted() -> None:
+    """By outcome."""
+    history = clean(90)
+    history.publishes += [replace(published(event), outcome="fail", seq=None) for event in (91, 92)]
+    history.publishes.append(replace(published(93), outcome="info", seq=None))
+    assert noted(history, "not_acknowledged") == ["of 93 publishes: 2 refused, 1 of unknown outcome"]
+
+
+def test_a_subscriber_for_whom_there_was_nothing_is_named() -> None:
+    """By its pattern, or since it was not there."""
+    nothing = replace(DURABLE, subscription=1, name="audit", pattern="stock.>")
+    history = clean(90)
+    history.intervals.append(nothing)
+    (told,) = noted(history, "nothing_owed")
+    assert told.startswith("nothing was owed to audit, so nothing is proved of it: ")
+    assert told.endswith("its pattern stock.> matches nothing that was published")
+    history.intervals[1] = replace(nothing, pattern="order.>", join_invoked=990 * MS, join_ok=991 * MS, from_seq=91)
+    (told,) = noted(history, "nothing_owed")
+    assert told.endswith("nothing that it wants was published while it was there")
+
+
+def stalled(history: History, begun: int, ended: int) -> History:
+    """Between the two no publish is acknowledged."""
+    for op in history.publishes:
+        if op.ended is not None and begun * MS < op.ended < ended * MS:
+            op.ended = ended * MS + op.event
+    for one in history.attempts:
+        if begun * MS < one.begun < ended * MS:
+            one.begun += (ended - begun) * MS
+            one.ended = one.settle_invoked = one.begun + 3 * MS
+            one.settle_ok = one.begun + 4 * MS
+    return history
+
+
+def test_what_stood_still_when_acknowledgements_did_is_named() -> None:
+    """A fault in the store that was active; else what may have been."""
+    history = stalled(clean(90), 205, 310)
+    (told,) = noted(history, "stall")
+    assert told.startswith("acknowledgements stood still once, for 100 ms (at 0.210 s): "), told
+    assert told.endswith("the store did not answer, or publishes waited for room")
+    history.gates = [Gate(100 * MS, "open"), Gate(400 * MS, "closed")]
+    assert noted(history, "stall")[0].endswith("or publishes waited for room, while billing's breaker was open")
+    history.faults = [FaultWindow(0, "slow", 200 * MS, 300 * MS, "slow", "storage:events")]
+    assert noted(history, "stall")[0].endswith(": the store did not answer, under slow")
+
+
+def held_up(history: History, begun: int, ended: int) -> History:
+    """Between the two nothing happens: what was due is published afterwards."""
+    for op in history.publishes:
+        if begun * MS < op.invoked < ended * MS:
+            op.intended = op.invoked
+            op.invoked = ended * MS + op.event
+            op.ended = op.invoked + MS
+    for one in history.attempts:
+        if begun * MS < one.begun < ended * MS:
+            one.begun = ended * MS + 2 * MS + (one.event or 0)
+            one.ended = one.settle_invoked = one.begun + MS
+            one.settle_ok = one.begun + 2 * MS
+    return history
+
+
+def test_a_handler_that_holds_the_loop_is_named() -> None:
+    """Nothing else went on from its begin to its end, though something was due: not the generator is to blame."""
+    history = held_up(clean(90), 202, 495)
+    assert noted(history, "loop_held") == []
+    assert "the whole process did nothing" in noted(history, "stall")[0]
+    (blocking,) = [one for one in history.attempts if one.event == 20]
+    blocking.begun, blocking.ended = 202 * MS, 495 * MS
+    blocking.settle_invoked = blocking.settle_ok = 495 * MS
+    (told,) = noted(history, "loop_held")
+    assert told.startswith("billing's handler held the event loop for 293 ms in one call"), told
+    assert noted(history, "stall")[0].endswith("billing's handler held the event loop")
+    late = replace(FACTS, asked=90, achieved=60)
+    (reason,) = verdict_of(history, facts=late).reasons
+    assert reason.code == "loop_held"
+    assert "60 of 90 events in time" in reason.text
+    assert "billing's handler held the event loop" in reason.text
+
+
+def test_a_handler_that_waits_holds_nothing() -> None:
+    """Nothing was due meanwhile, so that nothing went on is no wonder."""
+    history = clean(90)
+    for event in range(20, 50):
+        history.publishes[event - 1] = replace(published(event), invoked=500 * MS + event, ended=501 * MS + event)
+        history.attempts[event - 1] = handled(event, begun_ms=505 + event)
+    history.attempts[18].begun, history.attempts[18].ended = 199 * MS, 500 * MS
+    assert noted(history, "loop_held") == []
+
+
+def states(history: History, *expected: Expectation) -> dict[str, str]:
+    verdict = verdict_of(history, *expected)
+    return {name: finding_of(verdict, name).state for name in ("no_loss", "order", "overlap")}
+
+
+def test_without_a_key_no_order_was_kept() -> None:
+    """Unknown where a scenario expects it, not judged where it is only claimed."""
+    history = clean(90)
+    for op, one in zip(history.publishes, history.attempts, strict=True):
+        op.key = one.key = None
+    assert states(history) == {"no_loss": "valid", "order": "not judged", "overlap": "not judged"}
+    assert states(history, Order(), Overlap()) == {"no_loss": "valid", "order": "unknown", "overlap": "unknown"}
+
+
+def test_where_nothing_was_owed_nothing_could_be_lost() -> None:
+    """No mark of approval above an unknown verdict."""
+    history = clean(10)
+    history.attempts, history.intervals = [], [replace(DURABLE, pattern="stock.>")]
+    assert states(history)["no_loss"] == "not judged"
+    assert states(history, NoLoss())["no_loss"] == "unknown"

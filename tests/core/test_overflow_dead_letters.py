@@ -1,0 +1,115 @@
+"""Overflow that ends in the dead letters: the newest, what waits longest, or what is least urgent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import pytest
+from tests.core.world import Heard, KeptMemory, ManualStore, Policy, World, paused, until
+
+from squall import EventData, Priority, SubscriptionError
+from squall.core.config import Backlog
+
+Policies = Literal["dead_letter_new", "drop_old", "drop_lowest"]
+URGENCY = {"c": Priority.CRITICAL, "h": Priority.HIGH, "n": Priority.NORMAL, "l": Priority.LOW}
+
+
+async def published(world: World, *names: str) -> None:
+    """Events whose first letter is their priority."""
+    for name in names:
+        await world.publisher.publish(name, b"", URGENCY[name[0]])
+    await world.clock.settle()
+
+
+async def dead(world: World) -> list[str]:
+    """Types of the dead letters, in their order; all of them for overflow."""
+    await world.clock.settle()
+    letters = await world.router.store.dead_letters()
+    assert {letter.reason for letter in letters} <= {"overflow"}
+    return [letter.event.type for letter in letters]
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept", "lost"),
+    [
+        ("dead_letter_new", ["n1", "l1"], ["h1", "n2"]),
+        ("drop_old", ["h1", "n2"], ["n1", "l1"]),
+        ("drop_lowest", ["h1", "n2"], ["l1", "n1"]),
+    ],
+)
+async def test_who_is_lost(policy: Policies, kept: list[str], lost: list[str]) -> None:
+    """Two have room; the others end as dead letters, and the sums agree."""
+    heard = Heard()
+    async with World(backlog=Backlog(max_events=2)) as world:
+        own = await world.subscriber.subscribe(">", heard, overflow=policy)
+        await world.subscriber.pause_subscription(own)
+        await published(world, "n1", "l1", "h1", "n2")
+        assert await dead(world) == lost
+        metrics = world.router.get_metrics()
+        assert (metrics.dead_lettered, metrics.dropped, metrics.pending) == (2, 0, 2)
+        await world.subscriber.resume_subscription(own)
+        await world.clock.settle()
+        assert sorted(heard.types) == sorted(kept)
+
+
+async def test_the_least_urgent_gives_way_even_when_it_is_the_newest() -> None:
+    async with World(backlog=Backlog(max_events=2)) as world:
+        await paused(world, overflow="drop_lowest")
+        await published(world, "c1", "h1", "l1", "c2")
+        assert await dead(world) == ["l1", "h1"]
+
+
+async def test_a_batch_past_the_bound_keeps_its_last() -> None:
+    """Its room comes back with what is handled: the bound holds afterwards too."""
+    heard = Heard()
+    async with World(backlog=Backlog(max_events=2)) as world:
+        own = await world.subscriber.subscribe(">", heard, overflow="drop_old")
+        await world.subscriber.pause_subscription(own)
+        await world.publisher.publish_batch([EventData(one, b"") for one in "abcde"])
+        assert await dead(world) == ["a", "b", "c"]
+        await world.subscriber.resume_subscription(own)
+        await world.clock.settle()
+        assert heard.types == ["d", "e"]
+        await world.subscriber.pause_subscription(own)
+        await published(world, "n1", "n2", "n3")
+        assert await dead(world) == ["a", "b", "c", "n1"]
+
+
+async def test_nothing_gives_way_before_the_new_one_is_stored() -> None:
+    """A store that refuses has cost nobody anything."""
+    kept = KeptMemory(ManualStore)
+    async with World(store=kept, backlog=Backlog(max_events=1)) as world:
+        await paused(world, overflow="drop_old")
+        for word in ("commit", "fail", "commit"):
+            publishing = world.publishing({"commit": "a", "fail": "refused"}[word])
+            await until(lambda: kept.store.waiting)
+            assert await dead(world) == []
+            getattr(kept.store, word)()
+            await asyncio.gather(publishing, return_exceptions=True)
+        assert await dead(world) == ["a"]
+        assert world.router.get_metrics().pending == 1
+
+
+async def test_a_retry_that_gives_way_tells_its_attempts() -> None:
+    async with World(Policy(), backlog=Backlog(max_events=1)) as world:
+        own = await world.subscriber.subscribe(">", Heard(ValueError("no")), overflow="drop_old")
+        await published(world, "n1")
+        await world.subscriber.pause_subscription(own)
+        await world.clock.advance(1.5)  # its retry is due, and waits
+        await published(world, "n2")
+        [letter] = await world.router.store.dead_letters()
+        assert (letter.event.type, letter.attempts, letter.error_type) == ("n1", 1, "Overflow")
+
+
+@pytest.mark.parametrize("policy", ["dead_letter_new", "drop_old", "drop_lowest"])
+async def test_what_a_durable_one_is_owed_is_kept(policy: Policies) -> None:
+    async with World(backlog=Backlog(max_events=1, overflow=policy)) as world:
+        with pytest.raises(SubscriptionError, match=f"{policy} is for subscriptions without a name"):
+            await paused(world, name="durable", overflow=policy)
+        await paused(world, name="other")  # the backlog's default means block for it
+        await published(world, "n1")
+        waiting = world.publishing("n2")
+        await world.clock.settle()
+        assert not waiting.done()
+        waiting.cancel()

@@ -1,0 +1,79 @@
+"""docker-compose.yml: what compose itself makes of it, and that it has the versions that the tests run against.
+
+No container engine runs in continuous integration, so nothing here starts a container.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.needed import needed
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = ROOT / "docker-compose.yml"
+NAMES = ("redis", "neo4j", "toxiproxy", "jaeger")
+
+
+@pytest.fixture(scope="module")
+def composed() -> Any:
+    """The file as `docker-compose config` understands it."""
+    program = needed("docker-compose", "apt-get install docker-compose")
+    said = subprocess.run([program, "--file", COMPOSE, "config"], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    return yaml.safe_load(said.stdout)
+
+
+@pytest.fixture(scope="module")
+def written() -> Any:
+    """The file as it is written: what can be looked at without compose."""
+    return yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
+
+
+def test_compose_understands_it(composed: Any, written: Any) -> None:
+    """Every service and every volume."""
+    assert composed["services"].keys() == written["services"].keys() == set(NAMES)
+    assert composed["volumes"].keys() == written["volumes"].keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_version_is_pinned(written: Any, name: str) -> None:
+    """To the last number, and no image comes from elsewhere than by its name."""
+    assert re.fullmatch(r"[\w-]+(/[\w-]+)?:\d+\.\d+\.\d+(-\w+)?", written["services"][name]["image"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_port_is_open_on_loopback_alone(written: Any, name: str) -> None:
+    """None of them asks for a password."""
+    ports = written["services"][name]["ports"]
+    assert ports
+    assert all(re.fullmatch(r"127\.0\.0\.1:[\d-]+:[\d-]+", port) for port in ports)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_health_is_checked(written: Any, name: str) -> None:
+    """So that `--wait` waits for what answers, and not for ever."""
+    assert written["services"][name]["healthcheck"].keys() == {"test", "interval", "timeout", "retries"}
+
+
+def test_redis_writes_before_it_acknowledges(written: Any) -> None:
+    """And keeps its file over the container's end."""
+    redis = written["services"]["redis"]
+    assert " ".join(redis["command"]).endswith("--appendonly yes --appendfsync always")
+    assert redis["volumes"] == ["redis:/data"]
+
+
+def test_versions_are_those_that_are_tested(written: Any) -> None:
+    """Containers and `make services` bring the same Neo4j and Toxiproxy."""
+    services = written["services"]
+    neo4j = re.search(r"<neo4j.version>(.+)</neo4j.version>", (ROOT / "services/pom.xml").read_text(encoding="utf-8"))
+    toxiproxy = re.search(r"^toxiproxy=(.+)$", (ROOT / "services/install").read_text(encoding="utf-8"), re.MULTILINE)
+    assert neo4j is not None
+    assert toxiproxy is not None
+    assert services["neo4j"]["image"] == f"neo4j:{neo4j[1]}-community"
+    assert services["toxiproxy"]["image"] == f"squall-toxiproxy:{toxiproxy[1]}"
+    build = services["toxiproxy"]["build"]
+    assert build["args"] == {"VERSION": toxiproxy[1]}
+    assert (ROOT / build["context"] / build["dockerfile"]).exists()
