@@ -73,6 +73,5 @@ def squall_faults() -> Sequence[type[Fault]] | None:
 
 @hookspec
 def squall_cli_commands() -> Mapping[str, Callable[..., int]] | None:
-    """Called when a command of the plugin's is launched: its name is that of an entry point of the group
-    squall.commands, which names the plugin. Returns functions by name, with typer's annotations, that return the
-    exit code."""
+    """Called when a command of the plugin's is launched. Returns functions by name, with typer's annotations, that
+    return the exit code. An entry point of the group squall.commands has the command's name and names the plugin."""

@@ -24,8 +24,8 @@ MAX_MODULE_LINES = 400
 # Lines of code: what is written to be read beside it, docstrings, comments and blank lines, is not held against it.
 # The goal is 2,000. Until the kernel is there, this limit only ever goes down; but for what was promised and not there:
 # 2,640 before strict_critical, the room of a backlog over restarts, refused settlements that observers are told of, and
-# overflow that ends in the dead letters.
-MAX_KERNEL_LINES = 2_715
+# overflow that ends in the dead letters; 2,715 before the hooks of the command line and of a server's numbers.
+MAX_KERNEL_LINES = 2_722
 
 # Modules that may be longer than the limit, each with its reason.
 LONG_MODULES: dict[str, str] = {}
@@ -339,9 +339,11 @@ def third_party(tree: ast.Module) -> set[str]:
 
 
 def test_declared_dependencies_are_those_imported() -> None:
-    """Nothing is installed that nothing uses, and nothing is imported that a plain install does not bring."""
+    """Nothing is installed that nothing uses, and nothing is imported that a plain install, or an extra, does not
+    bring."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {_normal(re.split(r"[<>=!~\[; ]", requirement)[0]) for requirement in project["dependencies"]}
+    declared = {_required(requirement) for requirement in project["dependencies"]}
+    extras = {_required(one) for extra in project["optional-dependencies"].values() for one in extra}
     distributions = packages_distributions()
     imported = {
         _normal(distribution)
@@ -349,7 +351,12 @@ def test_declared_dependencies_are_those_imported() -> None:
         for top in third_party(tree)
         for distribution in distributions.get(top, [top])
     }
-    assert {BROUGHT_BY.get(name, name) for name in imported - OPTIONAL.keys()} == declared
+    assert {BROUGHT_BY.get(name, name) for name in imported - OPTIONAL.keys() - (extras - declared)} == declared
+
+
+def _required(requirement: str) -> str:
+    """The name of the distribution that a requirement asks for."""
+    return _normal(re.split(r"[<>=!~\[; ]", requirement)[0])
 
 
 def _normal(distribution: str) -> str:

@@ -67,8 +67,11 @@ def _first_line(module: str) -> str:
 def _command(name: str, point: EntryPoint) -> Any:
     """The verb itself; where its plugin cannot be had, one that says so."""
 
+    def fail() -> int:
+        return _asked(name, point)()
+
     def work(debug: DebugOption = False) -> None:
-        guarded(_asked(name, point), debug=debug)
+        guarded(fail, debug=debug)
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     try:

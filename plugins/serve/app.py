@@ -53,11 +53,15 @@ def make_app(hub: Hub) -> Access:
         why = hub.not_ready()
         return _json({"status": "ready"}) if why is None else _refused(Problem(503, "NotReady", why))
 
+    async def metrics(request: Request) -> Response:
+        return Response(hub.metrics_text(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+
     routes = [
         Route("/v1/events", publish, methods=["POST"]),
         WebSocketRoute("/v1/stream", stream),
         Route("/healthz", healthy),
         Route("/readyz", ready),
+        Route("/metrics", metrics),
     ]
     return Access(Starlette(routes=routes, exception_handlers={HTTPException: _http_error}), hub.options)
 

@@ -55,6 +55,17 @@ class Hub:
         """Why nothing new should be sent here, if so."""
         return "the server is stopping" if self.draining else None
 
+    def metrics_text(self) -> str:
+        """What plugins count, and who is connected, in Prometheus' text format."""
+        subscriptions = sum(len(one.subscriptions) for one in self.connections)
+        own = (
+            "# HELP squall_connections WebSocket connections.\n# TYPE squall_connections gauge\n"
+            f"squall_connections {len(self.connections)}\n"
+            "# HELP squall_remote_subscriptions Subscriptions of connected clients.\n"
+            f"# TYPE squall_remote_subscriptions gauge\nsquall_remote_subscriptions {subscriptions}\n"
+        )
+        return "".join((*self.router.ask("squall_metrics_text"), own))
+
     def drain(self, deadline_s: float) -> None:
         """Take nothing new; durable subscriptions get nothing more, they are owed it elsewhere or later."""
         self.draining = True
