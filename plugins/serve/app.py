@@ -17,11 +17,12 @@ from squall.core.errors import SquallError
 from squall.core.event import Receipt
 from squall.plugins.serve import cloudevents, wire
 from squall.plugins.serve.access import Access, address_of
-from squall.plugins.serve.connection import GOING_AWAY, Connection
+from squall.plugins.serve.connection import Connection
 from squall.plugins.serve.errors import BadRequest
 from squall.plugins.serve.hub import Hub
 from squall.plugins.serve.problems import Problem, problem_of
 from squall.plugins.serve.publishing import Outgoing
+from squall.plugins.serve.transports import ABORT
 
 
 def make_app(hub: Hub) -> Access:
@@ -44,7 +45,8 @@ def make_app(hub: Hub) -> Access:
             await websocket.send_denial_response(_refused(Problem(400, "BadRequest", asked)))
             return
         await websocket.accept(wire.SUBPROTOCOL)
-        await hub.serve(Connection(hub, websocket._receive, websocket._send, address_of(websocket.scope)))
+        connection = Connection(hub, websocket._receive, websocket._send, address_of(websocket.scope))
+        await hub.serve(connection, websocket.scope["extensions"][ABORT]["now"])
 
     async def healthy(request: Request) -> Response:
         return _json({"status": "ok"})
@@ -118,6 +120,3 @@ def _refused(problem: Problem) -> Response:
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _refused(Problem(error.status_code, "BadRequest", f"{request.method} {request.url.path}: {error.detail}"))
-
-
-__all__ = ["GOING_AWAY", "make_app"]

@@ -26,7 +26,7 @@ Send = Callable[[Any], Awaitable[None]]
 
 FRAME_BYTES = 262_144
 MAX_UNSENT = 1000
-NORMAL, PROTOCOL_ERROR, UNSUPPORTED, GOING_AWAY = 1000, 1002, 1003, 1001
+GOING_AWAY, UNSUPPORTED = 1001, 1003
 
 
 class Connection:
@@ -69,7 +69,7 @@ class Connection:
             await self._give_back()
             await asyncio.gather(*self._publishing)
         for end in ends:
-            if isinstance(end, Exception) and not isinstance(end, OSError | TimeoutError):
+            if isinstance(end, Exception) and not isinstance(end, OSError):
                 raise end
 
     def close(self, code: int, reason: str) -> None:
@@ -230,18 +230,16 @@ class Connection:
     # What goes out
 
     async def _write(self) -> None:
-        patience_s = self._hub.options.write_timeout
         while True:
             await self._unsent.wait()
             self._unsent.clear()
-            async with asyncio.timeout(patience_s):
-                for data in self._frames():
-                    await self._send({"type": "websocket.send", "bytes": data})
-                self._sent.set()
-                if self._closing is not None:
-                    code, reason = self._closing
-                    await self._send({"type": "websocket.close", "code": code, "reason": reason[:100]})
-                    return
+            for data in self._frames():
+                await self._send({"type": "websocket.send", "bytes": data})
+            self._sent.set()
+            if self._closing is not None:
+                code, reason = self._closing
+                await self._send({"type": "websocket.close", "code": code, "reason": reason[:100]})
+                return
 
     def _frames(self) -> Iterator[bytes]:
         """All that waits, as messages: a few events more than FRAME_BYTES in each."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Literal, cast
 
-from squall.core.errors import NotRunning, SquallError, SubscriptionError
+from squall.core.errors import NotRunning, Refused, SquallError, SubscriptionError
 from squall.core.event import Priority
 from squall.core.intake import MAX_BATCH
 from squall.core.router import EventRouter
@@ -14,11 +15,13 @@ from squall.plugins.serve import wire
 from squall.plugins.serve.connection import Connection
 from squall.plugins.serve.options import ServeOptions
 from squall.plugins.serve.publishing import Outgoing, Publishing
+from squall.plugins.serve.rates import AddressRates
 from squall.plugins.serve.remote import RemoteHandler
 from squall.protos import wire_pb2 as pb
 
 DEFAULT_IN_FLIGHT = 100
 DEFAULT_LEASE_MS = 30_000
+LINGER_S = 5.0
 
 
 class Hub:
@@ -29,6 +32,7 @@ class Hub:
         self.publishing = Publishing(router)
         self.connections: set[Connection] = set()
         self.draining = False
+        self._rates = None if options.rate is None else AddressRates(options.rate)
 
     def welcome(self) -> pb.Welcome:
         """What a new connection is told."""
@@ -43,13 +47,14 @@ class Hub:
             max_subscriptions=options.subscriptions,
         )
 
-    async def serve(self, connection: Connection) -> None:
-        """Serve a connection to its end."""
+    async def serve(self, connection: Connection, abort: Callable[[], None]) -> None:
+        """Serve a connection to its end; one whose client does not take what was written last is cut then."""
         self.connections.add(connection)
         try:
             await connection.run()
         finally:
             self.connections.discard(connection)
+            self.router.clock.call_later(LINGER_S, abort)
 
     def not_ready(self) -> str | None:
         """Why nothing new should be sent here, if so."""
@@ -77,11 +82,26 @@ class Hub:
                     handler.stop()
 
     def busy(self) -> bool:
-        """Is there anything that a stop should wait for?"""
-        return any(one.busy for one in self.connections)
+        """Is there anything that a stop should wait for? What a subscription without a name waits for is lost with it:
+        its client may still have that, if it takes it."""
+        subscriptions = self.router.subscriptions
+        return any(
+            one.busy
+            or any(
+                not handler.subscription.durable and subscriptions.get(handler.subscription.id).busy
+                for handler in one.subscriptions.values()
+                if not handler.leaving
+            )
+            for one in self.connections
+        )
 
     def limit(self, address: str, events: list[Outgoing | SquallError]) -> None:
-        """Hold an address to its rate: events beyond it become errors."""
+        """Hold an address to its rate: if it is beyond it, none of these events are taken, and each says so."""
+        if self._rates is not None:
+            wait_s = self._rates.wait_s(address, len(events), self.router.clock.monotonic_ns())
+            if wait_s > 0:
+                text = f"{address} publishes more than {self.options.rate:g} events/s: wait {wait_s:.3f} s"
+                events[:] = [Refused(text, wait_s)] * len(events)
 
     async def subscribe(self, connection: Connection, asked: pb.Subscribe) -> pb.Subscribed:
         """Attach a subscription for a connection. Raises SubscriptionError, NotRunning, or as the router does."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from squall.core.errors import NotRunning, PublishError, SquallError
+from squall.core.errors import InvalidEvent, NotRunning, SquallError
 from squall.core.event import Event, Priority, Receipt, check_text
 from squall.core.intake import Intake
 from squall.core.router import EventRouter
@@ -85,7 +85,7 @@ class Publishing:
         return begun
 
     async def together(self, events: Sequence[Outgoing | SquallError]) -> list[Receipt]:
-        """Publish all of them or none. Raises PublishError or NotRunning, naming the event that is wrong."""
+        """Publish all of them or none. Raises PublishError or NotRunning; InvalidEvent names the event."""
         intake, made = self._intake(), list[Event]()
         for number, one in enumerate(events):
             try:
@@ -93,8 +93,8 @@ class Publishing:
                     raise one
                 made.append(_make(intake, one))
                 intake.route(one.type)
-            except PublishError as error:
-                raise type(error)(f"events[{number}].{error}; nothing of the batch was stored") from error
+            except InvalidEvent as error:
+                raise InvalidEvent(f"events[{number}].{error}; nothing of the batch was stored") from error
         await intake.submit_all(made)
         return [_receipt(self._router, event) for event in made]
 

@@ -13,15 +13,23 @@ from squall.core.errors import SquallError
 from squall.core.router import EventRouter
 from squall.plugins.serve.app import make_app
 from squall.plugins.serve.connection import GOING_AWAY
-from squall.plugins.serve.http import LimitedHttp
 from squall.plugins.serve.hub import Hub
 from squall.plugins.serve.options import ServeOptions
+from squall.plugins.serve.transports import limited
 
 POLL_S = 0.01
 CLOSE_S = 1.0
 
 
 class _Uvicorn(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are squall's: it drains before uvicorn stops."""
@@ -51,11 +59,12 @@ class Server:
         self.port = listening.getsockname()[1]
         server = self._uvicorn = _Uvicorn(self._config())
         self._serving = asyncio.create_task(server.serve([listening]), name="squall:serve")
-        while not server.started:
-            if self._serving.done():
-                listening.close()
-                raise SquallError(f"the server did not start: {self._serving.exception()!r}")
-            await self.hub.router.clock.sleep(POLL_S)
+        started = asyncio.create_task(server.listening.wait())
+        await asyncio.wait([self._serving, started], return_when=asyncio.FIRST_COMPLETED)
+        if not started.done():
+            started.cancel()
+            listening.close()
+            raise SquallError(f"the server did not start: {self._serving.exception()!r}")
 
     def hurry(self) -> None:
         """Wait for nobody any more."""
@@ -79,10 +88,11 @@ class Server:
 
     def _config(self) -> uvicorn.Config:
         options = self._options
+        http, websocket = limited(options)
         return uvicorn.Config(
             make_app(self.hub),
-            http=LimitedHttp.of(options),
-            ws="websockets-sansio",
+            http=http,
+            ws=websocket,
             ws_max_size=options.max_frame,
             ws_ping_interval=options.heartbeat,
             ws_ping_timeout=options.heartbeat,

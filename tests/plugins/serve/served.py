@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
-from squall import EventRouter, Plugin
+from squall import DeadLetter, EventRouter, Plugin, VirtualClock
 from squall.plugins.memory import MemoryPlugin
 from squall.plugins.retry import RetryPlugin
 from squall.plugins.serve import ServePlugin
@@ -36,12 +37,13 @@ class Answer(NamedTuple):
 
 
 class Served:
-    """A router and its server, `async with`."""
+    """A router and its server, `async with`. The router's time may be virtual: leases, delays and the drain then."""
 
-    def __init__(self, *plugins: Plugin, **options: Any) -> None:
+    def __init__(self, *plugins: Plugin, clock: VirtualClock | None = None, **options: Any) -> None:
         self.options = ServeOptions.of("serve", {"port": 0, **options})
-        plugins = plugins or (MemoryPlugin(), RetryPlugin(base=0.01, cap=0.01))
-        self.router = EventRouter([*plugins, ServePlugin(self.options)])
+        plugins = plugins or (MemoryPlugin(), RetryPlugin(base=1.0, cap=1.0))
+        self.clock = clock
+        self.router = EventRouter([*plugins, ServePlugin(self.options)], clock=clock, seed=7)
 
     async def __aenter__(self) -> Self:
         await self.router.start()
@@ -52,8 +54,28 @@ class Served:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.server.stop()
-        await self.router.stop(timeout_s=1)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """The server, then the router; virtual time is moved until they have stopped."""
+
+        async def both() -> None:
+            await self.server.stop()
+            await self.router.stop(timeout_s=1)
+
+        stopping = asyncio.ensure_future(both())
+        while self.clock is not None and not stopping.done():
+            await self.clock.advance(0.05)
+            await asyncio.sleep(0.001)
+        await stopping
+
+    async def dead(self) -> list[DeadLetter]:
+        """All dead letters."""
+        return await self.router.store.dead_letters()
+
+    def pending(self) -> int:
+        """Owed and not settled."""
+        return self.router.get_metrics().pending
 
     @property
     def port(self) -> int:
@@ -87,9 +109,10 @@ class Served:
         )
 
     @contextlib.asynccontextmanager
-    async def client(self, **more: Any) -> AsyncIterator[Client]:
+    async def client(self, subprotocol: str = "squall.v1", **more: Any) -> AsyncIterator[Client]:
         """A client that has read its welcome."""
-        async with connect(f"ws://127.0.0.1:{self.port}/v1/stream", subprotocols=["squall.v1"], **more) as socket:  # type: ignore[list-item]
+        url, spoken = f"ws://127.0.0.1:{self.port}/v1/stream", [Subprotocol(subprotocol)]
+        async with connect(url, subprotocols=spoken, proxy=None, **more) as socket:
             client = Client(socket)
             client.welcome = (await client.expect("welcome")).welcome
             yield client
