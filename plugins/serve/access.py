@@ -72,5 +72,6 @@ def address_of(scope: Scope) -> str:
 def _name(host: str) -> str:
     """A Host header without its port, an IPv6 address without its brackets."""
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        name, closed, _ = host[1:].partition("]")
+        return name if closed else host
     return host.partition(":")[0]

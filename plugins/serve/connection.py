@@ -25,7 +25,7 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 FRAME_BYTES = 262_144
-MAX_UNSENT = 1000
+MAX_UNSENT = 64
 GOING_AWAY, UNSUPPORTED = 1001, 1003
 
 

@@ -112,6 +112,7 @@ class Served:
     async def client(self, subprotocol: str = "squall.v1", **more: Any) -> AsyncIterator[Client]:
         """A client that has read its welcome."""
         url, spoken = f"ws://127.0.0.1:{self.port}/v1/stream", [Subprotocol(subprotocol)]
+        more = {"close_timeout": 0.3, **more}  # it need not have read all
         async with connect(url, subprotocols=spoken, proxy=None, **more) as socket:
             client = Client(socket)
             client.welcome = (await client.expect("welcome")).welcome
