@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Literal
 
-from squall.chaos.history import HistoryWriter
+from squall.chaos.history import NULL, HistoryWriter
+from squall.chaos.message import event_of
 from squall.chaos.recorder import Recorder, current_event
 from squall.chaos.scenario import Scenario
 from squall.chaos.scenario_faults import PlannedFault
+from squall.chaos.undo import save_undo
 from squall.core.errors import ConfigError
-from squall.core.fault import FaultContext, Seam
+from squall.core.fault import Evidence, FaultContext, Seam, Undo
 
+HEAL_S = 30.0
 State = Literal["planned", "active", "healed"]
 
 
@@ -36,15 +39,18 @@ class FaultProgress:
 
 @dataclass
 class _Window:
-    """One fault, and what became of it. Times are monotonic ns."""
+    """One fault, and what became of it. Times are monotonic ns. `standing` is the task that holds it from its begin to
+    its end, `over` ends it. `blind` says why its evidence could not be read, `error` why it could not be healed."""
 
     planned: PlannedFault
     seam: Seam
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    standing: asyncio.Task[None] | None = None
     begun_ns: int | None = None
     ended_ns: int | None = None
-    passes: int = 0
+    counted: Evidence = field(default_factory=lambda: Evidence(0, 0))
     hits: list[tuple[int, int | None, int | None]] = field(default_factory=list)
+    blind: str | None = None
     error: str | None = None
 
     @property
@@ -53,11 +59,13 @@ class _Window:
 
 
 class FaultRun:
-    """All faults of a run. Raises ConfigError where the target has no such seam."""
+    """All faults of a run, each held by a task of its own: who stops the run stops none of them half way, and each is
+    healed once. `failures` says which could not begin. Raises ConfigError where the target has no such seam."""
 
-    def __init__(self, scenario: Scenario, seams: Mapping[str, Seam], recorder: Recorder) -> None:
-        self._recorder, self._seed = recorder, scenario.seed
+    def __init__(self, scenario: Scenario, seams: Mapping[str, Seam], recorder: Recorder, folder: Path) -> None:
+        self._recorder, self._seed, self._folder = recorder, scenario.seed, folder
         self._windows: list[_Window] = []
+        self.failures: list[str] = []
         for planned in scenario.faults:
             seam = seams.get(planned.on)
             if seam is None or not isinstance(seam, planned.fault.kind):
@@ -76,39 +84,79 @@ class FaultRun:
             wait_s = at_s - (clock.monotonic_ns() - load_began_ns) / 1e9
             if wait_s > 0:
                 await clock.sleep(wait_s)
-            await (self._begin(window) if begins else self._end(window))
+            if begins:
+                window.standing = asyncio.create_task(self._stand(window))
+            else:
+                window.over.set()
 
     async def heal(self) -> None:
-        """End whatever still stands."""
-        for window in self._windows:
-            await self._end(window)
+        """End whatever still stands, and wait until it is gone: HEAL_S at most, then it could not be healed."""
+        standing = {window.standing: window for window in self._windows if window.standing is not None}
+        for window in standing.values():
+            window.over.set()
 
-    async def _begin(self, window: _Window) -> None:
+        def give_up() -> None:
+            for task, window in standing.items():
+                if not task.done():
+                    window.error = f"it took longer than {HEAL_S:g} s"
+                    task.cancel()
+
+        if standing:
+            timer = self._recorder.clock.call_later(HEAL_S, give_up)
+            try:
+                await asyncio.wait(standing)
+            finally:
+                timer.cancel()
+
+    async def _stand(self, window: _Window) -> None:
+        """The fault, from its plan to its end."""
+        planned, now, path, entered = window.planned, self._recorder.now, None, False
+        try:
+            undo = planned.fault.plan(window.seam)
+            if undo is not None:
+                path = save_undo(self._folder, planned.id, planned.on, planned.fault, undo)
+            before = await planned.fault.evidence(window.seam)
+            window.begun_ns = now()
+            async with planned.fault.inject(window.seam, self._context(window, undo)):
+                entered = True
+                await window.over.wait()
+                await self._count(window, before)
+            if path is not None:
+                path.unlink()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  what fails is part of the verdict
+            why = window.error or f"{type(error).__name__}: {error}"
+            if entered:
+                window.error = why
+            else:
+                window.begun_ns = None
+                self.failures.append(f"fault {planned.id} ({planned.do} on {planned.on}) could not begin: {why}")
+        window.ended_ns = now()
+
+    async def _count(self, window: _Window, before: Evidence) -> None:
+        try:
+            by_now = await window.planned.fault.evidence(window.seam)
+        except Exception as error:  # noqa: BLE001  what a fault cannot say of itself is part of the verdict
+            window.blind = f"{type(error).__name__}: {error}"
+        else:
+            window.counted = Evidence(by_now.passes - before.passes, by_now.bitten - before.bitten)
+
+    def _context(self, window: _Window, undo: Undo | None) -> FaultContext:
         planned, recorder = window.planned, self._recorder
         random = Random(f"{self._seed}:fault:{planned.id}")
 
-        def hit() -> None:
-            event = current_event.get() or (None, None)
-            window.hits.append((recorder.now(), *event))
+        def hit(payload: bytes | None = None) -> None:
+            event, subscription = current_event.get() or (None, None)
+            if payload is not None:
+                event = event_of(payload, recorder.nonce)
+            window.hits.append((recorder.now(), None if event == NULL else event, subscription))
 
-        ctx = FaultContext(
+        return FaultContext(
             recorder.clock,
             Random(f"{self._seed}:fault:{planned.id}:own"),
             lambda: random.random() < planned.probability,
             hit,
+            undo,
         )
-        window.begun_ns, window.passes = recorder.now(), -window.seam.passes
-        await window.stack.enter_async_context(planned.fault.inject(window.seam, ctx))
-
-    async def _end(self, window: _Window) -> None:
-        if window.state != "active":
-            return
-        try:
-            await window.stack.aclose()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  a heal that fails is part of the verdict
-            window.error = f"{type(error).__name__}: {error}"
-        window.passes += window.seam.passes
-        window.ended_ns = self._recorder.now()
 
     def progress(self, load_s: float) -> tuple[FaultProgress, ...]:
         """Each fault as it stands, load_s after the start of the load."""
@@ -148,10 +196,10 @@ class FaultRun:
                     "seam": [window.planned.on for _, window in begun],
                     "begun": [window.begun_ns or 0 for _, window in begun],
                     "ended": [window.ended_ns for _, window in begun],
-                    "passes": [window.passes for _, window in begun],
-                    "hits": [len(window.hits) for _, window in begun],
+                    "passes": [window.counted.passes for _, window in begun],
+                    "hits": [len(window.hits) + window.counted.bitten for _, window in begun],
                     "healed": [None if window.ended_ns is None else window.error is None for _, window in begun],
-                    "error": [window.error for _, window in begun],
+                    "error": [window.error or window.blind for _, window in begun],
                 },
             )
         hits = [(number, *hit) for number, window in begun for hit in window.hits]

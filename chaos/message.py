@@ -23,6 +23,14 @@ def pack(header: Header, filler: bytes) -> bytes:
     return _HEADER.pack(*header) + filler
 
 
+def event_of(payload: bytes, nonce: bytes) -> int | None:
+    """The run-wide number of the event that the payload is of; None where it is none of this run's."""
+    if len(payload) < HEADER_BYTES:
+        return None
+    found, event, _ = _HEADER.unpack_from(payload)
+    return event if found == nonce else None
+
+
 unpack_header = _HEADER.unpack_from
 """nonce, event, intended_ns of a payload that is long enough, as a plain tuple: for the recorder's hot path."""
 

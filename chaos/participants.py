@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from squall.chaos.history import HistoryWriter
-from squall.chaos.message import HEADER_BYTES, unpack_header
+from squall.chaos.message import event_of
 from squall.chaos.recorder import Recorder
 from squall.chaos.scenario import Scenario
 from squall.chaos.scenario_models import Subscriber
@@ -123,10 +123,9 @@ class Participants:
             )
         ends = []
         for terminal in await self._target.terminals():
-            if len(terminal.payload) >= HEADER_BYTES and terminal.subscriber in numbers:
-                nonce, event, _ = unpack_header(terminal.payload)
-                if nonce == self._recorder.nonce:
-                    ends.append((event, numbers[terminal.subscriber], terminal.state, now, terminal.source))
+            ended = event_of(terminal.payload, self._recorder.nonce)
+            if ended is not None and terminal.subscriber in numbers:
+                ends.append((ended, numbers[terminal.subscriber], terminal.state, now, terminal.source))
         if ends:
             event, subscription, state, time, source = (list(column) for column in zip(*ends, strict=True))
             self._writer.append(

@@ -315,7 +315,9 @@ class RecordingSink:
             if seam.acts:
                 current_event.set((event, self._number))
                 try:
-                    await seam.run()
+                    payloads = [payload]
+                    await seam.run(payloads)
+                    received = received._replace(payload=payloads[0])
                 finally:
                     current_event.set(None)  # what this task does next, such as settling, is not this handler
             await self._handle(received)

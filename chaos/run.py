@@ -177,7 +177,9 @@ class _Run:
             await self.participants.join_first()
             limits = drain_limits(self.scenario, self.claims.longest_delay_s)
             self.facts = replace(self.facts, stall_s=limits.stall_s)
-            self.faults = FaultRun(self.scenario, {**self.target.seams(), **self.participants.seams}, self.recorder)
+            self.faults = FaultRun(
+                self.scenario, {**self.target.seams(), **self.participants.seams}, self.recorder, self.folder
+            )
             point_latest(self.folder)
             self.began = True
             watching = [asyncio.create_task(self.watch.run())] if self.watched else []
@@ -194,11 +196,15 @@ class _Run:
                         logging.getLogger("squall").warning("the progress could not be told: %r", failed)
             await self.participants.record_ends()
         finally:
+            if self.faults is not None:
+                await self.faults.heal()
             try:
                 await self.target.stop()
             except SquallError as error:
                 self._reason(f"the target did not stop: {error}")
             if self.faults is not None:
+                for failure in self.faults.failures:
+                    self._reason(failure)
                 self.faults.record(self.writer)
             await self.recorder.close()
             self.facts = replace(self.facts, recorder_failures=(*self.recorder.failures, *self.writer.failures))

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, Protocol
+
+from pydantic import JsonValue
 
 from squall.core.clock import Clock
 from squall.core.options import Options
 
-Act = Callable[[], Awaitable[None]]
+Act = Callable[[list[bytes]], Awaitable[None]]
+"""What a fault does to a call. It is given the payloads of the call's events, and may put others in their place."""
+
+Undo = Mapping[str, JsonValue]
+"""What takes a fault back, as data: it is on disk before the fault acts, and outlives whoever began it."""
 
 
 class Seam:
-    """A place that calls pass through. A fault that stands in it is awaited by each call before the call goes on:
-    it may wait, or raise. `passes` counts the calls."""
+    """A place that faults act in. Where calls pass through it, a fault that stands in it is awaited by each before the
+    call goes on: it may wait, raise, or change payloads. `passes` counts the calls."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.passes = 0
         self.acts: list[Act] = []
 
-    async def run(self) -> None:
+    async def run(self, payloads: list[bytes]) -> None:
         """Let a call pass: awaits every fault that stands here now. Skip it where `acts` is empty, but count."""
         for act in tuple(self.acts):
-            await act()
+            await act(payloads)
 
 
 class Handler(Seam):
@@ -34,23 +40,32 @@ class Handler(Seam):
 
 
 class Storage(Seam):
-    """An append or a settlement on its way to the store, named `storage:events`."""
+    """An append or a settlement on its way to the store, named `storage:events`. A settlement has no payloads."""
+
+
+class Hit(Protocol):
+    """Counts what a fault acted on."""
+
+    def __call__(self, payload: bytes | None = None) -> None:
+        """A call; where one event of several was changed, that event, by the payload that it had."""
 
 
 @dataclass(frozen=True)
 class FaultContext:
     """What the runner gives a fault: time, randomness of its own, and `bites()`, which says with the fault's
-    probability and seed whether it acts on this call. `hit()` counts a call that it acted on."""
+    probability and seed whether it acts on this call. `hit()` counts a call that it acted on. `undo` is its own plan,
+    which is on disk by now."""
 
     clock: Clock
     random: Random
     bites: Callable[[], bool]
-    hit: Callable[[], None]
+    hit: Hit
+    undo: Undo | None = None
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """Did it bite? Calls that passed the seam while the fault stood in it, and those it acted on."""
+class Evidence(NamedTuple):
+    """Did it bite? Counts that only grow: what has passed the seam, and what of it the fault has acted on. The runner
+    asks before the fault begins and before it ends, and takes the difference."""
 
     passes: int
     bitten: int
@@ -59,12 +74,39 @@ class Evidence:
 class Fault(Options):
     """A kind of fault; its fields are its options in a scenario.
 
-    `kind` is the seam class it acts in, `name` what a scenario's `do` says, `harm` what it does to calls.
+    `kind` is the seam class it acts in, `name` what a scenario's `do` says. A fault that dies with the bench's process
+    overrides `inject` alone. One that acts outside of it overrides `plan`, `start`, `evidence` and `heal`: it is begun
+    when its plan is on disk, and healed once, whatever happens to the run.
     """
 
     kind: ClassVar[type[Seam]]
     name: ClassVar[str]
 
+    def plan(self, seam: Seam) -> Undo | None:
+        """What `heal` will need to take the fault back; None where it dies with the process."""
+        return None
+
     def inject(self, seam: Seam, ctx: FaultContext) -> AbstractAsyncContextManager[None]:
         """Entered: the fault acts. Left: it is gone. Each call it acts on is counted by ctx.hit()."""
+        return self._outside(seam, ctx)
+
+    @asynccontextmanager
+    async def _outside(self, seam: Seam, ctx: FaultContext) -> AsyncIterator[None]:
+        try:
+            await self.start(seam, ctx)
+            yield
+        finally:
+            await self.heal(ctx.undo or {})
+
+    async def start(self, seam: Seam, ctx: FaultContext) -> None:
+        """Make the fault act. Whatever it raises, `heal` follows."""
+        raise NotImplementedError
+
+    async def evidence(self, seam: Seam) -> Evidence:
+        """How much has passed, and was acted on, by now. What ctx.hit() counts is added to it."""
+        return Evidence(seam.passes, 0)
+
+    @classmethod
+    async def heal(cls, undo: Undo) -> None:
+        """Take back what the plan says. It may be called again, from any process, and when nothing was done yet."""
         raise NotImplementedError

@@ -48,13 +48,12 @@ class SubscriptionProgress:
         """Attempts that ended: settled, or to be made again, from now on."""
         dispatcher = self._dispatcher
         self.acked += len(batch)
-        if not dispatcher.settles_first:
-            for attempt in batch.unusual:
-                self.acked -= 1
-                self._settle_one(attempt)
         if dispatcher.settles_first:
             dispatcher.confirmed(batch)
             return
+        for attempt in batch.unusual:
+            self.acked -= 1
+            self._settle_one(attempt)
         if not dispatcher.subscription.durable:
             dispatcher.confirmed(batch)
             if self._dead:
@@ -172,6 +171,8 @@ class SubscriptionProgress:
                     waiter.set_result(None)
             if batch:
                 dispatcher.confirmed(batch)
+            if before:
+                dispatcher.more_workers()  # too much that was not stored may have held them
             return
         if batch:
             dispatcher.wiring.observers.settled(

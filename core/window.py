@@ -104,7 +104,7 @@ class Window:
         dispatcher = self._dispatcher
         for level in Priority:
             while not self._live[level] and (room := self._free(level)) > 0:
-                after = self._positions[level]
+                after, head = self._positions[level], dispatcher.head()
                 query = Query(pattern=self._pattern, priority=level, after_seq=after, limit=room)
                 page = await self._store.read(query)
                 for event in page.events:
@@ -116,5 +116,5 @@ class Window:
                 self._positions[level] = page.events[-1].seq if full else max(after, page.searched_to)
                 if not full and self._positions[level] >= dispatcher.head():
                     self._live[level] = True
-                elif not full and self._positions[level] == after:
-                    raise SquallError(f"the store read nothing up to seq {dispatcher.head()}")
+                elif not full and self._positions[level] == after < head:
+                    raise SquallError(f"the store read nothing from seq {after + 1} up to {head}")

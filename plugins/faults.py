@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Annotated, ClassVar, Literal, Self
 
+import msgspec
 from pydantic import Field, field_validator, model_validator
 
 from squall.core.clock import Clock
@@ -66,14 +67,14 @@ class CallFault(Fault):
         """What each call awaits while the fault stands: the harm, where the call is chosen and ctx.bites() says so."""
         calls = 0
 
-        async def act() -> None:
+        async def act(payloads: list[bytes]) -> None:
             nonlocal calls
             if hold.freed:  # the call was with another fault when this one was taken away
                 return
             calls += 1
             if self.chooses(calls) and ctx.bites():
                 ctx.hit()
-                await self.harm(ctx, hold)
+                await self.harm(ctx, hold, payloads)
 
         return act
 
@@ -81,8 +82,8 @@ class CallFault(Fault):
         """Whether the number-th call (from 1) since the fault began may be harmed at all."""
         return True
 
-    async def harm(self, ctx: FaultContext, hold: Hold) -> None:
-        """What happens to the call: wait, by hold.wait alone, or raise."""
+    async def harm(self, ctx: FaultContext, hold: Hold, payloads: list[bytes]) -> None:
+        """What happens to the call: wait, by hold.wait alone, raise, or put other payloads in place of its own."""
         raise NotImplementedError
 
     @asynccontextmanager
@@ -118,7 +119,7 @@ class HandlerException(CallFault):
             raise ValueError(f"expected a built-in exception such as RuntimeError or ConnectionError, got {value!r}")
         return value
 
-    async def harm(self, ctx: FaultContext, hold: Hold) -> None:
+    async def harm(self, ctx: FaultContext, hold: Hold, payloads: list[bytes]) -> None:
         raise getattr(builtins, self.type)(self.message)
 
 
@@ -128,7 +129,7 @@ class HandlerHang(CallFault):
     kind = Handler
     name = "hang"
 
-    async def harm(self, ctx: FaultContext, hold: Hold) -> None:
+    async def harm(self, ctx: FaultContext, hold: Hold, payloads: list[bytes]) -> None:
         await hold.wait()
 
 
@@ -138,15 +139,25 @@ class HandlerCrash(CallFault):
     kind = Handler
     name = "crash"
 
-    async def harm(self, ctx: FaultContext, hold: Hold) -> None:
+    async def harm(self, ctx: FaultContext, hold: Hold, payloads: list[bytes]) -> None:
         raise HandlerCrashed("handler crashed on purpose")
+
+
+class HandlerCorrupt(CallFault):
+    """The handler gets the payload with its last byte changed. The event itself stays as it was."""
+
+    kind = Handler
+    name = "corrupt"
+
+    async def harm(self, ctx: FaultContext, hold: Hold, payloads: list[bytes]) -> None:
+        payloads[:] = [one[:-1] + bytes([one[-1] ^ 0xFF]) if one else b"\xff" for one in payloads]
 
 
 class _Slow(CallFault):
     by: Annotated[Seconds, Field(gt=0, description="how long each call is kept")]
     jitter: Annotated[Seconds, Field(description="up to this much longer, uniformly")] = 0.0
 
-    async def harm(self, ctx: FaultContext, hold: Hold) -> None:
+    async def harm(self, ctx: FaultContext, hold: Hold, payloads: list[bytes]) -> None:
         await hold.wait(self.by + ctx.random.uniform(0.0, self.jitter))
 
 
@@ -184,7 +195,7 @@ class StorageWriteError(CallFault):
     def chooses(self, number: int) -> bool:
         return number % self.every == 0 if self.nth is None else number == self.nth
 
-    async def harm(self, ctx: FaultContext, hold: Hold) -> None:
+    async def harm(self, ctx: FaultContext, hold: Hold, payloads: list[bytes]) -> None:
         raise StoreError("write error on purpose: input/output error", outcome="fail")
 
 
@@ -194,7 +205,7 @@ class StorageRefuse(CallFault):
     kind = Storage
     name = "refuse"
 
-    async def harm(self, ctx: FaultContext, hold: Hold) -> None:
+    async def harm(self, ctx: FaultContext, hold: Hold, payloads: list[bytes]) -> None:
         raise StoreError("the store refuses writes, on purpose", outcome="fail")
 
 
@@ -221,7 +232,13 @@ class InjectedCrash(_Injected, HandlerCrash):
     do: Literal["crash"]
 
 
-Injected = Annotated[InjectedException | InjectedHang | InjectedSlow | InjectedCrash, Field(discriminator="do")]
+class InjectedCorrupt(_Injected, HandlerCorrupt):
+    do: Literal["corrupt"]
+
+
+Injected = Annotated[
+    InjectedException | InjectedHang | InjectedSlow | InjectedCrash | InjectedCorrupt, Field(discriminator="do")
+]
 
 
 class FaultsOptions(BaseOptions):
@@ -241,7 +258,9 @@ class FaultsOptions(BaseOptions):
 class FaultsPlugin(Plugin):
     """Offers the kinds of faults to scenarios; and puts those of its own options into the handlers of a live router."""
 
-    summary: ClassVar[str] = "faults: exceptions, hangs, delays and crashes in handlers; errors and delays in the store"
+    summary: ClassVar[str] = (
+        "faults: exceptions, hangs, delays, crashes, corruption in handlers; errors and delays in the store"
+    )
     Options = FaultsOptions
     options: FaultsOptions
 
@@ -252,6 +271,7 @@ class FaultsPlugin(Plugin):
             HandlerHang,
             HandlerSlow,
             HandlerCrash,
+            HandlerCorrupt,
             StorageWriteError,
             StorageSlow,
             StorageRefuse,
@@ -269,11 +289,13 @@ class FaultsPlugin(Plugin):
             seam.acts.append(fault.act(_standing(ctx.clock, random, fault.probability), Hold(ctx.clock)))
 
         async def run(event: Event, following: Next) -> None:
-            await seam.run()
-            await following(event)
+            payloads = [event.payload]
+            await seam.run(payloads)
+            (payload,) = payloads
+            await following(event if payload is event.payload else msgspec.structs.replace(event, payload=payload))
 
         return around(run, stage="fault")
 
 
 def _standing(clock: Clock, random: Random, probability: float) -> FaultContext:
-    return FaultContext(clock, random, bites=lambda: random.random() < probability, hit=lambda: None)
+    return FaultContext(clock, random, bites=lambda: random.random() < probability, hit=lambda payload=None: None)

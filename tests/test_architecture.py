@@ -4,6 +4,7 @@ Each rule is a function from source to findings, so that each is also shown to f
 """
 
 import ast
+import functools
 import io
 import re
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tokenize
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -63,11 +64,17 @@ STRAY_CHANCE = ("random.", "secrets.", "uuid.uuid1", "uuid.uuid4", "uuid_utils."
 Rule = Callable[[ast.Module], list[str]]
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The module's tree; read once, since every rule wants it."""
+    return ast.parse(path.read_text(encoding="utf-8"), path)
+
+
 def sources(*folders: str, root: Path = ROOT) -> Iterator[tuple[str, ast.Module]]:
     """Every Python module of the folders: its name relative to the root, and its syntax tree."""
     for folder in folders:
         for path in sorted((root / folder).rglob("*.py")):
-            yield path.relative_to(root).as_posix(), ast.parse(path.read_text(encoding="utf-8"), path)
+            yield path.relative_to(root).as_posix(), parsed(path)
 
 
 def line_count(name: str) -> int:
@@ -339,11 +346,10 @@ def third_party(tree: ast.Module) -> set[str]:
 
 
 def test_declared_dependencies_are_those_imported() -> None:
-    """Nothing is installed that nothing uses, and nothing is imported that a plain install, or an extra, does not
-    bring."""
+    """Nothing is installed that nothing uses, and nothing imported that neither a plain install nor an extra brings."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {_required(requirement) for requirement in project["dependencies"]}
-    extras = {_required(one) for extra in project["optional-dependencies"].values() for one in extra}
+    declared = _names(project["dependencies"])
+    extras = _names(requirement for extra in project["optional-dependencies"].values() for requirement in extra)
     distributions = packages_distributions()
     imported = {
         _normal(distribution)
@@ -351,12 +357,11 @@ def test_declared_dependencies_are_those_imported() -> None:
         for top in third_party(tree)
         for distribution in distributions.get(top, [top])
     }
-    assert {BROUGHT_BY.get(name, name) for name in imported - OPTIONAL.keys() - (extras - declared)} == declared
+    assert {BROUGHT_BY.get(name, name) for name in imported - OPTIONAL.keys() - extras} == declared
 
 
-def _required(requirement: str) -> str:
-    """The name of the distribution that a requirement asks for."""
-    return _normal(re.split(r"[<>=!~\[; ]", requirement)[0])
+def _names(requirements: Iterable[str]) -> set[str]:
+    return {_normal(re.split(r"[<>=!~\[; ]", requirement)[0]) for requirement in requirements}
 
 
 def _normal(distribution: str) -> str:

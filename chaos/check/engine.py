@@ -212,7 +212,7 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str,
 def _fault_reasons(case: Case) -> Iterator[Reason]:
     rows = case.rows(
         """SELECT f.name, any_value(f.kind || ' on ' || f.seam), max(f.hits) + count(h.fault), sum(f.passes),
-            bool_or(f.healed = false), any_value(f.error) FILTER (f.healed = false)
+            bool_or(f.healed = false), any_value(f.error)
         FROM fault f LEFT JOIN (SELECT DISTINCT fault FROM fault_hit) h USING (fault) GROUP BY f.name ORDER BY f.name"""
     )
     for name, what, hits, passes, failed, error in rows:
@@ -220,6 +220,8 @@ def _fault_reasons(case: Case) -> Iterator[Reason]:
             passed = "nothing passed where it stood"
             if passes:
                 passed = f"{counted(int(passes), 'call')} passed where it stood, and it acted on none"
+            elif error and not failed:
+                passed = f"its evidence could not be read ({error})"
             yield Reason("fault_never_bit", f"fault {name} ({what}) never bit: {passed}")
         if failed:
             yield Reason("heal_failed", f"fault {name} ({what}) could not be healed: {error or 'no reason given'}")

@@ -299,7 +299,10 @@ class SeamStore:
         return self._append(events) if self._seam.acts else self._store.append(events)
 
     async def _append(self, events: Sequence[Event]) -> None:
-        await self._seam.run()
+        payloads = [event.payload for event in events]
+        await self._seam.run(payloads)
+        for event, payload in zip(events, payloads, strict=True):
+            event.payload = payload
         pending = self._store.append(events)
         if pending is not None:
             await pending
@@ -315,7 +318,7 @@ class SeamStore:
     async def _settle(self, progress: Progress) -> None:
         self._seam.passes += 1
         try:
-            await self._seam.run()
+            await self._seam.run([])
         except Exception as error:  # noqa: BLE001  whatever a fault raises is the store's refusal
             progress.committed(progress.take(), error)
         else:

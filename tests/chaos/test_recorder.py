@@ -9,7 +9,7 @@ import pytest
 
 from squall import Priority, VirtualClock
 from squall.chaos.history import HistoryWriter, open_history
-from squall.chaos.message import Header, pack
+from squall.chaos.message import Header, fingerprint, pack
 from squall.chaos.recorder import CHUNK_ROWS, Recorder, RecordingSink, current_event
 from squall.core.errors import StoreFileError
 from squall.core.fault import Handler
@@ -120,11 +120,28 @@ async def test_an_attempt_has_the_key_that_its_event_was_published_with(bench: B
     ]
 
 
+async def test_what_a_fault_does_to_a_handlers_payload_is_the_handlers_alone(bench: Bench) -> None:
+    """It gets the changed one; what the target delivered is recorded."""
+    seen = []
+
+    async def corrupt(payloads: list[bytes]) -> None:
+        payloads[:] = [b"poison"]
+
+    async def handles(received: Received) -> None:
+        seen.append(received.payload)
+
+    bench.seam.acts.append(corrupt)
+    bench.handles = handles
+    await bench.sink.deliver(Received(payload(1)))
+    assert seen == [b"poison"]
+    assert await bench.rows("event, hash") == [(1, fingerprint(payload(1)))]
+
+
 async def test_what_a_task_does_after_a_handler_is_not_that_handlers(bench: Bench) -> None:
     """A hit of a fault in the store, at the next settlement, belongs to no event."""
     seen = []
 
-    async def fault() -> None:
+    async def fault(payloads: list[bytes]) -> None:
         seen.append(current_event.get())
 
     bench.seam.acts.append(fault)

@@ -305,3 +305,30 @@ async def test_a_publisher_that_waits_when_the_router_stops_learns_what_became_o
     (answer,) = await asyncio.gather(waiting, return_exceptions=True)
     refused = isinstance(answer, SquallError)
     assert heard.types == (["a"] if refused else ["a", "b"])
+
+
+async def test_all_who_wait_for_room_look_when_there_is_room_for_all() -> None:
+    """Two places are free at once: neither of two publishers waits for a third."""
+    held = Held()
+    async with World(backlog=Backlog(max_events=2, timeout=60)) as world:
+        await world.subscriber.subscribe(">", held, concurrency=2)
+        await world.publish("a", "b")
+        waiting = [world.publishing(one) for one in "cd"]
+        await until(lambda: len(held.running) == 2)
+        held.finish_all()
+        await until(lambda: len(held.calls) == 4)
+        assert all(one.done() for one in waiting)
+        held.finish_all()
+
+
+async def test_a_durable_store_of_failures_stays_bounded() -> None:
+    """No more retries wait in memory than there is room for: the rest stays in the store until one of them is over."""
+    heard = Heard(ValueError("broken"))
+    async with World(Policy(lambda delivery, error: Nak(100.0)), backlog=Backlog(max_events=3, timeout=1)) as world:
+        await world.publish(*"abcdefgh")
+        await world.subscriber.subscribe(">", heard, name="billing", start="earliest", in_flight=1)
+        await world.clock.advance(1)
+        assert heard.types == ["a", "b", "c"]
+        heard.fail = None
+        await world.clock.advance(101)
+        assert sorted(heard.types) == [*"aabbccdefgh"]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import pytest
 from tests.core.world import FromAnswers, Heard, Held, KeptMemory, Policy, StoreWrapper, World, until
 
 from squall import (
+    Event,
     Filter,
     Nak,
     Priority,
     SubscriptionError,
+    VirtualClock,
 )
 from squall.core.store import Attached, DurableSpec, Page, Query
 
@@ -109,6 +112,10 @@ async def test_another_pattern_or_filter_needs_update() -> None:
         with pytest.raises(SubscriptionError, match="update=True"):
             await world.subscriber.subscribe(
                 "a", heard, name="billing", filters=[Filter(max_bytes=9)], priority_min=Priority.HIGH
+            )
+        with pytest.raises(SubscriptionError, match="update=True"):
+            await world.subscriber.subscribe(
+                "a", heard, name="billing", filters=[Filter(max_bytes=9)], priority_filter=Priority.NORMAL
             )
         again = await world.subscriber.subscribe("b", heard, name="billing", update=True, timeout_s=5, concurrency=3)
         await world.publish("b", "a")
@@ -242,3 +249,103 @@ async def test_a_retry_that_the_cursor_has_not_reached_comes_once_and_at_its_tim
         assert heard.types == ["b"]
         await clock.advance(60)
         assert heard.types == ["b", "a"]
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "at-most-once"])
+async def test_what_was_handed_its_key_and_handled_is_done_for_good(
+    delivery: Literal["at-least-once", "at-most-once"],
+) -> None:
+    """A later life is not given it, nor what was taken up from an earlier one."""
+    kept, heard = KeptMemory(), Heard()
+
+    async def handle(event: Event) -> None:
+        await asyncio.sleep(0)
+        await heard(event)
+
+    async def live(*types: str) -> None:
+        async with World(store=kept) as world:
+            await world.publish(*types, key="k")
+            await world.subscriber.subscribe(
+                ">", handle, name="billing", delivery=delivery, concurrency=3, start="earliest"
+            )
+            await world.clock.advance(1)
+
+    await live(*"abc")
+    await live()
+    await live("d")
+    assert heard.types == [*"abcd"]
+
+
+async def test_what_was_taken_up_again_and_handled_is_done_for_good() -> None:
+    """It was in hand when the router stopped; the third life is not given it."""
+    kept, held, second, third = KeptMemory(), Held(), Heard(), Heard()
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", held, name="billing")
+        await world.publish("a")
+        await until(lambda: held.running)
+        await world.stop(timeout_s=0.1)
+    for heard in (second, third):
+        async with World(store=kept) as world:
+            await world.subscriber.subscribe(">", heard, name="billing")
+            await world.clock.advance(1)
+    assert (second.types, third.types) == (["a"], [])
+
+
+async def test_a_retry_that_is_due_does_not_hide_what_was_settled_after_it() -> None:
+    """When the process dies then, what was handled meanwhile is not given again."""
+    kept, held, heard = KeptMemory(), Held(), Heard()
+    async with World(Policy(), store=kept) as world:
+        own = await world.subscriber.subscribe(">", held, name="billing", concurrency=2)
+        await world.publish(*"ab")
+        await until(lambda: len(held.running) == 2)
+        held.calls[0].fail(ValueError("broken"))
+        await world.clock.settle()
+        await world.publish(*"cd")
+        await until(lambda: len(held.calls) == 3)
+        await world.clock.advance(1.1)  # the first is due again, and both workers are busy
+        await world.subscriber.pause_subscription(own)
+        held.calls[2].finish()
+        await world.clock.settle()
+        async with World(Policy(), store=kept, clock=VirtualClock(world.clock.monotonic_ns())) as after:
+            await after.subscriber.subscribe(">", heard, name="billing")
+            await after.clock.advance(1)
+        held.finish_all()
+        await world.clock.settle()
+    assert sorted(heard.types) == ["a", "b", "d"]
+
+
+async def test_thousands_of_retries_survive_a_restart() -> None:
+    """All of them, however many are read at a time."""
+    kept, heard = KeptMemory(), Heard()
+
+    async def handle(event: Event) -> None:
+        raise ValueError("broken")
+
+    async with World(Policy(lambda delivery, error: Nak(5.0)), store=kept) as world:
+        await world.subscriber.subscribe(">", handle, name="billing", in_flight=5000)
+        await world.publish(*["a"] * 1201)
+        await world.clock.advance(1)
+    async with World(Policy(), store=kept) as world:
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await world.clock.advance(10)
+    assert sorted(heard.seqs) == [*range(1, 1202)]
+
+
+async def test_what_was_taken_up_and_waits_is_taken_up_again_after_another_death() -> None:
+    """Of two that were in hand one is handled, and the process dies before the other one's turn."""
+    kept, first, second, third = KeptMemory(), Held(), Held(), Heard()
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", first, name="billing", concurrency=2)
+        await world.publish(*"abc")
+        await until(lambda: len(first.running) == 2)
+        await world.stop(timeout_s=0.1)
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", second, name="billing")
+        await until(lambda: second.running)
+        await world.subscriber.pause_subscription(own)
+        second.finish_all()
+        await world.clock.settle()
+        async with World(store=kept) as after:  # the second one is never heard of again
+            await after.subscriber.subscribe(">", third, name="billing")
+            await after.clock.settle()
+    assert (second.seqs, third.types) == ([1], ["b", "c"])

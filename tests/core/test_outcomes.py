@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.core.world import Heard, KeptMemory, ManualStore, World
+from tests.core.world import Heard, KeptMemory, ManualStore, World, event
 
 from squall import (
     Context,
@@ -336,3 +336,31 @@ async def test_a_cancelled_waiter_does_not_hold_up_the_others() -> None:
         await waiting
         await world.clock.settle()
         assert len(await stored(world)) == ROOM + 1
+
+
+async def test_the_first_event_after_a_subscribe_is_owed_though_earlier_ones_are_still_being_stored() -> None:
+    """Those are announced to it too, and are not its own."""
+    kept, heard = KeptMemory(ManualStore), Heard()
+    async with World(store=kept) as world:
+        before = world.publishing("before")
+        await world.clock.settle()
+        await world.subscriber.subscribe(">", heard)
+        after = world.publishing("after")
+        await world.clock.settle()
+        kept.store.commit_all()
+        await asyncio.gather(before, after)
+        await world.clock.settle()
+        assert heard.types == ["after"]
+
+
+async def test_an_event_that_is_routed_twice_before_it_is_stored_is_delivered_twice() -> None:
+    """Also by a subscription that chooses among its type, and remembers for which events it has room."""
+    kept, heard = KeptMemory(ManualStore), Heard()
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", heard, filters=[lambda one: True])
+        routing = [asyncio.ensure_future(world.router.route_event(event("a"))) for _ in range(2)]
+        await world.clock.settle()
+        kept.store.commit_all()
+        await asyncio.gather(*routing)
+        await world.clock.settle()
+        assert heard.types == ["a", "a"]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.bulkhead import Bulkhead
-from tests.core.world import FromAnswers, Heard, Held, Policy, World, until
+from tests.core.world import FromAnswers, Heard, Held, KeptMemory, Policy, World, until
 from tests.hooks.test_gate import Gates
 
-from squall import Event, Nak, Permits
+from squall import Attempt, Event, Nak, Permits
+from squall.core.delivery import Attempts
 
 
 class Crash(BaseException):
@@ -148,3 +149,74 @@ def test_a_gate_that_is_not_accounted_to_would_be_noticed() -> None:
     assert len(gate.mistakes) == 1
     gate.record(Permits(1, 9), [])
     assert len(gate.mistakes) == 2
+
+
+class Judged(Bulkhead):
+    """Remembers the events that it was told of as unusual."""
+
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        super().__init__(now_ns, step=3)
+        self.unusual: list[str] = []
+
+    def record(self, permits: Permits, attempts: Sequence[Attempt]) -> None:
+        super().record(permits, attempts)
+        assert isinstance(attempts, Attempts)
+        self.unusual += [attempt.event.type for attempt in attempts.unusual]
+
+
+async def test_deliveries_that_end_together_are_recorded_each_under_its_own_permits() -> None:
+    """Though the first and the last of them have the same ones; and which of them failed is told of the right ones."""
+    gates, held = Gates(Judged), Held()
+    async with World(gates) as world:
+        own = await world.subscriber.subscribe(">", held, concurrency=3)
+        await world.subscriber.pause_subscription(own)
+        await world.publish(*"abcdefg")
+        await world.subscriber.resume_subscription(own)
+        await until(lambda: len(held.running) == 3)
+        held.calls[1].finish()
+        await until(lambda: len(held.calls) == 4)  # a and c under the first three permits, d under the next ones
+        held.calls[0].finish()
+        held.calls[3].fail(ValueError("broken"))
+        held.calls[2].finish()
+        while len(held.calls) < 7 or held.running:
+            await world.clock.settle()
+            held.finish_all()
+        gate = gates.gates[0]
+        assert isinstance(gate, Judged)
+        assert (gate.mistakes, gate.out, gate.unusual) == ([], 0, ["d"])
+
+
+@pytest.mark.parametrize("held_by", ["gate", "pause"])
+async def test_what_is_not_let_through_is_not_settled_ahead(held_by: str) -> None:
+    """At most once: behind a closed gate, or a pause, events are not settled, so a death of the process loses none."""
+    kept, gates, heard = KeptMemory(), Gates(), Heard()
+    async with World(gates, store=kept) as world:
+        own = await world.subscriber.subscribe(">", Heard(), name="metrics", delivery="at-most-once")
+        if held_by == "pause":
+            await world.subscriber.pause_subscription(own)
+        gates.bulkhead.open = held_by != "gate"
+        await world.publish(*"abc")
+        await world.clock.advance(0.5)
+        async with World(store=kept) as after:  # the first one is never heard of again
+            await after.subscriber.subscribe(">", heard, name="metrics", delivery="at-most-once")
+            await after.clock.advance(1)
+    assert heard.types == ["a", "b", "c"]
+
+
+async def test_the_delivery_after_a_failure_begins_when_it_begins() -> None:
+    """Not with the end of the one before the failure: how long it took is what a breaker counts."""
+    gates = Gates()
+
+    async def handle(event: Event) -> None:
+        if event.type == "fails":
+            await world.clock.sleep(1.0)
+            raise ValueError("broken")
+
+    async with World(gates) as world:
+        begun_ns = world.clock.monotonic_ns()
+        own = await world.subscriber.subscribe(">", handle)
+        await world.subscriber.pause_subscription(own)
+        await world.publish("works", "fails", "works")
+        await world.subscriber.resume_subscription(own)
+        await world.clock.advance(2)
+        assert [(one.begun_ns - begun_ns) / 1e9 for one in gates.bulkhead.recorded] == [0.0, 0.0, 1.0]

@@ -6,7 +6,7 @@ import logging
 
 from tests.core.world import FromAnswers, Heard, KeptMemory, Policy, SlowToSettle, World
 
-from squall import Context, Nak, Observer, Plugin, Subscription, hookimpl
+from squall import Context, Event, Nak, Observer, Plugin, Subscription, hookimpl
 from squall.core.delivery import Attempts
 
 
@@ -104,3 +104,38 @@ async def test_observers_are_told_of_a_settlement_once_the_store_has_it() -> Non
         kept.store.refuse = False
         await world.clock.advance(3)
         assert settled.told == ["a", "b"]
+
+
+async def test_failures_that_cannot_be_stored_hold_the_next_ones() -> None:
+    """What waits to be stored does not grow without end; once the store takes it, deliveries go on by themselves."""
+    kept, calls = KeptMemory(SlowToSettle), 0
+
+    async def handle(event: Event) -> None:
+        nonlocal calls
+        calls += 1
+        raise ValueError("broken")
+
+    async with World(store=kept) as world:
+        await world.publish(*["a"] * 3000)
+        kept.store.refuse = True
+        await world.subscriber.subscribe(">", handle, name="billing", start="earliest", in_flight=50)
+        await world.clock.advance(3)
+        assert 1000 <= calls <= 1100
+        kept.store.refuse = False
+        await world.clock.advance(5)
+        assert calls == 3000
+        assert (await world.router.store.counts()).dead_letters == 3000
+
+
+async def test_a_store_that_fails_every_now_and_then_is_told_of_once_in_a_while() -> None:
+    """Not at each of its failures, nor only once for ever."""
+    kept = KeptMemory(SlowToSettle)
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", Heard(), name="billing")
+        for _ in range(8):  # every second second of twenty-four
+            kept.store.refuse = True
+            await world.publish("a")
+            await world.clock.advance(1.5)
+            kept.store.refuse = False
+            await world.clock.advance(1.5)
+        assert len(world.log.at_least(logging.WARNING)) == 2

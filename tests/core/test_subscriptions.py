@@ -75,7 +75,7 @@ WRONG_OPTIONS: list[Any] = [
     ({"timeout_s": 0}, r"timeout_s: expected 0\.001 to"),
     ({"timeout_s": "5"}, "timeout_s: expected"),
     ({"delivery": "exactly-once"}, "delivery: expected one of at-least-once, at-most-once"),
-    ({"overflow": "drop_old"}, "overflow: expected one of"),
+    ({"overflow": "drop_all"}, "overflow: expected one of"),
     ({"on_retry": "stop"}, "on_retry: expected one of"),
     ({"pattern": "a..b"}, "pattern: "),
     pytest.param({"concurrency": 1.5}, "concurrency: expected"),

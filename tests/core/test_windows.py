@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from itertools import pairwise
 
 import pytest
-from tests.core.world import FromAnswers, Heard, KeptMemory, Policy, World
+from tests.core.world import FromAnswers, Heard, KeptMemory, Policy, StoreWrapper, World
 
-from squall import Event, Priority
+from squall import Event, Filter, Priority
+from squall.core.store import Page, Query
 
 BOUNDS = {Priority.CRITICAL: 7, Priority.HIGH: 8, Priority.NORMAL: 11, Priority.LOW: 18}
 
@@ -81,3 +83,42 @@ async def test_what_is_not_durable_leaves_no_mark_of_keys() -> None:
             await world.publish("a", key=f"k-{number % 2}")
         await world.clock.advance(5)
         assert world.router.subscriptions.get(found).progress.returned == {}
+
+
+@pytest.mark.parametrize("in_flight", [2, 50])
+async def test_the_backlog_is_counted_as_what_is_wanted_of_it(in_flight: int) -> None:
+    """What waits in memory and what is only in the store add up to what is owed, whatever else is stored."""
+    async with World(store=KeptMemory()) as world:
+        own = await world.subscriber.subscribe(
+            "a", Heard(), name="billing", filters=[Filter(source="shop")], in_flight=in_flight
+        )
+        await world.subscriber.pause_subscription(own)
+        for _ in range(600):
+            await world.publish("a", "b")
+            await world.router.publisher("other").publish("a", b"")
+        dispatcher = world.router.subscriptions.get(own)
+        assert dispatcher.pending <= 2 * in_flight
+        assert dispatcher.pending + await dispatcher.backlog() == 600
+
+
+class ReadsNothing(StoreWrapper):
+    """Answers that it has searched nothing."""
+
+    reads = 0
+
+    async def read(self, query: Query) -> Page:
+        self.reads += 1
+        if self.reads > 20:
+            raise AssertionError("it is read again and again")
+        return Page([], query.after_seq)
+
+
+async def test_a_store_that_reads_nothing_is_told_and_tried_later() -> None:
+    """It does not hold the loop: one error, and one more try a second."""
+    kept = KeptMemory(ReadsNothing)
+    async with World(store=kept) as world:
+        await world.publish("a")
+        await world.subscriber.subscribe(">", Heard(), start="earliest")
+        await world.clock.advance(2.5)
+        assert kept.store.reads == 3
+        assert all("read nothing from seq 1 up to 1" in message for message in world.log.at_least(logging.ERROR))

@@ -238,3 +238,29 @@ async def test_a_gate_may_say_it_changed_while_it_has_permits_back() -> None:
         await world.clock.settle()
         ids.clear()
         assert (gates.bulkhead.mistakes, gates.bulkhead.out) == ([], 0)
+
+
+async def test_what_all_gates_may_hold_a_delivery_adds_up() -> None:
+    """One after the other, and then the handler has its time: a bench that waits less would call it a stall."""
+    async with World(Gates(), Gates(), Policy()) as world:
+        own = await world.subscriber.subscribe(">", Heard(), timeout_s=7)
+        policy_s, gates_s = 10.0, 2 * Bulkhead.longest_wait_s
+        assert world.router.subscriptions.get(own).longest_wait_s == policy_s + gates_s + 7
+
+
+class LivesInThePast(Bulkhead):
+    """Says again and again that it should have been asked a second ago."""
+
+    def try_acquire(self, n: int) -> Permits | WaitUntil:
+        self.asked.append(n)
+        return WaitUntil(self.now_ns() - 1_000_000_000) if len(self.asked) < 1000 else super().try_acquire(n)
+
+
+async def test_a_gate_that_names_a_time_in_the_past_is_not_asked_without_end() -> None:
+    """A millisecond later at the soonest: the loop has time for others."""
+    gates = Gates(LivesInThePast)
+    async with World(gates) as world:
+        await world.subscriber.subscribe(">", Heard())
+        await world.publish("a")
+        await world.clock.advance(0.01)
+        assert 5 <= len(gates.bulkhead.asked) <= 11

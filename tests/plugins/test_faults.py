@@ -19,6 +19,7 @@ from squall.plugins.faults import (
     CallFault,
     FaultsOptions,
     FaultsPlugin,
+    HandlerCorrupt,
     HandlerCrash,
     HandlerCrashed,
     HandlerException,
@@ -30,8 +31,8 @@ from squall.plugins.faults import (
     StorageWriteError,
 )
 
-ALL = (HandlerException(), HandlerHang(), HandlerSlow(by=1), HandlerCrash(), StorageWriteError(), StorageSlow(by=1),
-       StorageRefuse())  # fmt: skip
+ALL = (HandlerException(), HandlerHang(), HandlerSlow(by=1), HandlerCrash(), HandlerCorrupt(), StorageWriteError(),
+       StorageSlow(by=1), StorageRefuse())  # fmt: skip
 HARMFUL = (Exception, HandlerCrashed)
 
 
@@ -46,7 +47,7 @@ class Bench:
 
     @property
     def ctx(self) -> FaultContext:
-        def hit() -> None:
+        def hit(payload: bytes | None = None) -> None:
             self.hits += 1
 
         return FaultContext(self.clock, Random(5), lambda: next(self.answers), hit)
@@ -57,7 +58,7 @@ class Bench:
         self.seam.passes += 1
         try:
             if self.seam.acts:
-                await self.seam.run()
+                await self.seam.run([b"payload"])
         except HARMFUL as error:
             return f"{type(error).__name__}: {error}"
         return f"after {(self.clock.monotonic_ns() - begun_ns) / 1e9:g} s"
@@ -100,7 +101,7 @@ async def test_healing_leaves_nothing_behind(fault: CallFault) -> None:
 
 
 class HoldsForEver(HandlerHang):
-    async def harm(self, ctx: FaultContext, hold: Hold) -> None:
+    async def harm(self, ctx: FaultContext, hold: Hold, payloads: list[bytes]) -> None:
         await Hold(ctx.clock).wait(None if ctx.clock.monotonic_ns() < 0 else 1e6)
 
 
@@ -136,6 +137,17 @@ async def test_each_fault_does_its_harm(fault: CallFault, became: str) -> None:
     assert (bench.seam.passes, bench.hits) == (1, 1)
 
 
+async def test_a_corrupt_payload_has_another_last_byte() -> None:
+    """The rest is as it was, and what is empty is empty no more."""
+    bench = Bench()
+    payloads = [b"order 7", b""]
+    async with HandlerCorrupt().inject(bench.seam, bench.ctx):
+        await bench.seam.run(payloads)
+    assert payloads == [b"order \xc8", b"\xff"]
+    await bench.seam.run(payloads)
+    assert payloads == [b"order \xc8", b"\xff"]
+
+
 def test_a_crash_ends_whatever_runs_the_handler() -> None:
     """It is no Exception: nothing that catches errors of handlers takes it for one."""
     assert not issubclass(HandlerCrashed, Exception)
@@ -147,7 +159,7 @@ async def test_a_refused_write_is_surely_not_stored() -> None:
         bench = Bench(Storage("storage:events"))
         async with fault.inject(bench.seam, bench.ctx):
             with pytest.raises(StoreError) as caught:
-                await bench.seam.run()
+                await bench.seam.run([])
         assert caught.value.outcome == "fail"
 
 
@@ -234,7 +246,8 @@ def test_scenarios_are_offered_each_kind_under_its_name() -> None:
     kinds = FaultsPlugin().squall_faults()
     named = [(kind.kind.__name__, kind.name) for kind in kinds]
     assert sorted(named) == [
-        ("Handler", "crash"), ("Handler", "exception"), ("Handler", "hang"), ("Handler", "slow"),
+        ("Handler", "corrupt"), ("Handler", "crash"), ("Handler", "exception"), ("Handler", "hang"),
+        ("Handler", "slow"),
         ("Storage", "refuse"), ("Storage", "slow"), ("Storage", "write-error"),
     ]  # fmt: skip
     assert all(issubclass(kind, Fault) and kind.__doc__ for kind in kinds)
@@ -300,6 +313,22 @@ async def test_an_operators_faults_meet_only_whom_they_name() -> None:
         layer = standing(Surroundings(), {"on": on, **crash}, name="billing-orders")
         assert layer is not None
         assert await outcomes(layer, 2) == ["HandlerCrashed"] * 2
+
+
+async def test_a_standing_corruption_is_the_handlers_alone() -> None:
+    """The event that others get, and that is settled, stays as it was."""
+    layer = standing(Surroundings(), {"on": "billing", "do": "corrupt"})
+    assert layer is not None
+    own, seen = event(), []
+
+    async def handler(event: Event) -> None:
+        seen.append(event.payload)
+
+    before = own.payload
+    await layer(own, handler)
+    assert own.payload == before
+    assert len(seen) == 1
+    assert seen[0] != before
 
 
 def test_standing_faults_are_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -230,6 +230,7 @@ def foreign(path: Path) -> sqlite3.Connection:
     return db
 
 
+@pytest.mark.slow  # whole runs
 @pytest.mark.parametrize("kind", ["foreign", "locked", "corrupt", "folder"])
 def test_no_run_touches_the_operators_database(here: Path, kind: str) -> None:
     """Whatever stands at the path of squall.yaml's store: runs keep theirs in the run folder, byte for byte."""

@@ -124,6 +124,7 @@ def on_a_terminal(folder: Path, *arguments: str, env: dict[str, str] | None = No
     return process.returncode, said.decode()
 
 
+@pytest.mark.slow  # a whole run
 def test_a_terminal_gets_colours_and_one_frame_over_the_other(tmp_path: Path) -> None:
     """The cursor goes up between frames and is shown again at the end; the verdict stays below."""
     code, said = on_a_terminal(tmp_path, "run", str(write(tmp_path / "loss.yaml", LOSS)))
@@ -133,6 +134,7 @@ def test_a_terminal_gets_colours_and_one_frame_over_the_other(tmp_path: Path) ->
     assert re.search(r"\x1b\[1;31mINVALID", said)
 
 
+@pytest.mark.slow  # a whole run
 def test_no_color_is_kept_to(tmp_path: Path) -> None:
     """Neither colour nor weight; the progress is still drawn."""
     code, said = on_a_terminal(tmp_path, "run", str(write(tmp_path / "loss.yaml", LOSS)), env={"NO_COLOR": "1"})

@@ -45,7 +45,7 @@ target: mine
 subscribers: {billing: {pattern: order.>}}
 load:
   stages: [{for: 200ms, rate: 100}]
-  events: [{type: order.created}]
+  events: [{type: order.created, key: {count: 5}}]
 """
 
 

@@ -19,6 +19,7 @@ from squall.plugins.sqlite.store import SqliteStore
 pytestmark = pytest.mark.usefixtures("in_a_hurry")
 
 
+@pytest.mark.slow  # a fault at every call of a whole run
 @pytest.mark.parametrize("error", [apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_FULL], ids=["write", "full"])
 async def test_a_failed_write_of_the_log_is_a_definite_failure(error: int, tmp_path: Path) -> None:
     """After reopening it is known that nothing was stored; a failed checkpoint is no publisher's business."""
@@ -39,6 +40,7 @@ async def test_a_failed_sync_of_the_log_is_looked_up(times: int, tmp_path: Path)
     assert set(sweep.outcomes) <= ({"ok", "fail"} if times == 1 else {"ok", "fail", "info"})
 
 
+@pytest.mark.slow  # a fault at every call of a whole run
 @pytest.mark.parametrize(
     ("error", "answers"),
     [
