@@ -189,7 +189,7 @@ class Dispatcher(Room):
     async def settle_ahead(self) -> bool:
         """At most once: settle what is next before it is handled. What is in hand then is not delivered again."""
         batch: list[Event] = []
-        while self.credit.left > 0 and len(batch) < BATCH and (event := self._next()) is not None:
+        while len(batch) < min(BATCH, self.credit.left) and (event := self._next()) is not None:
             batch.append(event)
         if batch:
             await self.progress.settle_first(batch)

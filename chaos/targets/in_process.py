@@ -87,11 +87,10 @@ class InProcessTarget:
         return Outcome("ok", receipt.seq, duplicate=receipt.duplicate)
 
     async def publish_batch(self, messages: Sequence[Message]) -> Sequence[Outcome]:
-        outcome = Outcome("ok")
+        events = [EventData(one.type, one.payload, one.priority, key=one.key) for one in messages]
         try:
-            await self._publisher.publish_batch(
-                [EventData(one.type, one.payload, one.priority, key=one.key) for one in messages]
-            )
+            receipts = await self._publisher.publish_batch_with_receipts(events)
+            return [Outcome("ok", receipt.seq) for receipt in receipts]
         except PublishError as error:
             outcome = Outcome(error.outcome, why=str(error))
         except NotRunning as error:
