@@ -18,14 +18,17 @@ DeadReason = Literal["rejected", "overflow", "delivery_limit", "undecodable", "t
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a store promises beyond its protocol: what an acknowledgement is worth."""
+    """What a store promises beyond its protocol: what an acknowledgement is worth, and for how long a caller's own
+    event ids are remembered (0: not at all)."""
 
     durability: Durability
+    dedupe_window_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which stored events; all given conditions must hold. Times are wall nanoseconds, bounds of seq exclusive."""
+    """Which stored events; all given conditions must hold. Times are wall nanoseconds, bounds of seq exclusive; own_id
+    asks for those whose publisher gave the id."""
 
     pattern: str | None = None
     source: str | None = None
@@ -36,6 +39,7 @@ class Query:
     after_seq: int = 0
     before_seq: int | None = None
     seqs: tuple[int, ...] | None = None
+    own_id: bool = False
     newest_first: bool = False
     limit: int = 500
 

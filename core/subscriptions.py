@@ -121,14 +121,33 @@ class Subscriptions:
 
     async def detach(self, subscription_id: str) -> None:
         """End it: nothing more is offered to it; of a durable one nothing more is owed."""
-        dispatcher = self.get(subscription_id)
-        del self.dispatchers[subscription_id]
-        self._intake.trie.remove(dispatcher.subscription.pattern, dispatcher)
-        self._intake.forget_routes()
+        dispatcher = self._take_out(subscription_id)
         dispatcher.close()
         self._ended.append(dispatcher)
         if dispatcher.subscription.durable:
             await self._store.detach(subscription_id)
+
+    async def leave(self, subscription_id: str) -> None:
+        """Deliver nothing more to it here. A durable one stays in the store, with all that it is owed."""
+        dispatcher = self._take_out(subscription_id)
+        name = dispatcher.subscription.name
+        if name is not None:
+            self._attaching.add(name)  # until the store has its last settlement, nobody may take it up
+        try:
+            await dispatcher.halt()
+            if name is not None:
+                await dispatcher.progress.saved()
+        finally:
+            dispatcher.close(kept=name is not None)
+            self._ended.append(dispatcher)
+            self._attaching.discard(name or "")
+
+    def _take_out(self, subscription_id: str) -> Dispatcher:
+        dispatcher = self.get(subscription_id)
+        del self.dispatchers[subscription_id]
+        self._intake.trie.remove(dispatcher.subscription.pattern, dispatcher)
+        self._intake.forget_routes()
+        return dispatcher
 
     def pause(self, subscription_id: str) -> None:
         """Deliver nothing until resume; handlers that run may end."""
@@ -255,7 +274,8 @@ class Subscriptions:
                 if row is None:
                     dispatcher.progress.returned[event.seq] = event.priority
                     dispatcher.pending += 1
-                    dispatcher.queue.put_nowait(event)
+                    if not dispatcher.waits(event):
+                        dispatcher.queue.put_nowait(event)
                 else:
                     first_ns = self._ctx.clock.monotonic_ns()
                     dispatcher.endings.failures[event.seq] = Failure(row.attempts, now_ns, first_ns)

@@ -122,6 +122,10 @@ class Workers:
         turns = ended = unscheduled = 0
         goes_on = True
         while goes_on:
+            if turns >= BATCH:
+                served[2] += unscheduled
+                turns = ended = unscheduled = 0
+                await asyncio.sleep(0)
             scheduled = critical or high or low
             if direct and credit.left > 0 and (scheduled or normal):
                 if scheduled:
@@ -139,6 +143,9 @@ class Workers:
                 goes_on = not own.over
                 if goes_on and not (own.settles_first and await own.settle_ahead()):
                     await self._rest(worker)
+                continue
+            if event.expires_ns and own.expire(event):
+                turns += 1
                 continue
             if done and not own.flush_due:
                 own.flush_due = True
@@ -165,10 +172,6 @@ class Workers:
             if keys is not None and goes_on:
                 own.release_key(event)
             turns += 1
-            if turns >= BATCH:
-                served[2] += unscheduled
-                turns = ended = unscheduled = 0
-                await asyncio.sleep(0)
 
     async def _returned(self, worker: Worker, attempt: Attempt) -> bool:
         """The handler returned, but settled by hand, failed before, or was cancelled. Returns whether to go on."""
