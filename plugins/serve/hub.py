@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Literal, cast
@@ -10,7 +11,7 @@ from squall.core.errors import NotRunning, Refused, SquallError, SubscriptionErr
 from squall.core.event import Priority
 from squall.core.intake import MAX_BATCH
 from squall.core.router import EventRouter
-from squall.core.subscription import OverflowPolicy
+from squall.core.subscription import OverflowPolicy, Subscription
 from squall.plugins.serve import wire
 from squall.plugins.serve.connection import Connection
 from squall.plugins.serve.options import ServeOptions
@@ -32,6 +33,7 @@ class Hub:
         self.publishing = Publishing(router)
         self.connections: set[Connection] = set()
         self.draining = False
+        self._leaving: dict[str, asyncio.Future[None]] = {}
         self._rates = None if options.rate is None else AddressRates(options.rate)
 
     def welcome(self) -> pb.Welcome:
@@ -117,6 +119,8 @@ class Hub:
         name = asked.name if asked.HasField("name") else None
         if name is not None and asked.take_over:
             await self._take_over(name, connection)
+        while name is not None and (left := self._leaving.get(name)) is not None:
+            await left
         handler = RemoteHandler(connection, asked.sub, asked.credit, settles_first=asked.at_most_once)
         subscription_id = await router.subscriber(asked.subscriber_id).subscribe(
             asked.pattern,
@@ -143,22 +147,35 @@ class Hub:
         )
 
     async def leave(self, handler: RemoteHandler, *, end: bool) -> None:
-        """Give a subscription up. `end`, or without a name: for good; else it is owed the rest, what its client has in
-        hand included, uncounted."""
+        """Give a subscription up. `end`, or without a name: for good, and what its client has in hand it may settle;
+        else it is owed the rest, what its client has in hand included, uncounted."""
         handler.stop()
         subscription = handler.subscription
         subscriber = self.router.subscriber(subscription.subscriber_id)
         if end or not subscription.durable:
             await subscriber.unsubscribe(subscription.id)
         else:
-            detach = getattr(subscriber, "detach", subscriber.unsubscribe)
-            await detach(subscription.id)
+            await self._detach(subscription)
+
+    async def _detach(self, subscription: Subscription) -> None:
+        """Returns when the store has its last settlements; who subscribes under its name meanwhile waits for that."""
+        left = asyncio.get_running_loop().create_future()
+        self._leaving[subscription.label] = left
+        try:
+            await self.router.subscriber(subscription.subscriber_id).detach(subscription.id)
+        finally:
+            if self._leaving.get(subscription.label) is left:
+                del self._leaving[subscription.label]
+            left.set_result(None)
 
     async def give_back(self, handler: RemoteHandler) -> None:
-        """The client is gone, and with it all that it has in hand."""
-        if not handler.leaving:
-            await self.leave(handler, end=False)
-        handler.let_go()
+        """The client is gone, and with it all that it has in hand: that does not count as an attempt."""
+        handler.stop()
+        subscription = handler.subscription
+        if handler.leaving:
+            handler.let_go()
+        else:
+            await self._detach(subscription)
 
     async def _take_over(self, name: str, taker: Connection) -> None:
         for connection in self.connections:

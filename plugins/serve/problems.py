@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from squall.core.errors import InvalidEvent, NotRunning, Outcome, Overflow, PublishError, Refused, SquallError
+from squall.core.errors import Conflict, InvalidEvent, NotRunning, Outcome, Overflow, PublishError, Refused, SquallError
 from squall.plugins.serve.errors import BadRequest
 
 Headers = list[tuple[bytes, bytes]]
@@ -51,13 +51,18 @@ def problem_of(error: SquallError) -> Problem:
     name, text = type(error).__name__, str(error)
     if isinstance(error, BadRequest):
         return Problem(error.status, name, text, closes=error.status in (408, 413))
-    if isinstance(error, InvalidEvent):
-        return Problem(400, name, text)
     if isinstance(error, Refused):
         status = 403 if error.retry_after_s is None else 429
         return Problem(status, name, text, retry_after_s=error.retry_after_s)
-    if isinstance(error, Overflow):
-        return Problem(429, name, text, retry_after_s=RETRY_OVERFLOW_S)
-    if isinstance(error, NotRunning):
-        return Problem(503, name, text, retry_after_s=RETRY_STOPPING_S)
+    for kind, status, retry_after_s in _STATUS:
+        if isinstance(error, kind):
+            return Problem(status, name, text, retry_after_s=retry_after_s)
     return Problem(503, name, text, outcome=error.outcome if isinstance(error, PublishError) else "info")
+
+
+_STATUS: tuple[tuple[type[SquallError], int, float | None], ...] = (
+    (InvalidEvent, 400, None),
+    (Conflict, 409, None),
+    (Overflow, 429, RETRY_OVERFLOW_S),
+    (NotRunning, 503, RETRY_STOPPING_S),
+)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from squall.core.errors import InvalidEvent, NotRunning, SquallError
-from squall.core.event import Event, Priority, Receipt, check_text
+from squall.core.errors import InvalidEvent, NotRunning, PublishError, SquallError
+from squall.core.event import Durability, Event, Priority, Receipt, check_text, with_options
 from squall.core.intake import Intake
 from squall.core.router import EventRouter
 
@@ -33,12 +32,13 @@ class Outgoing:
 
 
 class Begun:
-    """Events that were handed to the router together; `waiting` are those whose answer is still to come."""
+    """Events that were handed to the router together; `waiting` is what is still to be awaited for their answers."""
 
-    __slots__ = ("_made", "_router", "waiting")
+    __slots__ = ("_again", "_made", "_router", "waiting")
 
     def __init__(self, router: EventRouter, made: list[Event | SquallError]) -> None:
         self._router, self._made = router, made
+        self._again: set[int] = set()
         self.waiting: list[tuple[int, Awaitable[None]]] = []
 
     async def answered(self) -> None:
@@ -51,7 +51,26 @@ class Begun:
 
     def results(self) -> list[Result]:
         """How each ended, once all are answered."""
-        return [one if isinstance(one, SquallError) else _receipt(self._router, one) for one in self._made]
+        durability = self._router.durability
+        return [
+            one if isinstance(one, SquallError) else _receipt(one, durability, number in self._again)
+            for number, one in enumerate(self._made)
+        ]
+
+    async def once(self, intake: Intake, numbers: list[int]) -> None:
+        """Publish these events, some of which may repeat others, as one group: it is one append. Where the group as a
+        whole is refused, nothing of it was stored, and each is tried by itself."""
+        events = [event for number in numbers if isinstance(event := self._made[number], Event)]
+        try:
+            again = await intake.submit_once(events)
+        except SquallError as error:
+            if len(numbers) > 1 and isinstance(error, PublishError) and error.outcome == "fail":
+                await asyncio.gather(*(self.once(intake, [number]) for number in numbers))
+                return
+            for number in numbers:
+                self._made[number] = error
+        else:
+            self._again.update(number for number, event in zip(numbers, events, strict=True) if event.id in again)
 
 
 class Publishing:
@@ -71,17 +90,23 @@ class Publishing:
         begun = Begun(self._router, made)
         for one in events:
             try:
-                if isinstance(one, SquallError):
-                    raise one
-                intake = self._intake()
-                event = _make(intake, one)
-                pending = intake.submit(event)
+                made.append(one if isinstance(one, SquallError) else _make(self._intake(), one))
             except SquallError as error:
                 made.append(error)
-                continue
-            if pending is not None:
-                begun.waiting.append((len(made), pending))
-            made.append(event)
+        fine = [number for number, one in enumerate(made) if isinstance(one, Event)]
+        if any(isinstance(one, Event) and one.own_id for one in made):
+            begun.waiting.append((fine[0], begun.once(self._intake(), fine)))
+            return begun
+        for number in fine:
+            event = made[number]
+            assert isinstance(event, Event)
+            try:
+                pending = self._intake().submit(event)
+            except SquallError as error:
+                made[number] = error
+            else:
+                if pending is not None:
+                    begun.waiting.append((number, pending))
         return begun
 
     async def together(self, events: Sequence[Outgoing | SquallError]) -> list[Receipt]:
@@ -95,8 +120,9 @@ class Publishing:
                 intake.route(one.type)
             except InvalidEvent as error:
                 raise InvalidEvent(f"events[{number}].{error}; nothing of the batch was stored") from error
-        await intake.submit_all(made)
-        return [_receipt(self._router, event) for event in made]
+        again = await intake.submit_once(made)
+        durability = self._router.durability
+        return [_receipt(event, durability, event.id in again) for event in made]
 
     def _intake(self) -> Intake:
         if not self._open:
@@ -107,8 +133,10 @@ class Publishing:
 def _make(intake: Intake, one: Outgoing) -> Event:
     check_text("source", one.source)
     event = intake.make(one.source, one.type, one.payload, one.priority, one.correlation_id, one.key, one.metadata)
-    return event if one.event_id is None else msgspec.structs.replace(event, id=one.event_id)
+    if one.event_id is not None or one.delay_s or one.ttl_s is not None:
+        with_options(event, one.event_id, one.delay_s, one.ttl_s)
+    return event
 
 
-def _receipt(router: EventRouter, event: Event) -> Receipt:
-    return Receipt(event.id, event.seq, router.durability if event.seq else None)
+def _receipt(event: Event, durability: Durability, again: bool) -> Receipt:
+    return Receipt(event.id, event.seq, durability if event.seq else None, again)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from squall import DeadLetter, EventRouter, Plugin, VirtualClock
+from squall import Backlog, DeadLetter, EventRouter, Plugin, VirtualClock
 from squall.plugins.memory import MemoryPlugin
 from squall.plugins.retry import RetryPlugin
 from squall.plugins.serve import ServePlugin
@@ -39,11 +39,13 @@ class Answer(NamedTuple):
 class Served:
     """A router and its server, `async with`. The router's time may be virtual: leases, delays and the drain then."""
 
-    def __init__(self, *plugins: Plugin, clock: VirtualClock | None = None, **options: Any) -> None:
+    def __init__(
+        self, *plugins: Plugin, clock: VirtualClock | None = None, backlog: Backlog | None = None, **options: Any
+    ) -> None:
         self.options = ServeOptions.of("serve", {"port": 0, **options})
         plugins = plugins or (MemoryPlugin(), RetryPlugin(base=1.0, cap=1.0))
         self.clock = clock
-        self.router = EventRouter([*plugins, ServePlugin(self.options)], clock=clock, seed=7)
+        self.router = EventRouter([*plugins, ServePlugin(self.options)], clock=clock, seed=7, backlog=backlog)
 
     async def __aenter__(self) -> Self:
         await self.router.start()
@@ -127,6 +129,7 @@ class Client:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self._subs = 0
+        self._aside: list[pb.ServerFrame] = []
 
     async def send(self, **frame: Any) -> None:
         await self.socket.send(pb.ClientFrame(**frame).SerializeToString())
@@ -139,6 +142,8 @@ class Client:
 
     async def expect(self, kind: str) -> pb.ServerFrame:
         """The next frame, which is of this kind."""
+        if self._aside and kind == "deliveries":
+            return self._aside.pop(0)
         frame = await self.next()
         assert frame.WhichOneof("frame") == kind, frame
         return frame
@@ -155,9 +160,12 @@ class Client:
         """Publish one event a type; returns their receipts."""
         events = [pb.Outgoing(event=pb.Event(type=one, source="shop", **more)) for one in types]
         await self.send(publish=pb.Publish(request=7, events=events, atomic=atomic))
-        published = (await self.expect("published")).published
-        assert published.request == 7
-        return list(published.receipts)
+        while True:  # a delivery may come before the receipt
+            frame = await self.next()
+            if frame.WhichOneof("frame") == "published":
+                return list(frame.published.receipts)
+            assert frame.WhichOneof("frame") == "deliveries", frame
+            self._aside.append(frame)
 
     async def deliveries(self, n: int) -> list[pb.Delivery]:
         """The next n deliveries, however they are framed."""
