@@ -65,7 +65,7 @@ def outgoing(message: pb.Outgoing) -> Outgoing:
         type=event.type,
         payload=event.payload,
         source=event.source,
-        priority=priority(event.priority) or Priority.NORMAL,
+        priority=Priority.NORMAL if (level := priority(event.priority)) is None else level,  # CRITICAL is 0
         correlation_id=event.correlation_id or None,
         key=event.key if event.HasField("key") else None,
         metadata=_metadata(event.metadata) if event.metadata else None,

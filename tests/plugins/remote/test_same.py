@@ -30,7 +30,6 @@ from squall.plugins.remote.publisher import RemotePublisher
 from squall.plugins.remote.subscriber import RemoteSubscriber
 
 both = pytest.mark.parametrize("where", ["local", "remote"])
-CRITICAL_IS_NORMAL = "plugins/serve/wire.py: `priority(…) or Priority.NORMAL` makes NORMAL of CRITICAL, which is 0"
 
 
 @pytest.mark.parametrize(("own", "theirs"), [(RemotePublisher, EventPublisher), (RemoteSubscriber, EventSubscriber)])
@@ -131,12 +130,8 @@ async def test_a_name_is_attached_once(where: Where) -> None:
         ({"filters": [lambda event: bool(1 // 0)]}, "abcd"),
     ],
 )
-async def test_filters_and_priorities_agree(
-    where: Where, options: dict[str, Any], wanted: str, request: pytest.FixtureRequest
-) -> None:
+async def test_filters_and_priorities_agree(where: Where, options: dict[str, Any], wanted: str) -> None:
     """What is not wanted is not owed."""
-    if where == "remote" and options == {"priority_min": Priority.HIGH}:
-        request.applymarker(pytest.mark.xfail(reason=CRITICAL_IS_NORMAL, strict=True))
     heard = Heard()
     async with bus(where) as one:
         await one.subscriber.subscribe("*", heard, **options)

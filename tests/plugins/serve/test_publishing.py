@@ -64,6 +64,16 @@ async def test_each_event_of_a_frame_has_its_own_fate() -> None:
         assert served.router.get_metrics().published == 4
 
 
+async def test_each_priority_arrives_as_it_was_published() -> None:
+    """And what says none is NORMAL."""
+    async with Served() as served, served.client() as client:
+        await client.subscribe()
+        for given in range(5):
+            await client.publish("a", priority=given)
+            (got,) = await client.deliveries(1)
+            assert got.event.priority == (given or pb.PRIORITY_NORMAL)
+
+
 async def test_a_frame_sent_again_is_stored_once() -> None:
     """As a client does that lost its connection before the answer."""
     events = [event(f"n{number}", str(uuid4())) for number in range(20)]
