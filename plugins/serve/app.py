@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -15,8 +16,8 @@ from starlette.websockets import WebSocket
 
 from squall.core.errors import SquallError
 from squall.core.event import Receipt
-from squall.plugins.serve import cloudevents, wire
-from squall.plugins.serve.access import Access, address_of
+from squall.plugins.serve import cloudevents, openapi, wire
+from squall.plugins.serve.access import address_of
 from squall.plugins.serve.connection import Connection
 from squall.plugins.serve.errors import BadRequest
 from squall.plugins.serve.hub import Hub
@@ -25,8 +26,8 @@ from squall.plugins.serve.publishing import Outgoing
 from squall.plugins.serve.transports import ABORT
 
 
-def make_app(hub: Hub) -> Access:
-    """The application of a hub, with its guard before it."""
+def make_app(hub: Hub) -> Starlette:
+    """The application of a hub, without the guard that stands before it."""
 
     async def publish(request: Request) -> Response:
         try:
@@ -48,6 +49,11 @@ def make_app(hub: Hub) -> Access:
         connection = Connection(hub, websocket._receive, websocket._send, address_of(websocket.scope))
         await hub.serve(connection, websocket.scope["extensions"][ABORT]["now"])
 
+    routes = [Route("/v1/events", publish, methods=["POST"]), WebSocketRoute("/v1/stream", stream)]
+    return Starlette(routes=[*routes, *_for_operators(hub)], exception_handlers={HTTPException: _http_error})
+
+
+def _for_operators(hub: Hub) -> list[Route]:
     async def healthy(request: Request) -> Response:
         return _json({"status": "ok"})
 
@@ -58,14 +64,21 @@ def make_app(hub: Hub) -> Access:
     async def metrics(request: Request) -> Response:
         return Response(hub.metrics_text(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
-    routes = [
-        Route("/v1/events", publish, methods=["POST"]),
-        WebSocketRoute("/v1/stream", stream),
+    described = openapi.document(version("squall"))
+
+    async def openapi_json(request: Request) -> Response:
+        return _json(described)
+
+    async def docs(request: Request) -> Response:
+        return Response(openapi.page(described), media_type="text/html")
+
+    return [
         Route("/healthz", healthy),
         Route("/readyz", ready),
         Route("/metrics", metrics),
+        Route("/openapi.json", openapi_json),
+        Route("/docs", docs),
     ]
-    return Access(Starlette(routes=routes, exception_handlers={HTTPException: _http_error}), hub.options)
 
 
 async def _publish_one(hub: Hub, address: str, posted: Outgoing) -> Receipt:

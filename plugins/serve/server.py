@@ -11,6 +11,7 @@ import uvicorn
 
 from squall.core.errors import SquallError
 from squall.core.router import EventRouter
+from squall.plugins.serve.access import Access
 from squall.plugins.serve.app import make_app
 from squall.plugins.serve.connection import GOING_AWAY
 from squall.plugins.serve.hub import Hub
@@ -41,6 +42,7 @@ class Server:
 
     def __init__(self, router: EventRouter, options: ServeOptions) -> None:
         self.hub = Hub(router, options)
+        self.app = make_app(self.hub)
         self._options = options
         self._uvicorn: _Uvicorn | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -90,7 +92,7 @@ class Server:
         options = self._options
         http, websocket = limited(options)
         return uvicorn.Config(
-            make_app(self.hub),
+            Access(self.app, options),
             http=http,
             ws=websocket,
             ws_max_size=options.max_frame,
