@@ -92,7 +92,8 @@ class EventPublisher:
                 event = intake.make(
                     self.source, one.event_type, one.payload, one.priority, one.correlation_id, one.key, one.metadata
                 )
-                with_options(event, one.event_id, one.delay_s, one.ttl_s)
+                if one.event_id is not None or one.delay_s or one.ttl_s is not None:
+                    with_options(event, one.event_id, one.delay_s, one.ttl_s)
                 intake.route(one.event_type)
             except InvalidEvent as error:
                 raise InvalidEvent(f"events[{number}].{error}; nothing of the batch was stored") from error

@@ -46,14 +46,14 @@ class Window:
 
     def announce(self, event: Event) -> None:
         """A newly stored event: taken when its level is live and there is room, else left for reading."""
-        level = event.priority
+        level, own = event.priority, self._dispatcher
         if not self._live[level] or event.seq <= self._positions[level] or not self._takes[level]:
             return
-        if self._dispatcher.in_flight >= self._size:
+        if own.pending - len(own.delayed) >= self._size:  # own.in_flight, without the call
             self._live[level] = False
             self._positions[level] = event.seq - 1
         elif self._wants is None or self._wants(event):
-            self._dispatcher.offer(event)
+            own.offer(event)
 
     def refill(self) -> None:
         """Start reading if a level is behind and half of its share of the window is free."""

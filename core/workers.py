@@ -117,7 +117,7 @@ class Workers:
         critical, high, normal, low = own.queue.levels
         done, credit, failures, by_hand = own.done, own.credit, own.endings.failures, own.wiring.by_hand
         served, keys = own.queue.served, own.keys
-        queue_get, direct = own.queue.get_nowait, keys is None and not own.settles_first
+        queue_take, direct = own.queue.take, keys is None and not own.settles_first
         call_soon = asyncio.get_running_loop().call_soon
         turns = ended = unscheduled = 0
         goes_on = True
@@ -128,11 +128,11 @@ class Workers:
                 await asyncio.sleep(0)
             scheduled = critical or high or low
             if direct and credit.left > 0 and (scheduled or normal):
-                if scheduled:
-                    event = queue_get()
-                else:  # when only NORMAL waits, as mostly, its turn needs no scheduling
+                if not scheduled:  # when only NORMAL waits, as mostly, its turn needs no scheduling
                     event = normal.popleft()
                     unscheduled += 1
+                else:
+                    event = queue_take()  # type: ignore[assignment]  # something waits
                 credit.left -= 1
             elif (taken := own.take()) is not None:
                 event = taken
