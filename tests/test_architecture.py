@@ -27,7 +27,7 @@ MAX_MODULE_LINES = 400
 # 2,640 before strict_critical, the room of a backlog over restarts, refused settlements that observers are told of, and
 # overflow that ends in the dead letters; 2,715 before publishers' own ids, delays, times to live, and detach, and before
 # the hooks of the command line and of a server's numbers.
-MAX_KERNEL_LINES = 2_860
+MAX_KERNEL_LINES = 2_870
 
 # Modules that may be longer than the limit, each with its reason.
 LONG_MODULES: dict[str, str] = {}
