@@ -17,7 +17,7 @@ from squall.plugins.remote.settings import Settings
 from squall.plugins.remote.wire import SUBPROTOCOL
 from squall.protos import wire_pb2 as pb
 
-OPEN_S = 10.0
+MIN_OPEN_S, MAX_OPEN_S = 1.0, 10.0
 MAX_FRAME_BYTES = 16_777_216
 MAX_SHOWN = 300
 _LASTING = range(400, 500)
@@ -33,15 +33,16 @@ class Link:
         self.trouble = ""
         self.unsent = asyncio.Event()
         self._socket, self._clock, self._heartbeat_ns = socket, clock, round(heartbeat_s * 1e9)
-        self._heard_ns = self._asked_ns = clock.monotonic_ns()
+        self._heard_ns = self._asked_ns = self._swept_ns = clock.monotonic_ns()
         self._pings = 0
 
     @classmethod
     async def open(cls, settings: Settings, clock: Clock) -> Link:
         """Connect, and read the server's welcome. Raises Unreachable or ProtocolError."""
         headers = {} if settings.token is None else {"Authorization": f"Bearer {settings.token}"}
+        patience_s = max(MIN_OPEN_S, min(MAX_OPEN_S, 2 * settings.heartbeat_s))
         try:
-            async with asyncio.timeout(OPEN_S):
+            async with asyncio.timeout(patience_s):
                 socket = await connect(
                     settings.url,
                     subprotocols=[Subprotocol(SUBPROTOCOL)],
@@ -67,7 +68,7 @@ class Link:
         except ssl.SSLCertVerificationError as error:
             raise Unreachable(f"{settings.url}: its certificate is not trusted: {error}", lasting=True) from error
         except TimeoutError as error:
-            raise Unreachable(f"{settings.url}: no answer within {OPEN_S:g} s") from error
+            raise Unreachable(f"{settings.url}: no answer within {patience_s:g} s") from error
         except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
             raise Unreachable(f"{settings.url}: {error}") from error
 
@@ -86,15 +87,21 @@ class Link:
         await self._socket.send(frame)
 
     def sweep(self, now_ns: int) -> pb.ClientFrame | None:
-        """Cut the connection when it is silent for too long; returns a ping where one is due."""
-        silent_ns = now_ns - self._heard_ns
-        if silent_ns >= 2 * self._heartbeat_ns:
-            self.cut(f"the server has said nothing for {silent_ns / 1e9:.3g} s")
-        elif silent_ns >= self._heartbeat_ns <= now_ns - self._asked_ns:
-            self._asked_ns = now_ns
+        """Ask the server whether it is there when it is silent, and cut the connection when it does not answer; returns
+        a ping where one is due. Where the loop itself stood still, an answer may not have been read yet.
+        """
+        late = now_ns - self._swept_ns > self._heartbeat_ns // 2
+        self._swept_ns = now_ns
+        if self._asked_ns <= self._heard_ns:  # it is not being asked
+            if now_ns - self._heard_ns < self._heartbeat_ns:
+                return None
             self._pings += 1
-            return pb.ClientFrame(ping=pb.Ping(number=self._pings))
-        return None
+        elif not late:
+            if now_ns - self._asked_ns >= self._heartbeat_ns:
+                self.cut(f"the server has said nothing for {(now_ns - self._heard_ns) / 1e9:.3g} s")
+            return None
+        self._asked_ns = now_ns
+        return pb.ClientFrame(ping=pb.Ping(number=self._pings))
 
     def cut(self, why: str) -> None:
         """End it without a word: the other side may not be there."""
