@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, PlainValidator, SecretStr, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, SecretStr, ValidationInfo, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from squall.core.options import Options, RelativePath
@@ -41,6 +41,7 @@ def _read_secret(value: object, info: ValidationInfo) -> SecretStr:
 Secret = Annotated[
     SecretStr,
     PlainValidator(_read_secret),
+    PlainSerializer(lambda secret: "**********"),
     WithJsonSchema({"type": "string", "pattern": "^(env|file):.+$", "description": "env:NAME or file:PATH"}),
 ]
 """A secret by where it stands: `env:NAME` or `file:PATH`."""

@@ -31,6 +31,7 @@ def test_a_secret_is_read_from_where_it_stands(tmp_path: Path, monkeypatch: pyte
         assert options.token is not None
         assert options.token.get_secret_value() == TOKEN
         assert TOKEN not in repr(options)
+        assert options.model_dump(mode="json")["token"] == "**********"
 
 
 @pytest.mark.parametrize(
