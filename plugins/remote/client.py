@@ -188,6 +188,9 @@ class RemoteRouter:
                 await self._serve(await Link.open(self.settings, self.clock))
             except (Unreachable, ProtocolError) as error:
                 self._trouble = error
+            except Exception as error:  # whatever it is, it ends a connection and not the client
+                self.logger.exception("squall server: a connection ended by a mistake of the client's or the server's")
+                self._trouble = ProtocolError(f"{type(error).__name__}: {error}")
             if self.clock.monotonic_ns() - began_ns > BACKOFF_CAP_S * 1e9:
                 failures = 0
             failures += 1

@@ -46,13 +46,11 @@ class Outbox:
 
     @property
     def busy(self) -> bool:
-        """Does anything wait for its answer?"""
-        return bool(self._waiting or self._sent)
+        """Does anybody wait for an answer?"""
+        return any(not one.answer.done() for one in self._all())
 
-    @property
-    def ready(self) -> bool:
-        """Is there something to be sent?"""
-        return bool(self._waiting)
+    def _all(self) -> Iterator[Pending]:
+        return chain(chain.from_iterable(self._sent.values()), self._waiting)
 
     def add(self, pending: Pending) -> None:
         """Take it in, to be sent after what is here. Raises Overflow, or StoreError of the journal."""
@@ -141,11 +139,11 @@ class Outbox:
     def answered(self, published: pb.Published) -> bool:
         """The server's answer to a frame. False where it takes nothing more: what it refused so waits for the next
         connection. Raises ProtocolError."""
-        batch = self._sent.pop(published.request, None)
-        if batch is None:
-            raise ProtocolError(f"an answer to request {published.request}, which has none to come")
-        if len(published.receipts) != sum(len(one.events) for one in batch):
-            raise ProtocolError(f"{len(published.receipts)} receipts for request {published.request}")
+        batch = self._sent.get(published.request, ())
+        if not batch or len(published.receipts) != sum(len(one.events) for one in batch):
+            got, request = len(published.receipts), published.request
+            raise ProtocolError(f"expected as many receipts as request {request} has events, got {got}")
+        del self._sent[published.request]
         receipts = iter(published.receipts)
         back = [one for one in batch if not self._answer(one, [next(receipts) for _ in one.events])]
         self._gone([one for one in batch if one not in back] if back else batch)
@@ -179,7 +177,7 @@ class Outbox:
 
     def sweep(self, now_ns: int, why: str) -> None:
         """End what is past its deadline. `why` says what keeps publishes from being sent."""
-        for pending in chain(chain.from_iterable(self._sent.values()), self._waiting):
+        for pending in self._all():
             if pending.deadline_ns is None:
                 continue
             if pending.deadline_ns > now_ns:
@@ -194,7 +192,7 @@ class Outbox:
 
     def close(self) -> None:
         """Nothing is sent any more. What is in the journal stays there, to be sent by the next process."""
-        for pending in chain(chain.from_iterable(self._sent.values()), self._waiting):
+        for pending in self._all():
             if pending.row:
                 pending.fail(PublishError("stopped before it was answered: the next process sends it", "info"))
             elif pending.first_sent_ns:

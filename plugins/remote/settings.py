@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 STREAM = "/v1/stream"
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
@@ -40,8 +40,9 @@ class Settings:
         """Raises ValueError, naming what is expected."""
         parts = urlsplit(url)
         scheme = _SCHEMES.get(parts.scheme)
-        if scheme is None or not parts.hostname or parts.query or parts.fragment or parts.username is not None:
-            raise ValueError(f"url: expected http, https, ws or wss://host:port, got {url!r:.80}")
+        if scheme is None or parts.username is not None or not _reachable(parts):
+            shown = f"{parts.scheme}://…@{parts.hostname}" if parts.username is not None else url
+            raise ValueError(f"url: expected http, https, ws or wss://host:port, got {shown!r:.80}")
         if told["tls"] is not None and scheme != "wss":
             raise ValueError(f"tls: expected an https or wss url with it, got {url!r:.80}")
         for name, (low, high) in _RANGES.items():
@@ -53,3 +54,11 @@ class Settings:
             raise ValueError("token: expected printable ASCII text")
         path = parts.path if parts.path not in ("", "/") else STREAM
         return cls(f"{scheme}://{parts.netloc}{path}", **told)
+
+
+def _reachable(parts: SplitResult) -> bool:
+    """Has it a host, a port that there is, and nothing else?"""
+    try:
+        return bool(parts.hostname) and parts.port != 0 and not parts.query and not parts.fragment
+    except ValueError:
+        return False
