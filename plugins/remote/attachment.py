@@ -32,14 +32,14 @@ class Wakes(Protocol):
 
 class Attachment:
     """A subscription and its handler. `sub` is its number on the connection, 0 while there is none; `first` is answered
-    when the server first took it, or refused."""
+    when the server first took it, or refused; `wanted` says that it is subscribed on every new connection."""
 
     def __init__(self, subscription: Subscription, asked: pb.Subscribe, owner: Wakes, deadline_ns: int) -> None:
         self.subscription, self.deadline_ns = subscription, deadline_ns
         self.first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.leaving: asyncio.Future[None] | None = None
         self.sub = 0
-        self.attached = self.ending = False
+        self.wanted, self.attached, self.ending = True, False, False
         self.again_ns = 0
         self.failures = 0
         self._asked, self._owner = asked, owner
@@ -172,7 +172,7 @@ class Attachment:
     def sweep(self, now_ns: int) -> None:
         """Watch the handlers, and renew the leases of all that is in hand."""
         self.handling.sweep(now_ns)
-        if self._settles and self.attached and now_ns - self._renewed_ns >= self._lease_ns // 3:
+        if self._settles and self.sub and now_ns - self._renewed_ns >= self._lease_ns // 3:
             self._renewed_ns = now_ns
             hands = [one.number for one in (*self.handling.running, *self.handling.waiting) if one.number]
             if hands:

@@ -66,6 +66,8 @@ class Attachments:
     async def leave(self, attachment: Attachment, *, end: bool) -> None:
         """Give it up. `end`: for good; handlers that run may end. Else they are cancelled."""
         attachment.ending = True
+        attachment.deadline_ns = self._clock.monotonic_ns() + round(self._router.settings.deadline_s * 1e9)
+        attachment.wanted = end and attachment.subscription.durable  # which the server has to be told
         if end:
             attachment.handling.dismiss()
         else:
@@ -76,21 +78,20 @@ class Attachments:
             self._forget(attachment)
 
     async def _told(self, attachment: Attachment, end: bool) -> None:
-        deadline_ns = self._clock.monotonic_ns() + round(self._router.settings.deadline_s * 1e9)
         while True:
             while not attachment.attached:
                 if not end or not attachment.subscription.durable:
                     return  # the server gave it up with the connection
-                if self._clock.monotonic_ns() >= deadline_ns:
-                    attachment.ending = False
-                    raise SubscriptionError(f"subscription {attachment.subscription.label}: the server was not told")
+                if self._clock.monotonic_ns() >= attachment.deadline_ns:
+                    attachment.ending = False  # it goes on: who asked may ask again
+                    raise self._no_answer(attachment)
                 await self._clock.sleep(0.01)
             sub = attachment.sub
             attachment.leaving = asyncio.get_running_loop().create_future()
             self._router.say(pb.ClientFrame(leave=pb.Leave(sub=sub, end=end)))
             await attachment.leaving
             if attachment.sub == sub:
-                attachment.attached = False
+                attachment.attached = attachment.wanted = False
                 return
 
     # The connection
@@ -99,7 +100,7 @@ class Attachments:
         """There is a new connection: subscribe them all on it."""
         self._welcome, self._last_sub = welcome, 0
         for attachment in self._all:
-            if not self._draining:
+            if attachment.wanted and not self._draining:
                 self._ask(attachment)
 
     def _ask(self, attachment: Attachment) -> None:
@@ -161,18 +162,22 @@ class Attachments:
         """Watch handlers and leases; ask again for what the server refused, and give up what it does not answer."""
         for attachment in tuple(self._all):
             attachment.sweep(now_ns)
-            if not attachment.first.done() and now_ns >= attachment.deadline_ns:
-                attachment.first.set_exception(
-                    SubscriptionError(
-                        f"subscription {attachment.subscription.label}: no answer within "
-                        f"{self._router.settings.deadline_s:g} s"
-                    )
-                )
-            elif attachment.first.done() and not attachment.sub and not attachment.ending and self._welcome is not None:
-                if now_ns >= attachment.again_ns:
-                    self._ask(attachment)
-            elif attachment.ending and not attachment.handling.running:
+            answer = attachment.first if attachment.leaving is None else attachment.leaving
+            if not answer.done() and now_ns >= attachment.deadline_ns:
+                answer.set_exception(self._no_answer(attachment))
+            elif self._asks_again(attachment, now_ns):
+                self._ask(attachment)
+            elif attachment.ending and not attachment.wanted and not attachment.handling.running:
                 self._forget(attachment)
+
+    def _no_answer(self, attachment: Attachment) -> SubscriptionError:
+        waited_s = self._router.settings.deadline_s
+        return SubscriptionError(f"subscription {attachment.subscription.label}: no answer within {waited_s:g} s")
+
+    def _asks_again(self, attachment: Attachment, now_ns: int) -> bool:
+        """Was it refused on this connection, and is it time to try again?"""
+        idle = attachment.wanted and not attachment.sub and self._welcome is not None and not self._draining
+        return idle and attachment.first.done() and now_ns >= attachment.again_ns
 
     def drain(self) -> None:
         """The router stops: nothing more begins; handlers that run may end."""

@@ -70,13 +70,20 @@ class RemoteRouter:
         journal = None if path is None else Journal(path)
         self._outbox = Outbox(self.settings, self.clock, self.logger, journal)
         self.loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        self._attachments, self._trouble = Attachments(self), Unreachable("not connected yet")
         self._running = asyncio.create_task(self._run(), name="squall:remote")
         self._sweep()
+        try:
+            await self._first_connection()
+        except BaseException:
+            await self.stop(timeout_s=0)
+            raise
+
+    async def _first_connection(self) -> None:
         deadline_ns = self.clock.monotonic_ns() + round(self.settings.deadline_s * 1e9)
-        while self._link is None and not self._running.done():
+        while self._link is None:
             lasting = isinstance(self._trouble, ProtocolError) or getattr(self._trouble, "lasting", False)
             if lasting or self.clock.monotonic_ns() >= deadline_ns:
-                await self.stop(timeout_s=0)
                 raise self._trouble
             await self.clock.sleep(POLL_S)
 
@@ -149,12 +156,16 @@ class RemoteRouter:
         """Is this the thread that the answers come in?"""
         return threading.get_ident() == self._thread
 
-    async def publish(self, events: Sequence[pb.Outgoing], *, atomic: bool) -> list[Receipt]:
-        """Have events stored; returns their receipts. Raises PublishError or NotRunning."""
+    async def publish(
+        self, events: Sequence[pb.Outgoing], *, atomic: bool, within_s: float | None = None
+    ) -> list[Receipt]:
+        """Have events stored, within deadline_s and within_s; returns their receipts. Raises PublishError or
+        NotRunning."""
         self.check_running()
         assert self._outbox is not None
         now_ns = self.clock.monotonic_ns()
-        deadline_ns = now_ns + round(self.settings.deadline_s * 1e9)
+        deadline_s = self.settings.deadline_s if within_s is None else min(within_s, self.settings.deadline_s)
+        deadline_ns = now_ns + round(deadline_s * 1e9)
         pending = Pending(events, atomic=atomic, made_ns=now_ns, deadline_ns=deadline_ns)
         outbox = self._outbox
         outbox.add(pending)

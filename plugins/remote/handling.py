@@ -103,7 +103,7 @@ class Handling:
 
     async def _work(self, worker: _Worker) -> None:
         now, handler, turns = self._clock.monotonic_ns, self._subscription.handler, 0
-        while not worker.given_up:
+        while not (worker.given_up or worker.stopped):
             if self.paused or not self.waiting:
                 turns = 0
                 await self._rest()

@@ -178,10 +178,8 @@ class Outbox:
     def sweep(self, now_ns: int, why: str) -> None:
         """End what is past its deadline. `why` says what keeps publishes from being sent."""
         for pending in self._all():
-            if pending.deadline_ns is None:
+            if pending.deadline_ns is None or pending.deadline_ns > now_ns:
                 continue
-            if pending.deadline_ns > now_ns:
-                break
             waited_s = (now_ns - pending.made_ns) / 1e9
             if pending.first_sent_ns:
                 pending.fail(PublishError(f"no answer within {waited_s:.3g} s: it may have been stored", "info"))

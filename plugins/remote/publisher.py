@@ -28,6 +28,8 @@ from squall.plugins.remote import wire
 if TYPE_CHECKING:
     from squall.plugins.remote.client import RemoteRouter
 
+GRACE_S = 1.0  # for the loop's own thread to say what became of it
+
 
 class RemotePublisher(EventPublisher):
     """Publishes for one source, by way of a connection. Each publish is answered by the server, or raises within the
@@ -114,21 +116,13 @@ class RemotePublisher(EventPublisher):
         self.remote.check_running()
         if self.remote.on_loop_thread():
             raise WrongThread("publish_sync would wait for its own event loop for ever: await publish(…) here instead")
-        publishing = self.publish(
-            event_type,
-            payload,
-            priority,
-            correlation_id,
-            key=key,
-            metadata=metadata,
-            event_id=event_id,
-            delay_s=delay_s,
-            ttl_s=ttl_s,
-        )
+        event = self._make(event_type, payload, priority, correlation_id, key, metadata)
+        with_options(event, event_id, delay_s, ttl_s)
+        publishing = self.remote.publish((wire.outgoing(event),), atomic=False, within_s=timeout_s)
         assert self.remote.loop is not None
         future = asyncio.run_coroutine_threadsafe(publishing, self.remote.loop)
         try:
-            return future.result(timeout_s)
+            return future.result(timeout_s + GRACE_S)[0].id
         except (TimeoutError, concurrent.futures.CancelledError) as error:
             future.cancel()
             raise PublishError(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.core.world import Log
+from tests.plugins.remote.proxied import network
 from tests.plugins.serve.served import Served, until
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
@@ -170,6 +171,33 @@ async def test_publish_sync_from_many_threads() -> None:
         found = await asyncio.gather(*(asyncio.to_thread(ids, number) for number in range(4)))
         assert len({one for batch in found for one in batch}) == 200
         assert served.router.get_metrics().published == 200
+
+
+async def test_publish_sync_says_what_it_knows_at_the_end_of_its_patience() -> None:
+    """What was never sent is not stored."""
+    async with network() as net, squall.connect(net.url) as remote:
+        await net.cut()
+        await until(lambda: not remote.connected)
+        with pytest.raises(PublishError, match="not sent") as caught:
+            await asyncio.to_thread(remote.publisher("shop").publish_sync, "a", b"", timeout_s=0.2)
+        assert caught.value.outcome == "fail"
+
+
+async def test_a_remote_router_may_be_started_again() -> None:
+    """As a new one."""
+    heard: list[str] = []
+
+    async def handler(event: squall.Event) -> None:
+        heard.append(event.type)
+
+    async with Served() as served:
+        remote = squall.connect(served.server.url)
+        for kind in "ab":
+            async with remote:
+                await remote.subscriber("billing").subscribe("*", handler, name="n")
+                await remote.publisher("shop").publish(kind, b"")
+                await until(lambda kind=kind: kind in heard)  # type: ignore[misc]
+        assert heard == ["a", "b"]
 
 
 async def test_nothing_is_left_running_at_the_end() -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from tests.core.world import Heard, Held, Log
+from tests.plugins.remote.proxied import network
 from tests.plugins.serve.served import Served, until
 
 import squall
@@ -182,3 +183,50 @@ async def test_priorities_pass_by_what_waits_at_the_server() -> None:
             await until(lambda calls=calls: len(held.calls) > calls)  # type: ignore[misc]
         assert len(held.calls) <= 9
         held.finish_all()
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+async def test_an_unsubscribe_over_a_lost_connection_ends_it_once_there_is_another(when: str) -> None:
+    """A durable one would be owed for ever otherwise."""
+    heard, again = Heard(), Heard()
+    async with network() as net, squall.connect(net.url) as remote:
+        subscriber = remote.subscriber("billing")
+        own = await subscriber.subscribe("*", heard, name="n")
+        if when == "during":
+            async with net.silent("bandwidth"):
+                ending = asyncio.ensure_future(subscriber.unsubscribe(own))
+                await asyncio.sleep(0.05)
+                await net.cut()
+        else:
+            await net.cut()
+            await until(lambda: not remote.connected)
+            ending = asyncio.ensure_future(subscriber.unsubscribe(own))
+            await asyncio.sleep(0.05)
+        assert not ending.done()
+        await net.mend()
+        await ending
+        await publish(net.served, 1)
+        new = await subscriber.subscribe("*", again, name="n")
+        assert new != own
+        await publish(net.served, 1, "b")
+        await until(lambda: again.types == ["b"])
+        assert heard.events == []
+
+
+async def test_an_ended_subscription_is_not_taken_up_again_with_a_new_connection() -> None:
+    """Though its handler still runs."""
+    held = Held()
+    async with network() as net, squall.connect(net.url) as remote:
+        own = await remote.subscriber("billing").subscribe("*", held, name="n")
+        await publish(net.served, 1)
+        await until(lambda: len(held.calls) == 1)
+        await remote.subscriber("billing").unsubscribe(own)
+        await net.cut()
+        await until(lambda: not remote.connected)
+        await net.mend()
+        await until(lambda: remote.connected)
+        await remote.publisher("shop").publish("b", b"")
+        assert net.served.router.get_metrics().subscriptions == 0
+        held.finish_all()
+        await until(lambda: not remote.attachments.busy)
+        await until(lambda: not [one for one in asyncio.all_tasks() if one.get_name() == "squall:n"])
