@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services run test check lint bench hooks docs lock clean
+.PHONY: help setup services run test check lint bench hooks docs protos lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ hooks: $(STAMP) ## write docs/hooks.md anew from core/hookspecs.py
 
 docs: hooks ## write the generated tables of docs/ anew, the hooks too
 	PYTHONPATH=. $(BIN)/python -m tests.docs.reference
+
+protos: $(STAMP) ## write protos/*_pb2.py anew from protos/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/squall/protos/*.proto
 
 lock: $(STAMP) ## write requirements.lock anew from pyproject.toml (add UPGRADE=1 for the newest versions)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \

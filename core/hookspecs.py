@@ -6,7 +6,7 @@ A raise while wiring stops it with a WiringError that names the plugin and the h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from squall.core.delivery import Gate, Observer, SettlePolicy
 from squall.core.fault import Fault, Proxies
@@ -56,6 +56,12 @@ def squall_observer(ctx: Context) -> Observer | None:
 
 
 @hookspec
+def squall_metrics_text() -> str | None:
+    """Called when a server is asked for the router's numbers. Returns samples in Prometheus' text format; those of all
+    plugins are joined."""
+
+
+@hookspec
 def squall_targets() -> Mapping[str, type[Target]] | None:
     """Called when a run is loaded. Returns kinds of systems under test by name; a name given twice is an error."""
 
@@ -69,3 +75,9 @@ def squall_faults() -> Sequence[type[Fault]] | None:
 def squall_proxies(ctx: Context) -> Proxies | None:
     """Called before a run whose faults act on a network, with the operator's options. Returns who puts proxies there;
     the first plugin that answers counts."""
+
+
+@hookspec
+def squall_cli_commands() -> Mapping[str, Callable[..., int]] | None:
+    """Called when a command of the plugin's is launched. Returns functions by name, with typer's annotations, that
+    return the exit code. An entry point of the group squall.commands has the command's name and names the plugin."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -177,6 +177,10 @@ class EventRouter:
     def plugin(self, kind: type[P]) -> P:
         """The enabled plugin of this class. Raises KeyError."""
         return self._registry.find(kind)
+
+    def ask(self, hook: str) -> list[Any]:
+        """What the plugins answer to a hook that is asked of a running router. Raises WiringError."""
+        return self._registry.ask(hook)
 
     async def route_event(self, event: Event) -> None:
         """Route event to subscribers: publish a ready-made event, through the whole chain. Raises PublishError."""

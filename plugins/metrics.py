@@ -301,6 +301,60 @@ class MetricsObserver(Observer):
         return _Rate(round(self._options.rate_window))
 
 
+class _Exposition:
+    """Samples by family, in Prometheus' text format, version 0.0.4."""
+
+    def __init__(self) -> None:
+        self._families: dict[str, list[str]] = {}
+
+    def add(self, name: str, kind: str, about: str, value: float, suffix: str = "", **labels: str) -> None:
+        head = f"# HELP squall_{name} {about}\n# TYPE squall_{name} {kind}\n"
+        shown = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+        line = f"squall_{name}{suffix}{{{shown}}} {value}\n" if shown else f"squall_{name}{suffix} {value}\n"
+        self._families.setdefault(head, []).append(line)
+
+    def add_latency(self, name: str, about: str, latency: Latency, **who: str) -> None:
+        quantiles = {"0.5": latency.p50_ns, "0.9": latency.p90_ns, "0.99": latency.p99_ns, "0.999": latency.p999_ns}
+        for quantile, value_ns in quantiles.items():
+            self.add(name, "summary", about, value_ns / _NS, **who, quantile=quantile)
+        self.add(name, "summary", about, latency.count, "_count", **who)
+
+    def __str__(self) -> str:
+        return "".join(head + "".join(lines) for head, lines in self._families.items())
+
+
+def metrics_text(snapshot: MetricsSnapshot) -> str:
+    """The numbers in Prometheus' text format: counters, and latencies as summaries in seconds."""
+    out = _Exposition()
+    out.add("published_total", "counter", "Events that the store took.", snapshot.published)
+    for reason, count in snapshot.dropped.items():
+        out.add("dropped_total", "counter", "Events that the router as a whole let go.", count, reason=reason)
+    for key, one in snapshot.subscriptions.items():
+        _add_subscription(out, one, subscription=one.label, id=key)
+    return str(out)
+
+
+def _add_subscription(out: _Exposition, one: SubscriptionSnapshot, **who: str) -> None:
+    for outcome, count in one.attempts.items():
+        out.add("attempts_total", "counter", "Handler calls by outcome.", count, **who, outcome=outcome)
+    for how, count in (("acked", one.acked), ("naked", one.naked), ("refused", one.refused)):
+        out.add("settlements_total", "counter", "Settlements; refused: by the store.", count, **who, how=how)
+    for reason, count in one.dead_lettered.items():
+        out.add("dead_lettered_total", "counter", "Events given up.", count, **who, reason=reason)
+    for reason, count in one.dropped.items():
+        about = "Events that a subscription had no room for."
+        out.add("subscription_dropped_total", "counter", about, count, **who, reason=reason)
+    out.add_latency("latency_seconds", "From publish to the handler's end.", one.latency, **who)
+    out.add_latency("handler_seconds", "The handler's own time.", one.handler, **who)
+    for gate, state in one.gates.items():
+        about = "Whether a gate holds all deliveries back."
+        out.add("gate_open", "gauge", about, int(state == "open"), **who, gate=gate)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
 class MetricsPlugin(Plugin):
     """Watches a router; `router.plugin(MetricsPlugin).snapshot()` says what it saw since the router's start."""
 
@@ -321,6 +375,10 @@ class MetricsPlugin(Plugin):
     def squall_deliver_middleware(self, ctx: Context, subscription: Subscription) -> None:
         if self._observer is not None:
             self._observer.wired(subscription)
+
+    @hookimpl
+    def squall_metrics_text(self) -> str:
+        return metrics_text(self.snapshot())
 
     def snapshot(self) -> MetricsSnapshot:
         """The numbers since the router's last start; all zero before the first."""

@@ -14,6 +14,7 @@ import typer
 
 from squall.chaos.cli.doctor import command as doctor
 from squall.chaos.cli.init import command as init
+from squall.chaos.cli.plugged import Verbs
 from squall.chaos.cli.plugins import command as plugins
 from squall.chaos.cli.report import command as report
 from squall.chaos.cli.run import command as run
@@ -23,6 +24,7 @@ from squall.chaos.cli.validate import command as validate
 from squall.chaos.cli.why import command as why
 
 app = typer.Typer(
+    cls=Verbs,
     help="Break your event system on purpose, and know what it lost.",
     epilog="Begin with: squall run first-storm",
     no_args_is_help=True,

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from squall.core.settle import Delivery
     from squall.core.store import Capabilities, DeadLetter, EventStore, Page, Query
     from squall.core.subscription import Subscription
+    from squall.plugins.remote import connect
 
 __all__ = [
     "Ack",
@@ -104,27 +105,29 @@ __all__ = [
     "WiringError",
     "WrongThread",
     "around",
+    "connect",
     "guard",
     "hookimpl",
 ]
 
 _HOMES = (
-    "api",
-    "clock",
-    "config",
-    "delivery",
-    "errors",
-    "event",
-    "filters",
-    "middleware",
-    "options",
-    "plugin",
-    "queue",
-    "router",
-    "rules",
-    "settle",
-    "store",
-    "subscription",
+    "core.api",
+    "core.clock",
+    "core.config",
+    "core.delivery",
+    "core.errors",
+    "core.event",
+    "core.filters",
+    "core.middleware",
+    "core.options",
+    "core.plugin",
+    "core.queue",
+    "core.router",
+    "core.rules",
+    "core.settle",
+    "core.store",
+    "core.subscription",
+    "plugins.remote",
 )
 
 if not TYPE_CHECKING:  # a name that is not public stays an error for type checkers
@@ -137,7 +140,7 @@ if not TYPE_CHECKING:  # a name that is not public stays an error for type check
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         for home in _HOMES:
-            found = vars(import_module(f"squall.core.{home}"))
+            found = vars(import_module(f"squall.{home}"))
             globals().update({public: found[public] for public in __all__ if public in found})
         return globals()[name]
 

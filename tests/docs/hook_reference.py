@@ -42,9 +42,10 @@ HEAD = """\
 # Hooks
 
 A plugin is a subclass of `squall.Plugin` whose methods, marked with `squall.hookimpl`, are hooks. Every hook is called
-when a router, a subscription or a run is wired, never per event: what it returns is composed once. A raise while wiring
-stops it with a `WiringError` that names the plugin and the hook. A hook that has nothing to give returns `None`, and a
-hook that is not needed is not written. Take only the arguments that you use.
+when a router, a subscription or a run is wired, or when somebody asks (the command line, a server), never per event:
+what it returns is composed once. A raise while wiring stops it with a `WiringError` that names the plugin and the hook.
+A hook that has nothing to give returns `None`, and a hook that is not needed is not written. Take only the arguments
+that you use.
 
 *This page is made from `core/hookspecs.py` by `make hooks`; a test holds that it is current, and that each hook has a
 test and a plugin of squall's own that uses it.*

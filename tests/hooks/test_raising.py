@@ -15,6 +15,7 @@ HOOKS = [name for name in vars(hookspecs) if name.startswith("squall_")]
 AT_START = ["squall_event_store", "squall_store_wrapper", "squall_publish_middleware", "squall_observer"]
 AT_SUBSCRIBE = ["squall_gate", "squall_deliver_middleware", "squall_settle_policy"]
 AT_LOADING = ["squall_targets", "squall_faults", "squall_proxies"]
+WHEN_ASKED = ["squall_metrics_text", "squall_cli_commands"]
 
 
 class Unlucky(Plugin):
@@ -68,6 +69,14 @@ class Unlucky(Plugin):
     def squall_proxies(self) -> None:
         self.raise_in("squall_proxies")
 
+    @hookimpl
+    def squall_metrics_text(self) -> None:
+        self.raise_in("squall_metrics_text")
+
+    @hookimpl
+    def squall_cli_commands(self) -> None:
+        self.raise_in("squall_cli_commands")
+
 
 class Innocent(Plugin):
     """Does nothing wrong, in every hook."""
@@ -83,7 +92,7 @@ class Innocent(Plugin):
 
 def test_every_hook_is_raised_in_here() -> None:
     """One that is added must be held too."""
-    assert sorted(HOOKS) == sorted(AT_START + AT_SUBSCRIBE + AT_LOADING)
+    assert sorted(HOOKS) == sorted(AT_START + AT_SUBSCRIBE + AT_LOADING + WHEN_ASKED)
 
 
 @pytest.mark.parametrize("hook", AT_START)

@@ -37,7 +37,7 @@ def test_a_hook_has_documentation_a_test_and_a_use(hook: str) -> None:
 
 
 def test_the_hooks_stand_in_the_order_of_the_way_of_an_event() -> None:
-    """As the page shows them: the store, the publish, the delivery, its settlement, who watches; then the bench."""
+    """As the page shows them: the store, the publish, the delivery, its settlement, who watches; the bench; launch."""
     assert [name.removeprefix("squall_") for name in hooks()] == [
         "event_store",
         "store_wrapper",
@@ -46,9 +46,11 @@ def test_the_hooks_stand_in_the_order_of_the_way_of_an_event() -> None:
         "deliver_middleware",
         "settle_policy",
         "observer",
+        "metrics_text",
         "targets",
         "faults",
         "proxies",
+        "cli_commands",
     ]
 
 

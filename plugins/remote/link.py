@@ -1,0 +1,127 @@
+"""One connection to the server: opened, read, written, watched, lost."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+
+from google.protobuf.message import DecodeError
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.typing import Subprotocol
+
+from squall.core.clock import Clock
+from squall.plugins.remote.errors import ProtocolError, Unreachable
+from squall.plugins.remote.settings import Settings
+from squall.plugins.remote.wire import SUBPROTOCOL
+from squall.protos import wire_pb2 as pb
+
+MIN_OPEN_S, MAX_OPEN_S = 1.0, 10.0
+MAX_FRAME_BYTES = 16_777_216
+MAX_SHOWN = 300
+_LASTING = range(400, 500)
+_BUSY = (408, 425, 429)
+
+
+class Link:
+    """A connection whose welcome was read. `draining`: the server takes nothing new on it."""
+
+    def __init__(self, socket: ClientConnection, welcome: pb.Welcome, clock: Clock, heartbeat_s: float) -> None:
+        self.welcome = welcome
+        self.draining = False
+        self.trouble = ""
+        self.unsent = asyncio.Event()
+        self._socket, self._clock, self._heartbeat_ns = socket, clock, round(heartbeat_s * 1e9)
+        self._heard_ns = self._asked_ns = self._swept_ns = clock.monotonic_ns()
+        self._pings = 0
+
+    @classmethod
+    async def open(cls, settings: Settings, clock: Clock) -> Link:
+        """Connect, and read the server's welcome. Raises Unreachable or ProtocolError."""
+        headers = {} if settings.token is None else {"Authorization": f"Bearer {settings.token}"}
+        patience_s = max(MIN_OPEN_S, min(MAX_OPEN_S, 2 * settings.heartbeat_s))
+        try:
+            async with asyncio.timeout(patience_s):
+                socket = await connect(
+                    settings.url,
+                    subprotocols=[Subprotocol(SUBPROTOCOL)],
+                    additional_headers=headers,
+                    compression=None,
+                    proxy=None,
+                    open_timeout=None,
+                    ping_interval=None,
+                    close_timeout=1.0,
+                    max_size=MAX_FRAME_BYTES,
+                    ssl=settings.tls or (True if settings.url.startswith("wss:") else None),
+                )
+                try:
+                    return cls(socket, await _welcome(socket), clock, settings.heartbeat_s)
+                except BaseException:
+                    socket.transport.abort()
+                    raise
+        except InvalidStatus as error:
+            status, body = error.response.status_code, error.response.body or b""
+            shown = body.decode(errors="replace")[:MAX_SHOWN]
+            lasting = status in _LASTING and status not in _BUSY
+            raise Unreachable(f"{settings.url} answered {status}: {shown}", lasting=lasting) from error
+        except ssl.SSLCertVerificationError as error:
+            raise Unreachable(f"{settings.url}: its certificate is not trusted: {error}", lasting=True) from error
+        except TimeoutError as error:
+            raise Unreachable(f"{settings.url}: no answer within {patience_s:g} s") from error
+        except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
+            raise Unreachable(f"{settings.url}: {error}") from error
+
+    async def frames(self) -> AsyncIterator[pb.ServerFrame]:
+        """What the server says, to the end of the connection. Raises ProtocolError."""
+        try:
+            while True:
+                frame = _frame(await self._socket.recv())
+                self._heard_ns = self._clock.monotonic_ns()
+                yield frame
+        except ConnectionClosed as error:
+            self.trouble = self.trouble or f"the connection was lost: {error}"
+
+    async def send(self, frame: bytes) -> None:
+        """Returns when there is room for more. Raises ConnectionClosed."""
+        await self._socket.send(frame)
+
+    def sweep(self, now_ns: int) -> pb.ClientFrame | None:
+        """Ask the server whether it is there when it is silent, and cut the connection when it does not answer; returns
+        a ping where one is due. Where the loop itself stood still, an answer may not have been read yet.
+        """
+        late = now_ns - self._swept_ns > self._heartbeat_ns // 2
+        self._swept_ns = now_ns
+        if self._asked_ns <= self._heard_ns:  # it is not being asked
+            if now_ns - self._heard_ns < self._heartbeat_ns:
+                return None
+            self._pings += 1
+        elif not late:
+            if now_ns - self._asked_ns >= self._heartbeat_ns:
+                self.cut(f"the server has said nothing for {(now_ns - self._heard_ns) / 1e9:.3g} s")
+            return None
+        self._asked_ns = now_ns
+        return pb.ClientFrame(ping=pb.Ping(number=self._pings))
+
+    def cut(self, why: str) -> None:
+        """End it without a word: the other side may not be there."""
+        self.trouble = self.trouble or why
+        self._socket.transport.abort()
+
+    async def close(self) -> None:
+        """End it properly, soon."""
+        await self._socket.close()
+
+
+async def _welcome(socket: ClientConnection) -> pb.Welcome:
+    frame = _frame(await socket.recv())
+    if frame.WhichOneof("frame") != "welcome":
+        raise ProtocolError(f"expected the server's welcome first, got {frame.WhichOneof('frame')}")
+    return frame.welcome
+
+
+def _frame(data: str | bytes) -> pb.ServerFrame:
+    try:
+        return pb.ServerFrame.FromString(data if isinstance(data, bytes) else b"\0")
+    except DecodeError as error:
+        raise ProtocolError(f"expected a ServerFrame of squall.v1, got {len(data)} bytes that are none") from error

@@ -1,0 +1,31 @@
+"""Serve a router to remote clients, by HTTP and WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from squall.core.delivery import Gate
+from squall.core.plugin import Context, Plugin, hookimpl
+from squall.core.subscription import Subscription
+from squall.plugins.serve.options import ServeOptions
+from squall.plugins.serve.remote import RemoteHandler
+
+
+class ServePlugin(Plugin):
+    """Enabled, it says how `squall serve` serves; a router in a program of one's own is not served by it."""
+
+    summary: ClassVar[str] = "command serve: a router for remote clients, by HTTP and WebSocket"
+    Options = ServeOptions
+    options: ServeOptions
+
+    @hookimpl
+    def squall_gate(self, ctx: Context, subscription: Subscription) -> Gate | None:
+        handler = subscription.handler
+        return handler.gate(ctx, subscription) if isinstance(handler, RemoteHandler) else None
+
+    @hookimpl
+    def squall_cli_commands(self) -> Mapping[str, Callable[..., int]]:
+        from squall.plugins.serve.command import serve
+
+        return {"serve": serve}

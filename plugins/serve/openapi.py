@@ -1,0 +1,166 @@
+"""The server's HTTP interface as OpenAPI 3.1, and as a page for people."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+Json = dict[str, Any]
+
+_PROBLEM = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457), and what became of the publish.",
+    "required": ["status", "title", "detail", "outcome"],
+    "properties": {
+        "status": {"type": "integer"},
+        "title": {"type": "string", "description": "the error's name, such as InvalidEvent or Overflow"},
+        "detail": {"type": "string", "description": "what, where, what was expected"},
+        "outcome": {"enum": ["fail", "info"], "description": "fail: surely not stored; info: nobody knows"},
+        "retry_after_s": {"type": "number", "description": "when to try again, as Retry-After says in whole seconds"},
+    },
+}
+_RECEIPT = {
+    "type": "object",
+    "required": ["id", "seq", "durability", "duplicate"],
+    "properties": {
+        "id": {"type": "string", "format": "uuid"},
+        "seq": {"type": "integer", "description": "the store's number; 0 where a routing rule dropped the event"},
+        "durability": {"enum": ["memory", "process", "disk", None]},
+        "duplicate": {"type": "boolean", "description": "it was published before, and is stored once"},
+    },
+}
+_EVENT = {
+    "type": "object",
+    "description": "A CloudEvent 1.0; further extension attributes are kept as metadata.",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "id": {"type": "string", "description": "with source: the event's identity, safe to publish again"},
+        "source": {"type": "string"},
+        "type": {"type": "string", "description": "dot-separated tokens, which subscriptions match"},
+        "subject": {"type": "string", "description": "the key, where there is no partitionkey"},
+        "time": {"type": "string", "format": "date-time"},
+        "datacontenttype": {"type": "string"},
+        "data": {"description": "JSON, or text of another datacontenttype"},
+        "data_base64": {"type": "string", "description": "instead of data: bytes"},
+        "partitionkey": {"type": "string", "description": "events of a key are delivered in order"},
+        "priority": {"enum": ["CRITICAL", "HIGH", "NORMAL", "LOW"], "default": "NORMAL"},
+        "correlationid": {"type": "string"},
+        "delayms": {"type": "integer", "minimum": 1, "description": "deliver no sooner than after so long"},
+        "ttlms": {"type": "integer", "minimum": 1, "description": "deliver no later than after so long"},
+    },
+}
+_FAILURES = {
+    400: "no CloudEvent, or one that squall cannot take",
+    401: "the token is missing or wrong",
+    403: "wrong Host or Origin, or a rule refuses the event",
+    408: "the body did not arrive in time",
+    409: "the id was given to another event",
+    413: "the body is too large",
+    415: "a CloudEvents format other than JSON",
+    429: "too fast, or no room: see Retry-After",
+    503: "the store failed, or the server stops: see outcome",
+}
+
+
+def document(version: str) -> Json:
+    """The OpenAPI document."""
+    receipts = {"type": "object", "properties": {"receipts": {"type": "array", "items": _ref("Receipt")}}}
+    publish = {
+        "summary": "Publish events",
+        "description": "In binary mode attributes are ce- headers and the body is the data. A batch is stored whole "
+        "or not at all, at most 1,000 events.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/cloudevents+json": {"schema": _ref("CloudEvent")},
+                "application/cloudevents-batch+json": {"schema": {"type": "array", "items": _ref("CloudEvent")}},
+                "*/*": {"schema": {"description": "binary mode: the event's data"}},
+            },
+        },
+        "responses": {
+            "200": _answer("acknowledged: stored as durably as it says", {"oneOf": [_ref("Receipt"), receipts]}),
+            **{
+                str(status): _answer(why, _ref("Problem"), "application/problem+json")
+                for status, why in _FAILURES.items()
+            },
+        },
+    }
+    status = {"type": "object", "properties": {"status": {"type": "string"}}}
+    not_ready = _answer("nothing new is taken", _ref("Problem"), "application/problem+json")
+    paths: Json = {
+        "/v1/events": {"post": publish},
+        "/v1/stream": {
+            "get": {
+                "summary": "Publish and subscribe by WebSocket",
+                "description": "Subprotocol squall.v1, frames of protos/wire.proto.",
+                "responses": {"101": {"description": "a WebSocket"}, "400": _answer("not one", _ref("Problem"))},
+            }
+        },
+        "/healthz": {"get": _open("Is the process alive?", {"200": _answer("it is", status)})},
+        "/readyz": {"get": _open("Does it take events?", {"200": _answer("it does", status), "503": not_ready})},
+        "/metrics": {
+            "get": {
+                "summary": "The router's numbers for Prometheus",
+                "responses": {"200": _answer("samples", {"type": "string"}, "text/plain")},
+            }
+        },
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "squall", "version": version, "description": "An event router for remote clients."},
+        "security": [{"token": []}, {}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"CloudEvent": _EVENT, "Receipt": _RECEIPT, "Problem": _PROBLEM},
+        },
+    }
+
+
+def page(shown: Json) -> str:
+    """The document as HTML that needs nothing else: no script, no font, no other host."""
+    parts = [f"<h1>{html.escape(shown['info']['title'])} {html.escape(shown['info']['version'])}</h1>"]
+    for path, methods in shown["paths"].items():
+        for method, one in methods.items():
+            parts.append(f"<h2><code>{method.upper()} {html.escape(path)}</code></h2><p>{html.escape(one['summary'])}.")
+            parts.append(f" {html.escape(one.get('description', ''))}</p>")
+            parts.append(_table({code: answer["description"] for code, answer in one["responses"].items()}))
+    for name, schema in shown["components"]["schemas"].items():
+        parts.append(f"<h2>{name}</h2><p>{html.escape(schema.get('description', ''))}</p>")
+        required = schema["required"]
+        parts.append(
+            _table(
+                {
+                    field: f"{_kind(one)}{', required' if field in required else ''}. {one.get('description', '')}"
+                    for field, one in schema["properties"].items()
+                }
+            )
+        )
+    style = "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em}td{padding:0 1em 0 0}"
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>squall</title><style>{style}</style>'
+    return head + "".join(parts) + '<p><a href="/openapi.json">openapi.json</a></p></html>'
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    cells = (f"<tr><td><code>{html.escape(name)}</code><td>{html.escape(text)}" for name, text in rows.items())
+    return f"<table>{''.join(cells)}</table>"
+
+
+def _kind(schema: Json) -> str:
+    if "enum" in schema:
+        return " | ".join("null" if one is None else str(one) for one in schema["enum"])
+    return str(schema.get("const", schema.get("type", "any")))
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _answer(description: str, schema: Json, media: str = "application/json") -> Json:
+    return {"description": description, "content": {media: {"schema": schema}}}
+
+
+def _open(summary: str, responses: Json) -> Json:
+    return {"summary": summary, "security": [{}], "responses": responses}

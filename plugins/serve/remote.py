@@ -1,0 +1,147 @@
+"""One remote subscription on the kernel's side: its handler, and the gate that holds it to its client's credit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from squall.core.delivery import Attempts, Permits, WaitUntil
+from squall.core.errors import Retry
+from squall.core.event import MAX_TEXT, Event
+from squall.core.plugin import Context
+from squall.core.settle import Delivery
+from squall.core.subscription import Subscription
+
+MAX_CREDIT = 1_000_000
+MAX_ERROR_CHARACTERS = 4000
+ASK_AGAIN_NS = 3_600_000_000_000
+
+
+class Outlet(Protocol):
+    """Where deliveries go."""
+
+    def deliver(self, handler: RemoteHandler, event: Event) -> int:
+        """Send it soon; returns its number on the connection."""
+
+
+class InHand(NamedTuple):
+    """A delivery that the client has: what ends its handler, and what is said about it."""
+
+    ended: asyncio.Future[None]
+    delivery: Delivery
+
+
+class RemoteError(Exception):
+    """What a remote handler raised, as its client tells it."""
+
+    @classmethod
+    def of(cls, kind: str, text: str) -> RemoteError:
+        """An error of a class of this name, so that policies and dead letters see what the handler raised."""
+        name = kind[:MAX_TEXT] if kind.isidentifier() else cls.__name__
+        error: RemoteError = type(name, (cls,), {})(text[:MAX_ERROR_CHARACTERS])
+        return error
+
+
+class RemoteHandler:
+    """Hands events to a client; each is in hand until the client settles it, or the kernel takes it back.
+
+    Also the subscription's gate: no more deliveries begin than the client gave credit for. A gate, because what a
+    gate holds back is not yet delivered: it has no lease that could run out.
+    """
+
+    longest_wait_s = 0.0
+
+    def __init__(self, outlet: Outlet, sub: int, credit: int, *, settles_first: bool) -> None:
+        self.sub = sub
+        self.in_hand: dict[int, InHand] = {}
+        self.leaving = False
+        self._outlet, self._settles_first = outlet, settles_first
+        self._credit = min(credit, MAX_CREDIT)
+        self._starved = False
+        self._subscription: Subscription | None = None
+        self._ctx: Context | None = None
+
+    @property
+    def subscription(self) -> Subscription:
+        """Known once it is wired."""
+        assert self._subscription is not None
+        return self._subscription
+
+    def gate(self, ctx: Context, subscription: Subscription) -> RemoteHandler:
+        """Wire it."""
+        self._ctx, self._subscription = ctx, subscription
+        return self
+
+    # The handler
+
+    async def __call__(self, event: Event, delivery: Delivery) -> None:
+        number = self._outlet.deliver(self, event)
+        if self._settles_first:
+            return
+        ended = asyncio.get_running_loop().create_future()
+        self.in_hand[number] = InHand(ended, delivery)
+        try:
+            await ended
+        finally:
+            self.in_hand.pop(number, None)
+
+    def settle(self, number: int, say: Callable[[Delivery], None]) -> bool:
+        """The client's word about a delivery; False when it is not in its hands."""
+        found = self.in_hand.pop(number, None)
+        if found is None:
+            return False
+        say(found.delivery)
+        if not found.ended.done():
+            found.ended.set_result(None)
+        return True
+
+    def fail(self, number: int, error: Exception) -> bool:
+        """The client's handler raised, and the settle policy decides; False when it is not in its hands."""
+        found = self.in_hand.pop(number, None)
+        if found is None:
+            return False
+        if not found.ended.done():
+            found.ended.set_exception(error)
+        return True
+
+    def renew(self, number: int) -> bool:
+        """The delivery's lease begins anew; False when it is not in the client's hands."""
+        found = self.in_hand.get(number)
+        if found is not None:
+            found.delivery.in_progress()
+        return found is not None
+
+    def let_go(self) -> None:
+        """The client is gone: what it has in hand has failed."""
+        for one in list(self.in_hand.values()):
+            if not one.ended.done():
+                one.ended.set_exception(Retry())
+
+    # The gate
+
+    def grant(self, more: int) -> None:
+        """The client takes so many more deliveries."""
+        self._credit = min(MAX_CREDIT, self._credit + more)
+        if self._starved and self._credit > 0 and self._ctx is not None:
+            self._starved = False
+            self._ctx.changed(self.subscription.id, "credit", "closed")
+
+    def stop(self) -> None:
+        """Deliver nothing more."""
+        self._credit = -2 * MAX_CREDIT
+
+    def try_acquire(self, n: int) -> Permits | WaitUntil:
+        if self._credit <= 0:
+            self._starved = True
+            assert self._ctx is not None
+            return WaitUntil(self._ctx.clock.monotonic_ns() + ASK_AGAIN_NS)
+        n = min(n, self._credit)
+        self._credit -= n
+        return Permits(n)
+
+    def record(self, permits: Permits, attempts: Attempts) -> None:
+        """The client gives credit itself when it can take more."""
+
+    def release(self, permits: Permits, n: int) -> None:
+        self._credit += n
