@@ -44,6 +44,15 @@ class RedisOptions(Options):
             "and `appendfsync always`; all else is `memory`"
         ),
     ] = "disk"
+    lease: Annotated[
+        Seconds,
+        Field(
+            ge=1,
+            le=3600,
+            description="a named subscription is delivered by one router at a time; when that falls "
+            "silent, another takes over after so long",
+        ),
+    ] = 10.0
     timeout: Annotated[
         Seconds,
         Field(ge=0.05, le=60, description="how long an append is tried, over lost connections too, before its "
@@ -62,7 +71,8 @@ class RedisPlugin(Plugin):
     def squall_event_store(self, ctx: Context) -> EventStore:
         options = self.options
         server = Server(_resolved(options.url), options.timeout)
-        return RedisStore(server, options.name, options.durability, ctx.clock, ctx.random("redis"), ctx.logger)
+        random = ctx.random("redis")
+        return RedisStore(server, options.name, options.durability, options.lease, ctx.clock, random, ctx.logger)
 
 
 def _resolved(url: str) -> str:

@@ -17,15 +17,20 @@ class Keys:
     dead: str = field(init=False)
     died: str = field(init=False)
     names: str = field(init=False)
+    epoch: str = field(init=False)
 
     def __post_init__(self) -> None:
-        for field_name in ("head", "dead", "died", "names"):
+        for field_name in ("head", "dead", "died", "names", "epoch"):
             object.__setattr__(self, field_name, self._key(field_name))
         object.__setattr__(self, "streams", tuple(self._key(f"events:{level.name.lower()}") for level in Priority))
 
     def subscription(self, subscription_id: str) -> str:
         """What is stored of a named subscription: its definition, cursors and attempts."""
         return self._key(f"subscription:{subscription_id}")
+
+    def lease(self, subscription_id: str) -> str:
+        """Whose turn it is to deliver, while that router renews it."""
+        return self._key(f"lease:{subscription_id}")
 
     def writer(self, router_id: str) -> str:
         """What the latest groups of this router came to."""

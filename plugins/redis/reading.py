@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from squall.core.errors import StoreError, StoreFileError
@@ -32,7 +32,7 @@ class Reader:
         if query.seqs is not None:
             return search(await self._picked(query, low, high), query, low, high)
         filtered = (query.pattern, query.source, query.correlation_id, query.since_ns, query.until_ns) != (None,) * 5
-        count = AT_ONCE if filtered else min(query.limit, AT_ONCE)
+        count = min(AT_ONCE, max(100, 2 * query.limit) if filtered else query.limit)
         levels = list(Priority) if query.priority is None else [query.priority]
         answers = await self._calls([
             ("XREVRANGE", self._keys.streams[level], high, low, "COUNT", count) if query.newest_first
@@ -44,10 +44,10 @@ class Reader:
             low = max(ends)  # below it, a stream that was read to here only may have more
         elif ends:
             high = min(ends)
-        found = self._events((level, one) for level, entries in zip(levels, answers, strict=True) for one in entries)
-        found = [event for event in found if low <= event.seq <= high]
-        found.sort(key=lambda event: event.seq, reverse=query.newest_first)
-        return search(found, query, low, high)
+        entries_ = [(level, one) for level, entries in zip(levels, answers, strict=True) for one in entries]
+        found = [one for one in entries_ if low <= seq_of(one[1]) <= high]
+        found.sort(key=lambda one: seq_of(one[1]), reverse=query.newest_first)
+        return search(map(self._event, found), query, low, high)
 
     async def dead_letters(self, subscription: str | None, after: int, limit: int) -> list[DeadLetter]:
         """Dead letters from the after-th on. Raises StoreError."""
@@ -77,7 +77,7 @@ class Reader:
                     answer = await link.run(scripts.PICK, self._keys.streams, seqs[begin : begin + AT_ONCE])
             except (Unreachable, Interrupted, Rejected) as error:
                 raise _failed(error) from error
-            found += self._events(answer)
+            found += map(self._event, answer)
         return found[::-1] if query.newest_first else found
 
     async def _call(self, *command: str | int) -> Any:
@@ -90,13 +90,13 @@ class Reader:
         except (Unreachable, Interrupted, Rejected) as error:
             raise _failed(error) from error
 
-    def _events(self, entries: Iterable[tuple[int, Any]]) -> list[Event]:
+    def _event(self, found: tuple[int, Any]) -> Event:
+        level, entry = found
         try:
-            return [unpack_event(fields[1], seq_of((entry_id, fields)), level) for level, (entry_id, fields) in entries]
+            return unpack_event(entry[1][1], seq_of(entry), level)
         except (ValueError, LookupError) as error:
-            raise StoreFileError(
-                f"the streams of {self._keys.name!r} hold what this store did not write: {error}"
-            ) from error
+            stream = self._keys.streams[level]
+            raise StoreFileError(f"the stream {stream} holds what this store did not write: {error}") from error
 
 
 async def following(link: Link, keys: Keys, after: int, *, count: int, block_ms: int | None = None) -> list[Event]:

@@ -40,7 +40,7 @@ COMMIT = Script(
 local wrong = misfit({'string', 'stream', 'stream', 'stream', 'stream', 'hash', 'stream', 'hash'})
 if wrong then return wrong end
 local known = redis.call('HGET', KEYS[6], ARGV[1])
-if known then return tonumber(known) end
+if known then return known end
 local head = tonumber(redis.call('GET', KEYS[1]) or '')
 if not head then return redis.error_reply('LOST ' .. KEYS[1]) end
 for i = 1, #ARGV[2] do
@@ -48,6 +48,7 @@ for i = 1, #ARGV[2] do
   redis.call('XADD', stream, string.format('%.0f-0', head + i), 'e', ARGV[2 + i])
 end
 if #ARGV[2] > 0 then redis.call('SET', KEYS[1], string.format('%.0f', head + #ARGV[2])) end
+local answer = string.format('%.0f', head + 1)
 local at = 3 + #ARGV[2]
 local function several()
   local first = at + 1
@@ -58,6 +59,7 @@ while at <= #ARGV do
   local number, me = tonumber(ARGV[at]), ARGV[at + 1]
   at = at + 2
   local key, owner = KEYS[8 + number], number > 0 and redis.call('HGET', KEYS[8 + number], 'owner')
+  if owner and owner ~= me then answer = answer .. ' ' .. number end
   local first, last = several()
   for i = first, owner == me and last or 0, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
   first, last = several()
@@ -67,20 +69,22 @@ while at <= #ARGV do
     if redis.call('HSETNX', KEYS[8], ARGV[i], 1) == 1 then redis.call('XADD', KEYS[7], '*', 'l', ARGV[i + 1]) end
   end
 end
-redis.call('HSET', KEYS[6], ARGV[1], string.format('%.0f', head + 1))
+redis.call('HSET', KEYS[6], ARGV[1], answer)
 redis.call('HDEL', KEYS[6], string.format('%.0f', tonumber(ARGV[1]) - 8))
 redis.call('PEXPIRE', KEYS[6], 3600000)
-return head + 1
+return answer
 """
 )
-"""Stores a group of events and settlements, once however often it is sent; returns the first event's seq."""
+"""Stores a group of events and settlements, once however often it is sent. Returns the first event's seq, and the
+numbers of the hashes whose settlements do not count: another router delivers those subscriptions now."""
 
 ADOPT = Script(
     _EXPECT
     + """
--- KEYS: head, the four streams. ARGV: the greatest seq that this router has seen.
-local wrong = misfit({'string', 'stream', 'stream', 'stream', 'stream'})
+-- KEYS: head, the four streams, epoch. ARGV: the greatest seq that this router has seen, and a name for an epoch.
+local wrong = misfit({'string', 'stream', 'stream', 'stream', 'stream', 'string'})
 if wrong then return wrong end
+redis.call('SETNX', KEYS[6], ARGV[2])
 local before = tonumber(redis.call('GET', KEYS[1]) or '0')
 local head = math.max(before, tonumber(ARGV[1]))
 for i = 2, 5 do
@@ -88,11 +92,11 @@ for i = 2, 5 do
   if last then head = math.max(head, tonumber(string.match(last[1], '^%d+'))) end
 end
 redis.call('SET', KEYS[1], string.format('%.0f', head))
-return {before, head}
+return {before, head, redis.call('GET', KEYS[6])}
 """
 )
-"""Numbering goes on above all that was ever given, also where the server has lost it; returns the head it had and
-the one it has now."""
+"""Numbering goes on above all that was ever given, also where the server has lost it. Returns the head it had, the one
+it has now, and the epoch, which is another one when the data are others."""
 
 ATTACH = Script(
     _EXPECT
@@ -133,6 +137,38 @@ return {'ok', redis.call('HGETALL', KEYS[2])}
 )
 """Makes a named subscription, or finds it; returns all that is stored of it."""
 
+TURN = Script(
+    """
+-- KEYS: the lease, the subscription's hash. ARGV: our token, for how many ms.
+if redis.call('EXISTS', KEYS[2]) == 0 then return 'ended' end
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return redis.call('PTTL', KEYS[1]) end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('HSET', KEYS[2], 'owner', ARGV[1])
+return redis.call('HGETALL', KEYS[2])
+"""
+)
+"""Takes the turn where nobody has it: settlements with another token do not count from now on. Returns all that is
+stored of the subscription, or for how many ms another router has the turn."""
+
+RENEW = Script(
+    """
+-- KEYS: the lease, the subscription's hash. ARGV: our token, for how many ms.
+if redis.call('HGET', KEYS[2], 'owner') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+)
+"""Keeps the turn, as long as nobody else has taken it; 0 when somebody has."""
+
+RELEASE = Script(
+    """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+"""
+)
+"""Ends the turn before its time."""
+
 DETACH = Script(
     """
 -- KEYS: names, the subscription's hash.
@@ -158,5 +194,3 @@ return found
 """
 )
 """The events of these seqs, each with its priority."""
-
-ALL = (COMMIT, ADOPT, ATTACH, DETACH, PICK)

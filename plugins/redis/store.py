@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from logging import Logger
 from random import Random
 from typing import Any
@@ -24,36 +24,21 @@ from squall.core.store import (
     Page,
     Progress,
     Query,
-    Settlement,
     StoreCounts,
 )
 from squall.plugins.redis import scripts, subscriptions
 from squall.plugins.redis.codec import pack_event
+from squall.plugins.redis.groups import Group, Work, answer
 from squall.plugins.redis.keys import Keys
 from squall.plugins.redis.reading import AT_ONCE, Reader, following
 from squall.plugins.redis.server import Interrupted, Link, Links, Rejected, Server, Unreachable, observed_durability
+from squall.plugins.redis.turns import Leases
 
 MAX_EVENTS = 500
 MAX_BYTES = 8_000_000
 READERS = 4
 SETTLE_WITHIN_S = 0.02
 RETRY_AFTER_S, RETRY_AT_MOST_AFTER_S = 0.05, 2.0
-Work = Callable[[Link], Awaitable[Any]]
-
-
-@dataclass
-class Group:
-    """What is stored by one call of the commit script, and who waits for it."""
-
-    events: list[Event] = field(default_factory=list)
-    packed: list[bytes] = field(default_factory=list)
-    size_bytes: int = 0
-    appends: list[tuple[asyncio.Future[None], Sequence[Event]]] = field(default_factory=list)
-    works: list[tuple[asyncio.Future[Any], Work]] = field(default_factory=list)
-    settlements: list[tuple[Progress, Settlement]] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.events or self.works or self.settlements)
 
 
 class RedisStore:
@@ -64,14 +49,24 @@ class RedisStore:
     """
 
     def __init__(
-        self, server: Server, name: str, durability: Durability, clock: Clock, random: Random, logger: Logger
+        self,
+        server: Server,
+        name: str,
+        durability: Durability,
+        lease_s: float,
+        clock: Clock,
+        random: Random,
+        logger: Logger,
     ) -> None:
-        self.capabilities = Capabilities(durability)
         self._server, self._keys, self._clock, self._random, self._logger = server, Keys(name), clock, random, logger
         self._link, self._tail = Link(server), Link(server)
         self._readers = Links(server, READERS)
         self._reader = Reader(self._readers, self._keys, lambda: self._head)
         self._router_id = system_id()
+        self._leases = Leases(self._readers, self._keys, self._router_id, lease_s, clock, random, logger)
+        self.capabilities = Capabilities(durability, self._leases)
+        self._specs: dict[str, DurableSpec] = {}
+        self._epoch = b""
         self._head = self._waiting = self._number = 0
         self._refusal: str | None = "it is not open"
         self._groups: deque[Group] = deque((Group(),))
@@ -95,7 +90,7 @@ class RedisStore:
             raise StoreFileError(f"the redis store cannot start: {error}") from error
         self._refusal = None
         self._idle.set()
-        self._tasks = [self._loop.create_task(self._write()), self._loop.create_task(self._follow())]
+        self._tasks = [self._loop.create_task(one()) for one in (self._write, self._follow, self._leases.renew_all)]
         return self._head
 
     async def close(self) -> None:
@@ -108,10 +103,12 @@ class RedisStore:
     async def _close(self) -> None:
         self._refusal, self._closed = "it is closed", True
         self._due.set()
-        writing, following_ = self._tasks
+        writing, *others = self._tasks
         await writing
-        following_.cancel()
-        await asyncio.gather(following_, return_exceptions=True)
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._leases.release_all()
         for link in (self._link, self._tail, self._readers):
             await link.close()
 
@@ -142,9 +139,11 @@ class RedisStore:
 
     async def attach(self, spec: DurableSpec) -> Attached:
         attached: Attached = await self._work(lambda link: subscriptions.attach(link, self._keys, spec))
+        self._specs[attached.id] = replace(spec, id=attached.id, start="new", update=False)
         return attached
 
     async def detach(self, subscription_id: str) -> None:
+        self._specs.pop(subscription_id, None)
         await self._work(lambda link: subscriptions.detach(link, self._keys, subscription_id))
 
     async def read(self, query: Query) -> Page:
@@ -203,33 +202,27 @@ class RedisStore:
     async def _store(self, group: Group) -> None:
         """Store a group, announce it, and answer everybody who waits for it."""
         error: StoreError | None = None
+        taken: list[str] = []
         if group.events or group.settlements:
             self._number += 1
             try:
-                first = await self._commit(group)
+                first, taken = await self._commit(group)
                 await self._announce_own(group.events, first)
+                for lost in taken:
+                    self._leases.lost(lost)
             except StoreError as failed:
                 error = failed
         self._waiting -= len(group.events)
-        for future, _ in group.appends:
-            _answer(future, None, error)
-        for progress, settlement in group.settlements:
-            progress.committed(settlement, error)
-        for work_done, work in group.works:
-            try:
-                _answer(work_done, await work(self._link), None)
-            except (Unreachable, Rejected) as failed_work:
-                _answer(work_done, None, StoreError(f"nothing was changed: {failed_work}"))
-            except Interrupted as failed_work:
-                _answer(work_done, None, StoreError(f"whether it was changed is not known: {failed_work}", "info"))
-            except SquallError as refused:
-                _answer(work_done, None, refused)
+        group.tell(error, taken)
+        await group.do(self._link)
         if error is not None and not self._link.connected:
             await self._go_down(error)
 
-    async def _commit(self, group: Group) -> int:
-        """Send the group until it is stored, at most for timeout_s. Returns its first seq. Raises StoreError."""
-        ids, settled = subscriptions.settlement_arguments([settlement for _, settlement in group.settlements], {})
+    async def _commit(self, group: Group) -> tuple[int, list[str]]:
+        """Send the group until it is stored, at most for timeout_s. Returns its first seq, and the subscriptions that
+        another router delivers now. Raises StoreError."""
+        settlements = [settlement for _, settlement in group.settlements]
+        ids, settled = subscriptions.settlement_arguments(settlements, self._leases.token)
         keys = self._keys
         names = (keys.head, *keys.streams, keys.writer(self._router_id), keys.dead, keys.died)
         names += tuple(keys.subscription(one) for one in ids)
@@ -241,7 +234,8 @@ class RedisStore:
             try:
                 if tries and not self._link.connected:
                     await self._adopt()
-                return int(await self._link.run(scripts.COMMIT, names, arguments))
+                first, *taken = (await self._link.run(scripts.COMMIT, names, arguments)).split()
+                return int(first), [ids[int(number) - 1] for number in taken]
             except Rejected as error:
                 sent = sent or not error.harmless
                 if error.code == "LOST":
@@ -278,14 +272,18 @@ class RedisStore:
                 f"Redis at {self._server.address}: durability disk is asked for, and it keeps less ({says}); set "
                 "appendonly yes, appendfsync always and no-appendfsync-on-rewrite no, or ask for durability: memory"
             )
-        before, head = await self._link.run(scripts.ADOPT, (self._keys.head, *self._keys.streams), (self._head,))
-        if before < self._head:
+        names = (self._keys.head, *self._keys.streams, self._keys.epoch)
+        before, head, epoch = await self._link.run(scripts.ADOPT, names, (self._head, self._router_id))
+        lost, self._epoch = bool(self._epoch) and epoch != self._epoch, epoch
+        if lost or before < self._head:
             self._logger.error(
                 "Redis at %s: it came back without its latest data (events up to seq %d, %d were stored); numbering "
                 "goes on at %d", self._server.address, before, self._head, head + 1,
             )  # fmt: skip
-        if not self._head:
-            self._head = head
+            for spec in list(self._specs.values()):
+                await subscriptions.attach(self._link, self._keys, spec)
+                await self._leases.reclaim(spec.id)
+        self._head = self._head or head
 
     async def _adopt_quietly(self) -> None:
         """Adopt, where a failure is met again by the next try."""
@@ -305,7 +303,7 @@ class RedisStore:
             self._waiting -= len(group.events)
             refused = StoreError(f"nothing was stored: {error}", "fail")
             for future in (*(one for one, _ in group.appends), *(one for one, _ in group.works)):
-                _answer(future, None, refused)
+                answer(future, None, refused)
         tries = 0
         while not self._closed:
             tries += 1
@@ -364,12 +362,3 @@ class RedisStore:
                 log = self._logger.warning if tries == 1 else self._logger.debug
                 log("following what other routers store: %s; tried again", error)
                 await self._clock.sleep(self._backoff_s(min(tries, 8)))
-
-
-def _answer(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-    if future.done():
-        return  # who waited was cancelled
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)

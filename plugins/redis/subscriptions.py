@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -26,7 +26,7 @@ async def attach(link: Link, keys: Keys, spec: DurableSpec) -> Attached:
         )  # fmt: skip
         answer = await link.run(scripts.ATTACH, names, arguments)
         if answer[0] == b"ok":
-            return _attached(subscription_id, answer[1])
+            return attached_from(subscription_id, answer[1])
         if answer[0] == b"differs":
             spec.differs(answer[1].decode(), answer[2].decode())
             raise SubscriptionError(f"subscription {spec.name!r}: changed by another router just now; try again")
@@ -39,7 +39,7 @@ async def detach(link: Link, keys: Keys, subscription_id: str) -> None:
 
 
 def settlement_arguments(
-    settlements: Sequence[Settlement], owners: Mapping[str, str]
+    settlements: Sequence[Settlement], token: Callable[[str], str]
 ) -> tuple[list[str], list[str | bytes | int]]:
     """What the commit script is given of them: the ids whose hashes it needs, in order, and for each settlement the
     number of its hash (0: none), who we are to it, fields to set, fields to delete, and dead letters with what tells
@@ -53,7 +53,7 @@ def settlement_arguments(
             dead += (f"{letter.subscription_id}:{letter.event.seq}", pack_letter(letter))
         if one.durable:
             ids.append(one.subscription_id)
-        given += (len(ids) if one.durable else 0, owners.get(one.subscription_id, ""), len(fields), *fields)
+        given += (len(ids) if one.durable else 0, token(one.subscription_id), len(fields), *fields)
         given += (len(cleared), *(f"attempt:{seq}" for seq in cleared), len(dead), *dead)
     return ids, given
 
@@ -69,7 +69,8 @@ def _fields(settlement: Settlement) -> list[str | bytes]:
     return fields
 
 
-def _attached(subscription_id: str, flat: Sequence[bytes]) -> Attached:
+def attached_from(subscription_id: str, flat: Sequence[bytes]) -> Attached:
+    """The subscription whose hash has these names and values, one after the other."""
     stored = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
     cursors, attempts = [], []
     for name, value in stored.items():
