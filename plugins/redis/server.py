@@ -115,9 +115,15 @@ class Link:
         self._connection: AbstractConnection | None = None
         self._lock = asyncio.Lock()
 
-    @property
-    def connected(self) -> bool:
-        """Was it open when it was last used?"""
+    async def is_open(self) -> bool:
+        """Whether it is open as far as can be seen from here; what the server has ended meanwhile is closed."""
+        if self._connection is not None:
+            try:
+                ended = await self._connection.can_read()
+            except errors.ConnectionError:
+                ended = True
+            if ended:
+                await self.close()
         return self._connection is not None
 
     async def call(self, *command: str | bytes | int) -> Any:
@@ -177,7 +183,7 @@ class Link:
             return error  # answers as well, though redis-py counts them among the lost connections
 
     async def _connected(self) -> AbstractConnection:
-        if self._connection is None:
+        if not await self.is_open():
             connection = self._server.connection()
             try:
                 await connection.connect()  # type: ignore[no-untyped-call]
@@ -190,6 +196,7 @@ class Link:
                 self._server.failed()
                 raise Unreachable(f"Redis at {address} cannot be reached: {error}") from error
             self._connection = connection
+        assert self._connection is not None
         return self._connection
 
     async def close(self) -> None:

@@ -214,8 +214,10 @@ class RedisStore:
                 error = failed
         self._waiting -= len(group.events)
         group.tell(error, taken)
+        if group.works and not await self._link.is_open():
+            await self._adopt_quietly()
         await group.do(self._link)
-        if error is not None and not self._link.connected:
+        if error is not None and not await self._link.is_open():
             await self._go_down(error)
 
     async def _commit(self, group: Group) -> tuple[int, list[str]]:
@@ -232,7 +234,7 @@ class RedisStore:
         sent, tries = False, 0
         while True:
             try:
-                if tries and not self._link.connected:
+                if not await self._link.is_open():
                     await self._adopt()
                 first, *taken = (await self._link.run(scripts.COMMIT, names, arguments)).split()
                 return int(first), [ids[int(number) - 1] for number in taken]

@@ -47,6 +47,7 @@ class Leases:
         self._links, self._keys, self._router_id, self._lease_s = links, keys, router_id, lease_s
         self._clock, self._random, self._logger = clock, random, logger
         self._turns: dict[str, Turn] = {}
+        self._asked: dict[str, str] = {}
         self._number = 0
 
     def token(self, subscription_id: str) -> str:
@@ -68,7 +69,7 @@ class Leases:
     async def take(self, subscription_id: str) -> tuple[Attached, asyncio.Future[None]]:
         """As Turns.take."""
         self._number += 1
-        token = f"{self._router_id}:{self._number}"
+        token = self._asked[subscription_id] = f"{self._router_id}:{self._number}"
         while True:
             asked_ns = self._clock.monotonic_ns()
             answer = await self._run(scripts.TURN, subscription_id, token)
@@ -98,11 +99,11 @@ class Leases:
                     self.lost(subscription_id)
 
     async def release_all(self) -> None:
-        """Let others take over at once."""
-        for subscription_id, turn in list(self._turns.items()):
+        """Let others take over at once; also what was asked for when it was cancelled, and may have been given."""
+        for subscription_id, token in self._asked.items():
             self.lost(subscription_id)
             try:
-                await self._run(scripts.RELEASE, subscription_id, turn.token)
+                await self._run(scripts.RELEASE, subscription_id, token)
             except StoreError as error:
                 self._logger.debug("the turn of subscription %s ends by itself: %s", subscription_id, error)
 
