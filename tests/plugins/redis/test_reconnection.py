@@ -127,8 +127,11 @@ async def test_a_server_that_is_killed_loses_nothing_and_its_workers_consume_aga
     assert first_times == sorted(first_times)
 
 
-async def test_a_server_that_kept_nothing_goes_on_being_used(redis_without_aof: Server) -> None:
-    """Its receipts never claimed more than memory; numbering goes on, workers consume, subscriptions exist again."""
+async def test_a_server_that_kept_nothing_goes_on_being_used(
+    redis_without_aof: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its receipts never claimed more than memory; numbering goes on, workers consume, subscriptions exist again, and
+    whose turn they were."""
     seen, again = Seen(), Seen()
     async with router(redis_without_aof.url, durability="memory") as one:
         assert one.durability == "memory"
@@ -143,6 +146,9 @@ async def test_a_server_that_kept_nothing_goes_on_being_used(redis_without_aof: 
         await publish(one, 10)
         await until(lambda: 10 in seen.payloads)
         assert one.store.next_seq > 6
+        await until(lambda: one.get_metrics().pending == 0)
+    assert "another router" not in caplog.text
+    assert "came back without its latest data" in caplog.text
     async with router(redis_without_aof.url, durability="memory") as later:
         await later.subscriber("billing").subscribe("order.>", again, name="billing")
         await publish(later, 11)
