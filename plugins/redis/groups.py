@@ -37,10 +37,11 @@ class Group:
             if not (settlement.durable and settlement.subscription_id in taken):
                 progress.committed(settlement, error)
 
-    async def do(self, link: Link) -> None:
+    async def do(self, ready: Callable[[], Awaitable[None]], link: Link) -> None:
         """Do what was asked for besides, and answer who waits for that."""
         for future, work in self.works:
             try:
+                await ready()
                 answer(future, await work(link), None)
             except (Unreachable, Rejected) as error:
                 answer(future, None, StoreError(f"nothing was changed: {error}"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from redis import exceptions as errors
@@ -43,6 +44,10 @@ _REFUSALS = {
     "LOST": "its data are gone; the store sets itself up anew",
 }
 """The error codes that say that nothing was executed; what each means, and what to do."""
+
+
+PASSING = frozenset({"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "ASK", "BUSY"})
+"""Of these, what passes by itself, mostly soon."""
 
 
 class Unreachable(SquallError):
@@ -161,7 +166,7 @@ class Link:
             raise Interrupted(
                 f"Redis at {self._server.address}: no answer within {self._server.timeout_s:g} s"
             ) from error
-        except (errors.ConnectionError, errors.TimeoutError, OSError) as error:
+        except (errors.RedisError, OSError) as error:
             await self.close()
             raise Interrupted(f"Redis at {self._server.address}: the connection was lost: {error}") from error
         except BaseException:
@@ -186,7 +191,8 @@ class Link:
         if not await self.is_open():
             connection = self._server.connection()
             try:
-                await connection.connect()  # type: ignore[no-untyped-call]
+                async with asyncio.timeout(self._server.timeout_s):
+                    await connection.connect()  # type: ignore[no-untyped-call]
             except (errors.RedisError, OSError) as error:
                 with contextlib.suppress(errors.RedisError, OSError):
                     await connection.disconnect(nowait=True)
@@ -194,7 +200,8 @@ class Link:
                 if isinstance(error, errors.ResponseError | errors.BusyLoadingError | errors.AuthenticationError):
                     raise rejected(error, address) from error
                 self._server.failed()
-                raise Unreachable(f"Redis at {address} cannot be reached: {error}") from error
+                said = error if str(error) else f"no answer within {self._server.timeout_s:g} s"
+                raise Unreachable(f"Redis at {address} cannot be reached: {said}") from error
             self._connection = connection
         assert self._connection is not None
         return self._connection
@@ -239,14 +246,25 @@ def rejected(error: Exception, address: str) -> Rejected:
     return Rejected(f"Redis at {address}: {meaning} (its answer: {error})", code, harmless=True)
 
 
-async def observed_durability(link: Link) -> tuple[Durability, str]:
-    """What the server does before it answers a write, and what it says of that."""
-    names = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite")
+@dataclass(frozen=True)
+class Keeping:
+    """What the server does with what it is given: how durable it is before a write is answered, what it says of that,
+    and whether it drops keys of ours when its memory is full."""
+
+    durability: Durability
+    says: str
+    evicts: bool = False
+
+
+async def observe(link: Link) -> Keeping:
+    """What the server keeps, as far as it tells. Raises Unreachable and Interrupted."""
+    names = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
     try:
         answers = await link.calls([("CONFIG", "GET", name) for name in names])
     except Rejected as error:
-        return "memory", f"CONFIG is refused: {error}"
+        return Keeping("memory", f"CONFIG is refused: {error}")
     found = {key.decode(): value.decode() for answer in answers for key, value in answer.items()}
-    says = ", ".join(f"{name} {found.get(name, '?')}" for name in names)
-    on_disk = found == dict(zip(names, ("yes", "always", "no"), strict=True))
-    return ("disk" if on_disk else "memory"), says
+    values = [found.get(name, "?") for name in names]
+    says = ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+    on_disk = values[:3] == ["yes", "always", "no"]
+    return Keeping("disk" if on_disk else "memory", says, values[3].startswith("allkeys"))

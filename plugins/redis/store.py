@@ -31,7 +31,7 @@ from squall.plugins.redis.codec import pack_event
 from squall.plugins.redis.groups import Group, Work, answer
 from squall.plugins.redis.keys import Keys
 from squall.plugins.redis.reading import AT_ONCE, Reader, following
-from squall.plugins.redis.server import Interrupted, Link, Links, Rejected, Server, Unreachable, observed_durability
+from squall.plugins.redis.server import PASSING, Interrupted, Link, Links, Rejected, Server, Unreachable, observe
 from squall.plugins.redis.turns import Leases
 
 MAX_EVENTS = 500
@@ -85,9 +85,11 @@ class RedisStore:
         self._loop, self._on_stored = asyncio.get_running_loop(), on_stored
         try:
             await self._adopt()
-        except (Unreachable, Interrupted, Rejected) as error:
+        except BaseException as error:
             await self._link.close()
-            raise StoreFileError(f"the redis store cannot start: {error}") from error
+            if isinstance(error, Unreachable | Interrupted | Rejected):
+                raise StoreFileError(f"the redis store cannot start: {error}") from error
+            raise
         self._refusal = None
         self._idle.set()
         self._tasks = [self._loop.create_task(one()) for one in (self._write, self._follow, self._leases.renew_all)]
@@ -214,9 +216,7 @@ class RedisStore:
                 error = failed
         self._waiting -= len(group.events)
         group.tell(error, taken)
-        if group.works and not await self._link.is_open():
-            await self._adopt_quietly()
-        await group.do(self._link)
+        await group.do(self._ready, self._link)
         if error is not None and not await self._link.is_open():
             await self._go_down(error)
 
@@ -234,15 +234,14 @@ class RedisStore:
         sent, tries = False, 0
         while True:
             try:
-                if not await self._link.is_open():
-                    await self._adopt()
+                await self._ready()
                 first, *taken = (await self._link.run(scripts.COMMIT, names, arguments)).split()
                 return int(first), [ids[int(number) - 1] for number in taken]
             except Rejected as error:
                 sent = sent or not error.harmless
                 if error.code == "LOST":
                     await self._adopt_quietly()
-                elif not sent or not error.harmless:
+                elif not error.harmless or not (sent or error.code in PASSING):
                     raise self._failed(error, sent) from error
                 failed: SquallError = error
             except Interrupted as error:
@@ -267,12 +266,16 @@ class RedisStore:
 
         Raises StoreFileError when it keeps less than was asked for, and as Link.calls.
         """
-        asked = self.capabilities.durability
-        found, says = await observed_durability(self._link)
-        if asked == "disk" and found != "disk":
+        keeping, address = await observe(self._link), self._server.address
+        if self.capabilities.durability == "disk" and keeping.durability != "disk":
             raise StoreFileError(
-                f"Redis at {self._server.address}: durability disk is asked for, and it keeps less ({says}); set "
+                f"Redis at {address}: durability disk is asked for, and it keeps less ({keeping.says}); set "
                 "appendonly yes, appendfsync always and no-appendfsync-on-rewrite no, or ask for durability: memory"
+            )
+        if keeping.evicts:
+            raise StoreFileError(
+                f"Redis at {address}: it drops whatever key it likes when its memory is full ({keeping.says}); set "
+                "maxmemory-policy noeviction: then it refuses what it has no room for, and loses nothing"
             )
         names = (self._keys.head, *self._keys.streams, self._keys.epoch)
         before, head, epoch = await self._link.run(scripts.ADOPT, names, (self._head, self._router_id))
@@ -286,6 +289,19 @@ class RedisStore:
                 await subscriptions.attach(self._link, self._keys, spec)
                 await self._leases.reclaim(spec.id)
         self._head = self._head or head
+
+    async def _ready(self) -> None:
+        """See that there is a connection, to a server that was adopted. Raises as Link.calls but for Interrupted, and
+        StoreFileError."""
+        if not await self._link.is_open():
+            try:
+                await self._adopt()
+            except Interrupted as error:
+                await self._link.close()
+                raise Unreachable(str(error)) from error
+            except (Rejected, StoreFileError):
+                await self._link.close()
+                raise
 
     async def _adopt_quietly(self) -> None:
         """Adopt, where a failure is met again by the next try."""
