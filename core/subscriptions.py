@@ -125,6 +125,8 @@ class Subscriptions:
         if dispatcher.window is not None:
             dispatcher.window.refill()
         dispatcher.more_workers()
+        if subscription.durable and self._shared:
+            self._store.settle(dispatcher.progress)  # within this turn: it belongs to it from now on
         return subscription.id
 
     def _dispatcher(self, subscription: Subscription) -> Dispatcher:

@@ -53,6 +53,14 @@ class RedisOptions(Options):
             "silent, another takes over after so long",
         ),
     ] = 10.0
+    max_events: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="how many events are kept; the oldest go, but for those that a named subscription is "
+            "still owed",
+        ),
+    ] = 1_000_000
     timeout: Annotated[
         Seconds,
         Field(ge=0.05, le=60, description="how long an append is tried, over lost connections too, before its "
@@ -72,7 +80,9 @@ class RedisPlugin(Plugin):
         options = self.options
         server = Server(_resolved(options.url), options.timeout)
         random = ctx.random("redis")
-        return RedisStore(server, options.name, options.durability, options.lease, ctx.clock, random, ctx.logger)
+        return RedisStore(
+            server, options.name, options.durability, options.lease, options.max_events, ctx.clock, random, ctx.logger
+        )
 
 
 def _resolved(url: str) -> str:

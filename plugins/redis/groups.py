@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from squall.core.errors import SquallError, StoreError
+from squall.core.errors import Outcome, SquallError, StoreError
 from squall.core.event import Event
 from squall.core.store import Progress, Settlement
 from squall.plugins.redis.server import Interrupted, Link, Rejected, Unreachable
@@ -24,17 +24,17 @@ class Group:
     size_bytes: int = 0
     appends: list[tuple[asyncio.Future[None], Sequence[Event]]] = field(default_factory=list)
     works: list[tuple[asyncio.Future[Any], Work]] = field(default_factory=list)
-    settlements: list[tuple[Progress, Settlement]] = field(default_factory=list)
+    settlements: list[tuple[Progress, Settlement, str]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.events or self.works or self.settlements)
 
-    def tell(self, error: StoreError | None, taken: Collection[str]) -> None:
-        """Answer publishers and settlements, but for subscriptions that were taken from this router meanwhile."""
+    def tell(self, error: StoreError | None, outdated: Collection[Settlement]) -> None:
+        """Answer publishers and settlements, but for those of turns that are over."""
         for future, _ in self.appends:
             answer(future, None, error)
-        for progress, settlement in self.settlements:
-            if not (settlement.durable and settlement.subscription_id in taken):
+        for progress, settlement, _ in self.settlements:
+            if not any(settlement is one for one in outdated):
                 progress.committed(settlement, error)
 
     async def do(self, ready: Callable[[], Awaitable[None]], link: Link) -> None:
@@ -47,7 +47,7 @@ class Group:
                 answer(future, None, StoreError(f"nothing was changed: {error}"))
             except Interrupted as error:
                 answer(future, None, StoreError(f"whether it was changed is not known: {error}", "info"))
-            except SquallError as error:
+            except Exception as error:  # noqa: BLE001  told to who asked
                 answer(future, None, error)
 
 
@@ -59,3 +59,10 @@ def answer(future: asyncio.Future[Any], result: Any, error: Exception | None) ->
         future.set_result(result)
     else:
         future.set_exception(error)
+
+
+def not_stored(error: SquallError, sent: bool) -> StoreError:
+    """What publishers are told: once it was sent, nobody knows."""
+    outcome: Outcome = "info" if sent else "fail"
+    known = "whether it was stored is not known" if sent else "nothing was stored"
+    return StoreError(f"{known}: {error}", outcome)

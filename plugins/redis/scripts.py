@@ -180,6 +180,37 @@ return 1
 )
 """Forgets a named subscription."""
 
+TRIM = Script(
+    """
+-- KEYS: head, the four streams, then a hash each named subscription. ARGV: how many events are kept.
+local first, holder = tonumber(redis.call('GET', KEYS[1]) or '0') - tonumber(ARGV[1]) + 1, ''
+for i = 6, #KEYS do
+  local fields, stored = redis.call('HGETALL', KEYS[i]), {}
+  local owed = math.huge
+  for j = 1, #fields, 2 do
+    stored[fields[j]] = fields[j + 1]
+    local attempt = string.match(fields[j], '^attempt:(%d+)$')
+    if attempt then owed = math.min(owed, tonumber(attempt)) end
+  end
+  for priority = 0, stored['from'] and 3 or -1 do
+    local cursor = stored['cursor:' .. priority]
+    if cursor then
+      local high, distances = unpack(cjson.decode(cursor))
+      owed = math.min(owed, high + 1)
+      for _, distance in ipairs(distances) do owed = math.min(owed, high - distance) end
+    else
+      owed = math.min(owed, tonumber(stored['from']))
+    end
+  end
+  if owed < first then first, holder = owed, stored['name'] end
+end
+for i = 2, 5 do redis.call('XTRIM', KEYS[i], 'MINID', '~', string.format('%.0f-0', first)) end
+return {first, holder}
+"""
+)
+"""Removes the oldest events, blocks of them, but none that a named subscription is owed. Returns the first seq that is
+kept, and the subscription that keeps more than is asked for."""
+
 PICK = Script(
     """
 -- KEYS: the four streams. ARGV: seqs.

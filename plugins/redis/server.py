@@ -246,6 +246,15 @@ def rejected(error: Exception, address: str) -> Rejected:
     return Rejected(f"Redis at {address}: {meaning} (its answer: {error})", code, harmless=True)
 
 
+async def nodes_of_cluster(link: Link) -> list[tuple[str, int]]:
+    """Where the nodes of its cluster are; none where it is in none or does not say. Raises Unreachable, Interrupted."""
+    try:
+        ranges = await link.call("CLUSTER", "SLOTS")
+    except Rejected:
+        return []
+    return list(dict.fromkeys((node[0].decode(), node[1]) for one in ranges for node in one[2:] if node[0]))
+
+
 @dataclass(frozen=True)
 class Keeping:
     """What the server does with what it is given: how durable it is before a write is answered, what it says of that,

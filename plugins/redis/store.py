@@ -9,11 +9,12 @@ from dataclasses import replace
 from logging import Logger
 from random import Random
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from squall.core.clock import Clock, Timer
-from squall.core.errors import Outcome, SquallError, StoreError, StoreFileError
+from squall.core.errors import SquallError, StoreError, StoreFileError, SubscriptionError
 from squall.core.event import Durability, Event
 from squall.core.identity import system_id
 from squall.core.store import (
@@ -24,14 +25,25 @@ from squall.core.store import (
     Page,
     Progress,
     Query,
+    Settlement,
     StoreCounts,
 )
 from squall.plugins.redis import scripts, subscriptions
+from squall.plugins.redis.adoption import adopt
 from squall.plugins.redis.codec import pack_event
-from squall.plugins.redis.groups import Group, Work, answer
+from squall.plugins.redis.groups import Group, Work, answer, not_stored
 from squall.plugins.redis.keys import Keys
 from squall.plugins.redis.reading import AT_ONCE, Reader, following
-from squall.plugins.redis.server import PASSING, Interrupted, Link, Links, Rejected, Server, Unreachable, observe
+from squall.plugins.redis.retention import Retention
+from squall.plugins.redis.server import (
+    PASSING,
+    Interrupted,
+    Link,
+    Links,
+    Rejected,
+    Server,
+    Unreachable,
+)
 from squall.plugins.redis.turns import Leases
 
 MAX_EVENTS = 500
@@ -54,6 +66,7 @@ class RedisStore:
         name: str,
         durability: Durability,
         lease_s: float,
+        max_events: int,
         clock: Clock,
         random: Random,
         logger: Logger,
@@ -65,6 +78,10 @@ class RedisStore:
         self._router_id = system_id()
         self._leases = Leases(self._readers, self._keys, self._router_id, lease_s, clock, random, logger)
         self.capabilities = Capabilities(durability, self._leases)
+        self._retention = Retention(
+            self._readers, self._keys, max_events, lambda: self._head, self._ask_all, clock, logger
+        )
+        self._turn_of: WeakKeyDictionary[Progress, tuple[str, str]] = WeakKeyDictionary()
         self._specs: dict[str, DurableSpec] = {}
         self._epoch = b""
         self._head = self._waiting = self._number = 0
@@ -92,7 +109,8 @@ class RedisStore:
             raise
         self._refusal = None
         self._idle.set()
-        self._tasks = [self._loop.create_task(one()) for one in (self._write, self._follow, self._leases.renew_all)]
+        jobs = (self._write, self._follow, self._leases.renew_all, self._retention.run)
+        self._tasks = [self._loop.create_task(one()) for one in jobs]
         return self._head
 
     async def close(self) -> None:
@@ -166,6 +184,12 @@ class RedisStore:
         self._due.set()
         return await future
 
+    def _ask_all(self) -> None:
+        """Have every subscription whose turn it is say how far it is."""
+        for progress, (subscription_id, token) in list(self._turn_of.items()):
+            if token and token == self._leases.token(subscription_id):
+                self.settle(progress)
+
     def _settle_alone(self) -> None:
         self._settle_timer, self._settle_now = None, True
         self._due.set()
@@ -198,33 +222,37 @@ class RedisStore:
         if self._settle_timer is not None:
             self._settle_timer.cancel()
             self._settle_timer = None
-        group.settlements = [(progress, progress.take()) for progress in dirty]
+        for progress in dirty:
+            settlement = progress.take()
+            # Of the turn in which it was first asked: what is left of an earlier one does not count in a later.
+            turn = (settlement.subscription_id, self._leases.token(settlement.subscription_id))
+            group.settlements.append((progress, settlement, self._turn_of.setdefault(progress, turn)[1]))
         return group
 
     async def _store(self, group: Group) -> None:
         """Store a group, announce it, and answer everybody who waits for it."""
         error: StoreError | None = None
-        taken: list[str] = []
+        outdated: list[Settlement] = []
         if group.events or group.settlements:
             self._number += 1
             try:
-                first, taken = await self._commit(group)
+                first, outdated = await self._commit(group)
                 await self._announce_own(group.events, first)
-                for lost in taken:
-                    self._leases.lost(lost)
             except StoreError as failed:
                 error = failed
+            except Exception as bug:  # whoever writes must go on writing
+                self._logger.exception("storing a group failed")
+                error = StoreError(f"whether it was stored is not known: {bug}", "info")
         self._waiting -= len(group.events)
-        group.tell(error, taken)
+        group.tell(error, outdated)
         await group.do(self._ready, self._link)
         if error is not None and not await self._link.is_open():
             await self._go_down(error)
 
-    async def _commit(self, group: Group) -> tuple[int, list[str]]:
-        """Send the group until it is stored, at most for timeout_s. Returns its first seq, and the subscriptions that
-        another router delivers now. Raises StoreError."""
-        settlements = [settlement for _, settlement in group.settlements]
-        ids, settled = subscriptions.settlement_arguments(settlements, self._leases.token)
+    async def _commit(self, group: Group) -> tuple[int, list[Settlement]]:
+        """Send the group until it is stored, at most for timeout_s. Returns its first seq, and the settlements that
+        do not count: of turns that are over. Raises StoreError."""
+        ids, settled = subscriptions.settlement_arguments([one[1:] for one in group.settlements])
         keys = self._keys
         names = (keys.head, *keys.streams, keys.writer(self._router_id), keys.dead, keys.died)
         names += tuple(keys.subscription(one) for one in ids)
@@ -235,14 +263,14 @@ class RedisStore:
         while True:
             try:
                 await self._ready()
-                first, *taken = (await self._link.run(scripts.COMMIT, names, arguments)).split()
-                return int(first), [ids[int(number) - 1] for number in taken]
+                first, *numbers = (await self._link.run(scripts.COMMIT, names, arguments)).split()
+                return int(first), self._outdated(group, numbers)
             except Rejected as error:
                 sent = sent or not error.harmless
                 if error.code == "LOST":
-                    await self._adopt_quietly()
+                    await self._link.close()  # and is adopted anew
                 elif not error.harmless or not (sent or error.code in PASSING):
-                    raise self._failed(error, sent) from error
+                    raise not_stored(error, sent) from error
                 failed: SquallError = error
             except Interrupted as error:
                 sent, failed = True, error
@@ -250,45 +278,38 @@ class RedisStore:
                 failed = error
             tries += 1
             if self._clock.monotonic_ns() >= until_ns:
-                raise self._failed(failed, sent) from failed
+                raise not_stored(failed, sent) from failed
             await self._clock.sleep(self._backoff_s(tries))
 
-    def _failed(self, error: SquallError, sent: bool) -> StoreError:
-        outcome: Outcome = "info" if sent else "fail"
-        known = "whether it was stored is not known" if sent else "nothing was stored"
-        return StoreError(f"{known}: {error}", outcome)
+    def _outdated(self, group: Group, numbers: Sequence[bytes]) -> list[Settlement]:
+        """The settlements of these numbers, counted from one among the durable ones; turns that they show to be over
+        end."""
+        durable = [(settlement, token) for _, settlement, token in group.settlements if settlement.durable]
+        found = [durable[int(number) - 1] for number in numbers]
+        for settlement, token in found:
+            self._leases.lost(settlement.subscription_id, token)
+        return [settlement for settlement, _ in found]
 
     def _backoff_s(self, tries: int) -> float:
         return self._random.uniform(0, min(RETRY_AT_MOST_AFTER_S, RETRY_AFTER_S * 2**tries))
 
     async def _adopt(self) -> None:
-        """Look at the server with new eyes: at the start, and after every lost connection it may be another one.
+        """Adopt the server that the connection leads to. Raises StoreFileError, and as Link.calls."""
+        durability = self.capabilities.durability
+        found = await adopt(self._link, self._server, self._keys, durability, self._head, self._epoch, self._logger)
+        self._epoch = found.epoch
+        if found.lost:
+            await self._restore()
+        self._head = self._head or found.head
 
-        Raises StoreFileError when it keeps less than was asked for, and as Link.calls.
-        """
-        keeping, address = await observe(self._link), self._server.address
-        if self.capabilities.durability == "disk" and keeping.durability != "disk":
-            raise StoreFileError(
-                f"Redis at {address}: durability disk is asked for, and it keeps less ({keeping.says}); set "
-                "appendonly yes, appendfsync always and no-appendfsync-on-rewrite no, or ask for durability: memory"
-            )
-        if keeping.evicts:
-            raise StoreFileError(
-                f"Redis at {address}: it drops whatever key it likes when its memory is full ({keeping.says}); set "
-                "maxmemory-policy noeviction: then it refuses what it has no room for, and loses nothing"
-            )
-        names = (self._keys.head, *self._keys.streams, self._keys.epoch)
-        before, head, epoch = await self._link.run(scripts.ADOPT, names, (self._head, self._router_id))
-        lost, self._epoch = bool(self._epoch) and epoch != self._epoch, epoch
-        if lost or before < self._head:
-            self._logger.error(
-                "Redis at %s: it came back without its latest data (events up to seq %d, %d were stored); numbering "
-                "goes on at %d", self._server.address, before, self._head, head + 1,
-            )  # fmt: skip
-            for spec in list(self._specs.values()):
+    async def _restore(self) -> None:
+        """The named subscriptions of this router exist again, and its turns with them. Raises as Link.calls."""
+        for spec in list(self._specs.values()):
+            try:
                 await subscriptions.attach(self._link, self._keys, spec)
-                await self._leases.reclaim(spec.id)
-        self._head = self._head or head
+            except SubscriptionError as error:
+                self._logger.warning("%s", error)  # another router was quicker, and wants it otherwise
+            await self._leases.reclaim(self._link, spec.id)
 
     async def _ready(self) -> None:
         """See that there is a connection, to a server that was adopted. Raises as Link.calls but for Interrupted, and
@@ -302,13 +323,6 @@ class RedisStore:
             except (Rejected, StoreFileError):
                 await self._link.close()
                 raise
-
-    async def _adopt_quietly(self) -> None:
-        """Adopt, where a failure is met again by the next try."""
-        try:
-            await self._adopt()
-        except (Unreachable, Interrupted, Rejected, StoreFileError) as error:
-            self._logger.debug("Redis at %s: %s", self._server.address, error)
 
     async def _go_down(self, error: StoreError) -> None:
         """Refuse everything until the server answers again."""
@@ -340,18 +354,18 @@ class RedisStore:
 
     async def _announce_own(self, events: Sequence[Event], first: int) -> None:
         """Announce what this router has stored, after what others stored before it."""
+        for seq, event in enumerate(events, first):
+            event.seq = seq
         while events and self._head < first - 1:
             try:
-                others = await following(self._link, self._keys, self._head, count=AT_ONCE)
+                async with self._readers.use() as link:
+                    others = await following(link, self._keys, self._head, count=AT_ONCE)
             except (Unreachable, Interrupted, Rejected, ValueError) as error:
-                self._logger.error("reading what other routers stored failed: %s; tried again", error)
-                await self._clock.sleep(self._backoff_s(1))
-                continue
+                self._logger.warning("what other routers stored cannot be read: %s; announced as soon as it can", error)
+                return  # all of it is left to who follows, in its order
             self._announce([event for event in others if event.seq < first])
             if not others or others[-1].seq >= first - 1:
                 break  # what is missing before it was trimmed, or is announced
-        for seq, event in enumerate(events, first):
-            event.seq = seq
         self._announce(events)
 
     def _announce(self, events: Sequence[Event]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -39,21 +39,21 @@ async def detach(link: Link, keys: Keys, subscription_id: str) -> None:
 
 
 def settlement_arguments(
-    settlements: Sequence[Settlement], token: Callable[[str], str]
+    settlements: Sequence[tuple[Settlement, str]],
 ) -> tuple[list[str], list[str | bytes | int]]:
     """What the commit script is given of them: the ids whose hashes it needs, in order, and for each settlement the
     number of its hash (0: none), who we are to it, fields to set, fields to delete, and dead letters with what tells
     them apart; each list after its length."""
     ids: list[str] = []
     given: list[str | bytes | int] = []
-    for one in settlements:
+    for one, token in settlements:
         fields, cleared = _fields(one) if one.durable else [], one.cleared if one.durable else []
         dead: list[str | bytes] = []
         for letter in one.dead:
             dead += (f"{letter.subscription_id}:{letter.event.seq}", pack_letter(letter))
         if one.durable:
             ids.append(one.subscription_id)
-        given += (len(ids) if one.durable else 0, token(one.subscription_id), len(fields), *fields)
+        given += (len(ids) if one.durable else 0, token, len(fields), *fields)
         given += (len(cleared), *(f"attempt:{seq}" for seq in cleared), len(dead), *dead)
     return ids, given
 

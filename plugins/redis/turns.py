@@ -17,7 +17,7 @@ from squall.core.errors import StoreError, SubscriptionError
 from squall.core.store import Attached
 from squall.plugins.redis import scripts
 from squall.plugins.redis.keys import Keys
-from squall.plugins.redis.server import Interrupted, Links, Rejected, Unreachable
+from squall.plugins.redis.server import Interrupted, Link, Links, Rejected, Unreachable
 from squall.plugins.redis.subscriptions import attached_from
 
 RENEWALS = 3
@@ -55,15 +55,17 @@ class Leases:
         turn = self._turns.get(subscription_id)
         return "" if turn is None else turn.token
 
-    async def reclaim(self, subscription_id: str) -> None:
-        """The server came back without the turn that this router has. Raises StoreError."""
+    async def reclaim(self, link: Link, subscription_id: str) -> None:
+        """The server came back without the turn that this router has. Raises as Link.run."""
         token = self.token(subscription_id)
-        if token and not isinstance(await self._run(scripts.TURN, subscription_id, token), list):
-            self.lost(subscription_id)
+        if token and not isinstance(await self._run_on(link, scripts.TURN, subscription_id, token), list):
+            self.lost(subscription_id, token)
 
-    def lost(self, subscription_id: str) -> None:
-        """Another router has the turn."""
-        if (turn := self._turns.pop(subscription_id, None)) is not None:
+    def lost(self, subscription_id: str, token: str) -> None:
+        """Another router has the turn, if it is still that of this token."""
+        turn = self._turns.get(subscription_id)
+        if turn is not None and turn.token == token:
+            del self._turns[subscription_id]
             turn.end()
 
     async def take(self, subscription_id: str) -> tuple[Attached, asyncio.Future[None]]:
@@ -95,22 +97,25 @@ class Leases:
                     log("the turn of subscription %s is not renewed: %s", subscription_id, error)
                 else:
                     turn.until_ns = asked_ns + round(self._lease_s * 1e9)
-                if not kept and self._turns.get(subscription_id) is turn:
-                    self.lost(subscription_id)
+                if not kept:
+                    self.lost(subscription_id, turn.token)
 
     async def release_all(self) -> None:
         """Let others take over at once; also what was asked for when it was cancelled, and may have been given."""
         for subscription_id, token in self._asked.items():
-            self.lost(subscription_id)
+            self.lost(subscription_id, token)
             try:
                 await self._run(scripts.RELEASE, subscription_id, token)
             except StoreError as error:
                 self._logger.debug("the turn of subscription %s ends by itself: %s", subscription_id, error)
 
     async def _run(self, script: scripts.Script, subscription_id: str, token: str) -> Any:
-        names = (self._keys.lease(subscription_id), self._keys.subscription(subscription_id))
         try:
             async with self._links.use() as link:
-                return await link.run(script, names, (token, round(self._lease_s * 1000)))
+                return await self._run_on(link, script, subscription_id, token)
         except (Unreachable, Interrupted, Rejected) as error:
             raise StoreError(str(error)) from error
+
+    async def _run_on(self, link: Link, script: scripts.Script, subscription_id: str, token: str) -> Any:
+        names = (self._keys.lease(subscription_id), self._keys.subscription(subscription_id))
+        return await link.run(script, names, (token, round(self._lease_s * 1000)))

@@ -17,8 +17,9 @@ def redis_store(
     durability: Durability = "disk",
     timeout_s: float = 5.0,
     lease_s: float = 10.0,
+    max_events: int = 1_000_000,
     clock: Clock | None = None,
 ) -> RedisStore:
     clock = clock or SystemClock()
     logger = logging.getLogger("squall.plugins.redis")
-    return RedisStore(Server(url, timeout_s), name, durability, lease_s, clock, Random(7), logger)
+    return RedisStore(Server(url, timeout_s), name, durability, lease_s, max_events, clock, Random(7), logger)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from redis.crc import key_slot
+from tests import servers
 from tests.plugins.redis.routers import Seen, publish, router, until
 from tests.plugins.redis_stores import redis_store
 from tests.plugins.store_bench import make_event
@@ -72,6 +74,29 @@ async def test_a_slot_that_moves_takes_its_routers_along(redis_cluster: list[Ser
     await store.close()
     for link in nodes.values():
         await link.close()
+
+
+async def test_whoever_has_the_slot_when_its_node_is_gone_is_found(tmp_path: Path) -> None:
+    """Though that was the only node in the url: the others are known since they were met."""
+    with servers.redis_cluster(tmp_path / "cluster") as nodes:
+        links = [redis.Link(redis.Server(node.url, 5.0)) for node in nodes]
+        name = next(f"n{number}" for number in range(100) if key_slot(f"n{number}".encode()) < 5000)
+        slot = key_slot(name.encode())
+        store = redis_store(nodes[0].url, name, timeout_s=10)
+        await store.open(lambda events: None)
+        await (store.append([make_event(0)]) or asyncio.sleep(0))
+        assert store._server.address == f"127.0.0.1:{nodes[0].port}"
+        for link in links[1:]:
+            await link.call("CONFIG", "SET", "cluster-require-full-coverage", "no")
+            await link.call("CLUSTER", "DELSLOTS", slot)
+        await links[1].call("CLUSTER", "ADDSLOTS", slot)
+        await asyncio.to_thread(nodes[0].kill)
+        await (store.append([make_event(1)]) or asyncio.sleep(0))
+        assert store._server.address == f"127.0.0.1:{nodes[1].port}"
+        assert store.next_seq == 3
+        await store.close()
+        for link in links:
+            await link.close()
 
 
 async def test_a_node_that_restarts_is_used_again(redis_cluster: list[Server]) -> None:
