@@ -106,3 +106,26 @@ async def test_a_subscription_that_another_router_ended_is_over_here_too(redis_s
         await two.subscriber("billing").subscribe("order.>", Seen(), name="billing")
         await two.subscriber("billing").unsubscribe(named)
         await until(lambda: named not in one.subscriptions.dispatchers)
+
+
+async def test_what_is_left_of_a_turn_does_not_count_in_the_next_one(redis_server: Server) -> None:
+    """The router lost its turn and has it again: what it let go then is not settled by who is no more."""
+    store = redis_store(redis_server.url)
+    await store.open(lambda events: None)
+    attached = await store.attach(spec())
+    assert store.capabilities.turns is not None
+    _, turn = await store.capabilities.turns.take(attached.id)
+    before, after = FakeProgress(attached.id, cursors=[Cursor(2, 5)]), FakeProgress(attached.id, cursors=[Cursor(2, 6)])
+    store.settle(before)
+    await until(lambda: bool(before.told))
+    await store._leases.release_all()
+    assert turn.done()
+    _, again = await store.capabilities.turns.take(attached.id)
+    before.cursors = [Cursor(2, 999)]
+    store.settle(before)
+    store.settle(after)
+    await until(lambda: bool(after.told))
+    assert (len(before.taken), len(before.told)) == (2, 1)
+    assert not again.done()
+    assert (await store.attach(spec())).cursors == [Cursor(2, 6)]
+    await store.close()
