@@ -33,6 +33,7 @@ ROLES: Mapping[str, str] = {
     "squall_observer": "observer",
     "squall_targets": "targets",
     "squall_faults": "faults",
+    "squall_proxies": "network proxies",
 }
 """What a plugin is, by the hooks that it has."""
 

@@ -19,6 +19,7 @@ from squall.chaos.composition import Composed, save_composed
 from squall.chaos.fault_run import FaultRun
 from squall.chaos.history import HistoryWriter
 from squall.chaos.load import Generator, Messages
+from squall.chaos.networks import Networks
 from squall.chaos.participants import Participants
 from squall.chaos.recorder import Recorder
 from squall.chaos.report import write_report
@@ -84,7 +85,8 @@ async def run_scenario(
     with logged_to(folder) as log:
         try:
             target = make_target(scenario, config, catalogue)
-            run = _Run(scenario, config, target, folder, clock, on_progress, stop or asyncio.Event())
+            networks = Networks(scenario, config, catalogue, clock)
+            run = _Run(scenario, config, target, networks, folder, clock, on_progress, stop or asyncio.Event())
             facts = await run.execute()
         except BaseException:
             if run is None or not run.began:
@@ -139,13 +141,14 @@ class _Run:
         scenario: Scenario,
         config: Config,
         target: Target,
+        networks: Networks,
         folder: Path,
         clock: Clock,
         on_progress: Callable[[Progress], None] | None,
         stop: asyncio.Event,
     ) -> None:
         self.scenario, self.config, self.target, self.folder = scenario, config, target, folder
-        self.clock, self.stop = clock, stop
+        self.networks, self.clock, self.stop = networks, clock, stop
         self.random = Random(f"{scenario.seed}:run")
         nonce = bytes.fromhex(system_id().replace("-", ""))[:8]
         self.writer = HistoryWriter(folder / "history")
@@ -172,14 +175,23 @@ class _Run:
 
     async def execute(self) -> RunFacts:
         """All phases up to the drain, whatever happens in them; the history is complete afterwards."""
-        await self.target.start(RunContext(self.clock, self.random, self.folder, self.config, self.scenario.plugins))
+        try:
+            return await self._execute()
+        finally:
+            try:
+                await self.networks.close()
+            except SquallError as error:
+                logging.getLogger("squall").warning("the proxies could not be taken away: %s", error)
+
+    async def _execute(self) -> RunFacts:
+        detour, plugins = self.networks.detour, self.scenario.plugins
+        await self.target.start(RunContext(self.clock, self.random, self.folder, self.config, plugins, detour))
         try:
             await self.participants.join_first()
             limits = drain_limits(self.scenario, self.claims.longest_delay_s)
             self.facts = replace(self.facts, stall_s=limits.stall_s)
-            self.faults = FaultRun(
-                self.scenario, {**self.target.seams(), **self.participants.seams}, self.recorder, self.folder
-            )
+            seams = {**self.target.seams(), **self.participants.seams, **self.networks.seams}
+            self.faults = FaultRun(self.scenario, seams, self.recorder, self.folder)
             point_latest(self.folder)
             self.began = True
             watching = [asyncio.create_task(self.watch.run())] if self.watched else []

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from squall.chaos.check.expectations import EXPECTATIONS, Expectation
-from squall.chaos.scenario_checks import Names, check_expectations, check_load, check_plugins, check_subscribers
+from squall.chaos.scenario_checks import (
+    Names,
+    check_expectations,
+    check_load,
+    check_plugins,
+    check_proxies_are_the_operators,
+    check_subscribers,
+)
 from squall.chaos.scenario_expect import Entry, Expectations, read_expectations
 from squall.chaos.scenario_faults import Kinds, Place, PlannedFault, read_faults
 from squall.chaos.scenario_models import Abort, DrainSection, Load, ScenarioFile, Subscriber
@@ -127,6 +134,7 @@ def make_scenario(
     expect = reading.keep(read_expectations(document, ("expect",), known.expectations))
     steady = reading.keep(read_expectations(document, ("steady", "expect"), known.expectations))
     problems += check_plugins(plugins, known.plugins)
+    problems += check_proxies_are_the_operators(plugins, known.plugins)
     steady_s = file.steady.duration if file and file.steady else None
     problems += check_expectations(expect, steady, steady_s, _fault_ids(document, faults), names.subscribers)
     problems += check_subscribers(document, names, place.load_s)

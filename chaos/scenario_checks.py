@@ -54,6 +54,17 @@ def _check_made(section: PluginSection, kind: type[Plugin]) -> Sequence[Problem]
     return ()
 
 
+def check_proxies_are_the_operators(
+    sections: Sequence[PluginSection], installed: Mapping[str, type[Plugin] | str] | None
+) -> list[Problem]:
+    """Whose server a network's faults are put into is not for a scenario to say."""
+    return [
+        section.problem(f"the options of {section.name} are the operator's to say", "list it in squall.yaml")
+        for section in sections
+        if hasattr((installed or {}).get(section.name), "squall_proxies")
+    ]
+
+
 def check_subscribers(document: Document, names: Names, load_s: float | None) -> list[Problem]:
     """The target exists, the code that handlers call exists, and who joins leaves later, within the load."""
     problems: list[Problem] = []

@@ -147,15 +147,17 @@ def _kind(
     on, do = document.at((*loc, "on")), document.at((*loc, "do"))
     if not isinstance(on, str) or not isinstance(do, str):
         return None  # reported by the section's own model
-    kind, colon, name = on.partition(":")
+    prefix, colon, name = on.partition(":")
     if not colon:
         example = next((f"{kind}:{name}" for kind, names in place.seams.items() for name in names), "handler:billing")
         problems.append(document.problem((*loc, "on"), f"expected kind:name such as {example}, got '{on}'"))
         return None
-    if kind not in place.kinds:
-        hint = did_you_mean(kind, place.kinds, "kinds")
-        problems.append(document.problem((*loc, "on"), f"there are no faults for '{kind}'", hint))
+    prefixes = {_prefix(named): kind for kind, named in place.kinds.items()}
+    if prefix not in prefixes:
+        hint = did_you_mean(prefix, prefixes, "kinds")
+        problems.append(document.problem((*loc, "on"), f"there are no faults for '{prefix}'", hint))
         return None
+    kind = prefixes[prefix]
     if place.allowed is not None and kind not in place.allowed:
         allowed = ", ".join(place.allowed) or "none"
         message = f"faults in {kind} are not allowed here; bench.allow_faults: {allowed}"
@@ -168,7 +170,17 @@ def _kind(
         hint = f"it acts in {', '.join(elsewhere)}" if elsewhere else did_you_mean(do, place.kinds[kind], "faults")
         problems.append(document.problem((*loc, "do"), f"there is no fault '{do}' in {kind}", hint))
         return None
-    return _with_options(document, loc, place.kinds[kind][do], own_keys, problems)
+    fault = place.kinds[kind][do]
+    if not fault.per_call and document.at((*loc, "probability")) is not None:
+        instead = "say toxicity" if "toxicity" in fault.model_fields else ""
+        message = f"the fault {do} does not act on calls one by one, so it has no probability"
+        problems.append(document.problem(loc, message, instead, key="probability"))
+    return _with_options(document, loc, fault, own_keys, problems)
+
+
+def _prefix(named: Mapping[str, type[Fault]]) -> str:
+    """What a scenario's `on` says before the colon."""
+    return next(iter(named.values())).kind.prefix
 
 
 def _with_options(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from squall.core.errors import InvalidEvent, NotRunning, PublishError, WrongThread
-from squall.core.event import Event, EventData, Priority, Receipt, check_text
+from squall.core.event import Event, EventData, Priority, Receipt, check_text, with_options
 from squall.core.filters import Filter
 from squall.core.subscription import EventHandler, OverflowPolicy, Subscription
 
@@ -35,13 +35,22 @@ class EventPublisher:
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        event_id: str | None = None,
+        delay_s: float = 0.0,
+        ttl_s: float | None = None,
     ) -> str:
-        """Publish a single event; returns its id once it is as durable as the store promises."""
+        """Publish a single event; returns its id once it is as durable as the store promises.
+
+        With an `event_id` of your own, a UUID, a publish may be repeated: within the store's dedupe window the event is
+        stored once. It is delivered no sooner than after `delay_s`, and no later than `ttl_s` after its publish.
+        """
         router = self.router
         intake = router.entry or router.intake  # asked for with each publish: the property costs more than a check
         event = intake.make(self.source, event_type, payload, priority, correlation_id, key, metadata)
-        pending = intake.submit(event)
-        if pending is not None:
+        if event_id is not None or delay_s or ttl_s is not None:
+            with_options(event, event_id, delay_s, ttl_s)
+            await intake.submit_once([event])  # not the quickest way, for what is rare
+        elif (pending := intake.submit(event)) is not None:
             await pending
         return event.id
 
@@ -54,17 +63,28 @@ class EventPublisher:
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        event_id: str | None = None,
+        delay_s: float = 0.0,
+        ttl_s: float | None = None,
     ) -> Receipt:
-        """Like publish; returns id, seq and the durability reached."""
+        """Like publish; returns id, seq, the durability reached, and whether it was a repetition."""
         intake = self.router.intake
         event = intake.make(self.source, event_type, payload, priority, correlation_id, key, metadata)
-        pending = intake.submit(event)
-        if pending is not None:
+        with_options(event, event_id, delay_s, ttl_s)
+        again = False
+        if event.own_id:
+            again = bool(await intake.submit_once([event]))
+        elif (pending := intake.submit(event)) is not None:
             await pending
-        return Receipt(event.id, event.seq, self.router.durability if event.seq else None)
+        return Receipt(event.id, event.seq, self.router.durability if event.seq else None, again)
 
     async def publish_batch(self, events: list[EventData]) -> list[str]:
-        """Publish up to 1,000 events atomically: all are stored, or none; returns their ids."""
+        """Publish up to 1,000 events atomically: all are stored, or none; returns their ids. Those that repeat an
+        earlier publish, by their own ids, are stored already."""
+        return [receipt.id for receipt in await self.publish_batch_with_receipts(events)]
+
+    async def publish_batch_with_receipts(self, events: list[EventData]) -> list[Receipt]:
+        """Like publish_batch; returns the receipts, in the same order."""
         intake = self.router.intake
         made = []
         for number, one in enumerate(events):
@@ -72,12 +92,15 @@ class EventPublisher:
                 event = intake.make(
                     self.source, one.event_type, one.payload, one.priority, one.correlation_id, one.key, one.metadata
                 )
+                if one.event_id is not None or one.delay_s or one.ttl_s is not None:
+                    with_options(event, one.event_id, one.delay_s, one.ttl_s)
                 intake.route(one.event_type)
             except InvalidEvent as error:
                 raise InvalidEvent(f"events[{number}].{error}; nothing of the batch was stored") from error
             made.append(event)
-        await intake.submit_all(made)
-        return [event.id for event in made]
+        again = await intake.submit_once(made)
+        durability = self.router.durability
+        return [Receipt(one.id, one.seq, durability if one.seq else None, one.id in again) for one in made]
 
     def publish_sync(
         self,
@@ -88,6 +111,9 @@ class EventPublisher:
         correlation_id: str | None = None,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        event_id: str | None = None,
+        delay_s: float = 0.0,
+        ttl_s: float | None = None,
         timeout_s: float = 30.0,
     ) -> str:
         """Publish from a thread without a loop; the router runs in another. Waits at most timeout_s, then the outcome
@@ -97,7 +123,17 @@ class EventPublisher:
             raise NotRunning("publish_sync: the router is not running: start it, or use EventRouter.in_thread(…)")
         if self.router.on_loop_thread():
             raise WrongThread("publish_sync would wait for its own event loop for ever: await publish(…) here instead")
-        publishing = self.publish(event_type, payload, priority, correlation_id, key=key, metadata=metadata)
+        publishing = self.publish(
+            event_type,
+            payload,
+            priority,
+            correlation_id,
+            key=key,
+            metadata=metadata,
+            event_id=event_id,
+            delay_s=delay_s,
+            ttl_s=ttl_s,
+        )
         future = asyncio.run_coroutine_threadsafe(publishing, loop)
         try:
             return future.result(timeout_s)
@@ -163,6 +199,11 @@ class EventSubscriber:
     async def unsubscribe(self, subscription_id: str) -> None:
         """Remove a subscription; of a durable one nothing more is owed. A handler that runs may end."""
         await self.router.subscriptions.detach(subscription_id)
+
+    async def detach(self, subscription_id: str) -> None:
+        """Deliver nothing more here. Handlers that run are cancelled, which does not count as an attempt; a durable
+        subscription is owed what it was owed, and its name may be subscribed again. Returns when the store knows."""
+        await self.router.subscriptions.leave(subscription_id)
 
     async def pause_subscription(self, subscription_id: str) -> None:
         """Temporarily pause delivery. What is owed stays owed; a handler that runs may end."""

@@ -20,8 +20,9 @@ from squall.core.keys import KeyLocks
 from squall.core.middleware import Next
 from squall.core.observers import Observers
 from squall.core.progress import SubscriptionProgress
+from squall.core.room import Room
 from squall.core.store import EventStore
-from squall.core.subscription import DROPS, DROPS_NEW, Subscription
+from squall.core.subscription import DROPS, Subscription
 from squall.core.window import Window
 from squall.core.workers import BATCH, Worker, Workers
 
@@ -45,30 +46,26 @@ class Wiring:
     wants: Callable[[Event], bool] | None = None
 
 
-class Dispatcher:
+class Dispatcher(Room):
     """Everything that happens to one subscription's events.
 
     `pending` counts the events that are owed and neither settled nor only in the store. `attentive`: what comes next
-    is to be seen to, because a worker may be woken, started, or asked for with a flush. `room` is what publishers may
-    still reserve; a subscription that does not take all of its type remembers in `expected` for what it was reserved.
+    is to be seen to, because a worker may be woken, started, or asked for with a flush.
     """
 
     def __init__(self, subscription: Subscription, wiring: Wiring, head: Callable[[], int]) -> None:
+        super().__init__(wiring.room, subscription.overflow, wiring.wants, wiring.clock)
         self.subscription = subscription
         self.wiring = wiring
         self.settles_first = subscription.delivery == "at-most-once"
         self.queue = subscription.queue
         self.queue.measure(wiring.clock.monotonic_ns())  # rates count from here
         self._levels = self.queue.levels
-        self.room = wiring.room
-        self.wants = wiring.wants
-        self.expected: dict[str, int] | None = None
         self.delayed: dict[int, Event] = {}
         self.window: Window | None = None
         self.take_in: Callable[[Event], None] = self.offer
-        self.choosy = wiring.wants is not None or subscription.overflow in DROPS_NEW
         if self.choosy:
-            self.expected, self.take_in = {}, self._offer_expected
+            self.take_in = self._offer_expected
         elif head() + 1 < subscription.from_seq:
             self.take_in = self._offer_from_first
         self.endings = Endings(subscription, wiring.policy, wiring.clock, wiring.observers.logger)
@@ -78,10 +75,9 @@ class Dispatcher:
         self.done = Attempts()
         self.flush_due = self.closed = self.over = False
         self.attentive = True
-        self.pending = self.cancelled = self.dropped = 0
+        self.pending = self.cancelled = self.dropped = self.expired = 0
         self.workers = Workers(self)
         self.credit = Credit(wiring.gate, wiring.clock, wiring.observers.logger, subscription.label, self.more_workers)
-        self._room_waiters: deque[asyncio.Future[None]] = deque()
         self._settled: deque[Event] = deque()
         self._unusual: list[Attempt] = []
         self._counted = 0
@@ -92,9 +88,32 @@ class Dispatcher:
     def offer(self, event: Event) -> None:
         """An event that is owed: into the queue, and wake a worker."""
         self.pending += 1
+        if event.due_ns and self.waits(event):
+            return
         self._levels[event.priority].append(event)
         if self.attentive:
             self._arrived()
+
+    def waits(self, event: Event) -> bool:
+        """Is the time from which it may be delivered still to come? Then it is kept until then."""
+        left_ns = event.left_ns(event.due_ns, self.wiring.clock) if event.due_ns else 0
+        if left_ns > 0:
+            self.progress.returned[event.seq] = event.priority
+            self.delay(event, left_ns / 1e9)
+        return left_ns > 0
+
+    def expire(self, event: Event) -> bool:
+        """An event that is next: whether its time is over. Then it is settled without being delivered."""
+        if event.left_ns(event.expires_ns, self.wiring.clock) > 0:
+            return False
+        self.credit.give_back(self.credit.permits, 1)
+        self.expired += 1
+        self.pending -= 1
+        self.give_room(1)
+        self.progress.expired(event)
+        self.release_key(event)
+        self.wiring.observers.dropped(event, self.subscription.id, "expired")
+        return True
 
     def _arrived(self) -> None:
         """See to it that somebody takes what came."""
@@ -108,28 +127,8 @@ class Dispatcher:
         else:
             self.attentive = False
 
-    def expects(self, event: Event) -> bool:
-        """Is event wanted? Then it is remembered that room is reserved for it."""
-        if self.wants is not None and not self.wants(event):
-            return False
-        self.remember(event)
-        return True
-
-    def remember(self, event: Event) -> None:
-        """Room was reserved for event."""
-        if self.expected is not None:
-            self.expected[event.id] = self.expected.get(event.id, 0) + 1
-
-    def _forget(self, event: Event) -> bool:
-        """Was room reserved for event? Then it is no more."""
-        assert self.expected is not None
-        left = self.expected.pop(event.id, 0) - 1
-        if left > 0:
-            self.expected[event.id] = left
-        return left >= 0
-
     def _offer_expected(self, event: Event) -> None:
-        if self._forget(event):
+        if self.forget(event):
             self.offer(event)
 
     def _offer_from_first(self, event: Event) -> None:
@@ -146,26 +145,6 @@ class Dispatcher:
     def read_through(self, window: Window) -> None:
         """Take events in through a window on the store, which asks the filters itself."""
         self.window, self.expected, self.take_in = window, None, window.announce
-
-    def return_room(self, event: Event) -> None:
-        """What was reserved for event is not needed: it was not stored."""
-        if self.expected is not None:
-            self.room += self._forget(event)
-        elif self.wants is None or self.wants(event):
-            self.room += 1
-
-    def reserve(self, events: list[Event]) -> list[Event]:
-        """Reserve room for events; takes out of them, and returns, the last for which there is none where such are
-        dropped."""
-        late: list[Event] = []
-        if self.subscription.overflow in DROPS_NEW:
-            room = max(0, self.room)
-            late = events[room:]
-            del events[room:]
-        self.room -= len(events)
-        for event in events:
-            self.remember(event)
-        return late
 
     def make_room(self, late: Iterable[Event]) -> None:
         """What is published is stored: let go of what came late, and of what waits past the bound."""
@@ -184,24 +163,6 @@ class Dispatcher:
         else:
             self.progress.overflowed(event)
         self.wiring.observers.dropped(event, self.subscription.id, "overflow")
-
-    async def wait_for_room(self, timeout_s: float) -> None:
-        """Returns when room was given back, or after timeout_s."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._room_waiters.append(waiter)
-        timer = self.wiring.clock.call_later(timeout_s, lambda: None if waiter.done() else waiter.set_result(None))
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-
-    def give_room(self, n: int) -> None:
-        """n events less are waiting: publishers that wait for room look again."""
-        self.room = min(self.wiring.room, self.room + n)
-        while self._room_waiters:
-            waiter = self._room_waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
 
     # What is next
 
@@ -229,7 +190,7 @@ class Dispatcher:
     async def settle_ahead(self) -> bool:
         """At most once: settle what is next before it is handled. What is in hand then is not delivered again."""
         batch: list[Event] = []
-        while self.credit.left > 0 and len(batch) < BATCH and (event := self._next()) is not None:
+        while len(batch) < min(BATCH, self.credit.left) and (event := self._next()) is not None:
             batch.append(event)
         if batch:
             await self.progress.settle_first(batch)
@@ -373,14 +334,14 @@ class Dispatcher:
             self.subscription.last_delivered = datetime.fromtimestamp(self.wiring.clock.time_ns() / 1e9, UTC)
         self.workers.sweep(now_ns)
 
-    def close(self) -> None:
-        """Deliver nothing more: handlers that run may end, what waits is cancelled."""
+    def close(self, *, kept: bool = False) -> None:
+        """Deliver nothing more: handlers that run may end, what waits is cancelled, or kept by the store."""
         self.closed = self.over = True
         self.credit.close()
         if self.window is not None:
             self.window.close()
         ending = len(self.workers.running) + len(self.done)
-        self.cancelled += self.pending - ending
+        self.cancelled += 0 if kept else self.pending - ending
         self.pending = ending
         for waiting in (*self.queue.levels, self._settled, self.delayed):
             waiting.clear()

@@ -6,6 +6,7 @@ SquallError
 ├── PublishError         carries `outcome`: "fail" (surely not stored) or "info" (unknown)
 │   ├── InvalidEvent     type, payload, priority or metadata is not acceptable; nothing was stored
 │   ├── Refused          a rule of the operator's said no (rate limit, fault); nothing was stored
+│   ├── Conflict         an event_id was given before, to another event; nothing was stored
 │   ├── Overflow         no room in a subscription within the time allowed; nothing was stored
 │   └── StoreError       the store failed
 ├── SubscriptionError    unknown subscription, changed pattern of a durable name, undeclarative filter
@@ -86,6 +87,10 @@ class Refused(PublishError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Conflict(PublishError):
+    """The caller's id is another event's."""
 
 
 class Overflow(PublishError):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from uuid import UUID
 
 import msgspec
 
-from squall.core.errors import InvalidEvent
+from squall.core.errors import MAX_DELAY_S, InvalidEvent
+
+if TYPE_CHECKING:
+    from squall.core.clock import Clock
 
 Durability = Literal["memory", "process", "disk"]
 MAX_PAYLOAD_BYTES = 1_048_576
@@ -48,7 +52,9 @@ class Event(_SeedFields, kw_only=True, gc=False):
 
     `timestamp` may be given as a datetime or as nanoseconds since 1970; it reads as a UTC datetime, made when
     first asked for (a datetime costs more than the rest of the event). `key` orders events, `seq` is the store's
-    monotonic number (0 until stored), `published_ns` the monotonic time of the publish.
+    monotonic number (0 until stored), `published_ns` the monotonic time of the publish (0 when read from a store).
+    `due_ns` and `expires_ns` are wall times before which, and from which on, it is not delivered (0: none); `own_id`
+    says that its publisher gave the id.
 
     The garbage collector does not walk events (a hundred thousand of them would cost it a third of the throughput):
     a reference cycle through `metadata`, which holds plain data, would never be freed.
@@ -57,6 +63,9 @@ class Event(_SeedFields, kw_only=True, gc=False):
     key: str | None = None
     seq: int = 0
     published_ns: int = 0
+    due_ns: int = 0
+    expires_ns: int = 0
+    own_id: bool = False
 
     @property
     def data(self) -> Any:
@@ -67,6 +76,13 @@ class Event(_SeedFields, kw_only=True, gc=False):
         if content_type.startswith(_PROTOBUF):
             return _decode_protobuf(content_type.removeprefix(_PROTOBUF), self.payload)
         return self.payload
+
+    def left_ns(self, wall_ns: int, clock: Clock) -> int:
+        """How long until that wall time. In the process that published it, a jump of the
+        wall clock moves nothing."""
+        if self.published_ns:
+            return wall_ns - self.time_ns - (clock.monotonic_ns() - self.published_ns)
+        return wall_ns - clock.time_ns()
 
     @property
     def time_ns(self) -> int:
@@ -99,6 +115,9 @@ class EventData:
     correlation_id: str | None = None
     key: str | None = None
     metadata: Mapping[str, Any] | None = None
+    event_id: str | None = field(default=None, kw_only=True)
+    delay_s: float = field(default=0.0, kw_only=True)
+    ttl_s: float | None = field(default=None, kw_only=True)
 
 
 class Receipt(NamedTuple):
@@ -140,6 +159,30 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
         msgspec.json.encode(metadata)
     except Exception as error:
         raise InvalidEvent(f"metadata: expected what JSON can hold, by name ({error})") from error
+
+
+def with_options(event: Event, event_id: str | None, delay_s: float, ttl_s: float | None) -> None:
+    """Give a new event its publisher's own id, and the times from which and until which it is delivered. Raises
+    InvalidEvent."""
+    if event_id is not None:
+        try:
+            own = str(UUID(event_id))
+        except (AttributeError, TypeError, ValueError):
+            raise InvalidEvent(f"event_id: expected a UUID as text, got {event_id!r:.80}") from None
+        if event.correlation_id == event.id:
+            event.correlation_id = own
+        event.id, event.own_id = own, True
+    if delay_s:
+        event.due_ns = event.time_ns + _duration_ns("delay_s", delay_s)
+    if ttl_s is not None:
+        event.expires_ns = event.time_ns + _duration_ns("ttl_s", ttl_s)
+
+
+def _duration_ns(name: str, value_s: float) -> int:
+    number = isinstance(value_s, int | float) and not isinstance(value_s, bool)
+    if not number or not 0 < value_s <= MAX_DELAY_S:
+        raise InvalidEvent(f"{name}: expected seconds above 0, at most {MAX_DELAY_S}, got {value_s!r:.80}")
+    return round(value_s * 1e9)
 
 
 def _decode_protobuf(name: str, payload: bytes) -> Any:

@@ -22,7 +22,14 @@ Undo = Mapping[str, JsonValue]
 
 class Seam:
     """A place that faults act in. Where calls pass through it, a fault that stands in it is awaited by each before the
-    call goes on: it may wait, raise, or change payloads. `passes` counts the calls."""
+    call goes on: it may wait, raise, or change payloads. `passes` counts the calls.
+
+    A seam is called `<prefix>:<name>`; the prefix is the class's name in lower case where the class says no other."""
+
+    prefix: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        cls.prefix = cls.prefix or cls.__name__.lower()
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -41,6 +48,27 @@ class Handler(Seam):
 
 class Storage(Seam):
     """An append or a settlement on its way to the store, named `storage:events`. A settlement has no payloads."""
+
+
+class Network(Seam):
+    """Connections from one part to another, named `net:<name>`. A proxy stands there: whoever connects to `host` and
+    `port` instead of the other part itself, passes the faults."""
+
+    prefix = "net"
+
+    def __init__(self, name: str, host: str, port: int) -> None:
+        super().__init__(name)
+        self.host, self.port = host, port
+
+
+class Proxies(Protocol):
+    """Who puts proxies before what a target connects to, for the faults of a run."""
+
+    async def between(self, name: str, host: str, port: int) -> Network:
+        """Put one before host and port; `name` is the seam's, `net:redis`. Raises SquallError."""
+
+    async def close(self) -> None:
+        """The run is over: take all of them away."""
 
 
 class Hit(Protocol):
@@ -76,11 +104,13 @@ class Fault(Options):
 
     `kind` is the seam class it acts in, `name` what a scenario's `do` says. A fault that dies with the bench's process
     overrides `inject` alone. One that acts outside of it overrides `plan`, `start`, `evidence` and `heal`: it is begun
-    when its plan is on disk, and healed once, whatever happens to the run.
+    when its plan is on disk, and healed once, whatever happens to the run. `per_call` False: it does not act on calls
+    one by one, so a scenario cannot give it a probability.
     """
 
     kind: ClassVar[type[Seam]]
     name: ClassVar[str]
+    per_call: ClassVar[bool] = True
 
     def plan(self, seam: Seam) -> Undo | None:
         """What `heal` will need to take the fault back; None where it dies with the process."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from squall.core.delivery import Gate, Observer, SettlePolicy
-from squall.core.fault import Fault
+from squall.core.fault import Fault, Proxies
 from squall.core.middleware import Middleware
 from squall.core.plugin import Context, hookspec
 from squall.core.store import EventStore
@@ -63,3 +63,9 @@ def squall_targets() -> Mapping[str, type[Target]] | None:
 @hookspec
 def squall_faults() -> Sequence[type[Fault]] | None:
     """Called when a run is loaded. Returns kinds of faults; a name given twice for one kind of seam is an error."""
+
+
+@hookspec
+def squall_proxies(ctx: Context) -> Proxies | None:
+    """Called before a run whose faults act on a network, with the operator's options. Returns who puts proxies there;
+    the first plugin that answers counts."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from squall.core.clock import Clock
+from squall.core.dedupe import Dedupe
 from squall.core.dispatch import Dispatcher
 from squall.core.errors import InvalidEvent, NotRunning, Overflow, PublishError, Refused, SquallError, StoreError
 from squall.core.event import CONTENT_TYPE, MAX_PAYLOAD_BYTES, Event, Priority, check_metadata, check_text, encode
@@ -49,6 +50,7 @@ class Intake:
         self._rules = rules
         self._open = True
         self._plain = not layers and not rules
+        self.dedupe = Dedupe(store, clock)
         self._fresh: list[Event] = []
         self._told = 0
 
@@ -159,6 +161,15 @@ class Intake:
             return self._submit_all([event])
         self._pass(event)
         return None
+
+    async def submit_once(self, events: Sequence[Event]) -> set[str]:
+        """Take events in, all or none, save those that repeat an earlier publish: returns the ids of these. Raises
+        PublishError."""
+        self._check_open()
+        if not any(event.own_id for event in events):
+            await self.submit_all(events)
+            return set()
+        return await self.dedupe.publish(events, self.submit_all)
 
     async def submit_all(self, events: Sequence[Event]) -> None:
         """Take up to 1,000 events in, all or none. Raises PublishError."""

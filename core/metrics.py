@@ -25,6 +25,7 @@ class RouterMetrics:
     dead_lettered: int
     dropped: int
     cancelled: int
+    expired: int
     pending: int
     delayed: int
     abandoned: int
@@ -41,6 +42,7 @@ class SubscriptionMetrics:
     dead_lettered: int
     dropped: int
     cancelled: int
+    expired: int
     pending: int
 
 
@@ -73,6 +75,7 @@ class Meter:
             one.progress.dead_lettered,
             one.dropped,
             one.cancelled,
+            one.expired,
             0 if one.closed else one.pending + await one.backlog(),
         )
 
@@ -86,6 +89,7 @@ class Totals:
     dead_lettered: int = 0
     dropped: int = 0
     cancelled: int = 0
+    expired: int = 0
     pending: int = 0
     abandoned: int = 0
 
@@ -96,6 +100,7 @@ class Totals:
         self.dead_lettered += one.progress.dead_lettered
         self.dropped += one.dropped
         self.cancelled += one.cancelled
+        self.expired += one.expired
         self.pending += one.pending
         self.abandoned += one.workers.abandoned
 
@@ -110,6 +115,7 @@ def router_metrics(published: int, refused: int, totals: Totals, live: Sequence[
         totals.dead_lettered,
         totals.dropped,
         totals.cancelled,
+        totals.expired,
         totals.pending,
         sum(len(one.delayed) for one in live),
         totals.abandoned,

@@ -114,23 +114,35 @@ class SubscriptionProgress:
         self.dead_lettered += 1
         self._dispatcher.wiring.store.settle(self)
 
+    def expired(self, event: Event) -> None:
+        """An event whose time was over before it was handled."""
+        self.returned.pop(event.seq, None)
+        failed = self._dispatcher.endings.failures.pop(event.seq, None) is not None
+        if self._dispatcher.subscription.durable and not self._dispatcher.settles_first:
+            self._cleared += [event.seq] * failed
+            self._dispatcher.wiring.store.settle(self)
+
+    async def saved(self) -> None:
+        """Returns when the store has all that is settled by now."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._dispatcher.wiring.store.settle(self)
+        await waiter
+
     async def settle_first(self, events: Sequence[Event]) -> None:
         """Settle events before they are handled (at most once); returns when the store has it."""
         for event in events:
             self.high[event.priority] = max(event.seq, self.high[event.priority])
             self.returned.pop(event.seq, None)
         if self._dispatcher.subscription.durable:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            self._dispatcher.wiring.store.settle(self)
-            await waiter
+            await self.saved()
 
     def take(self) -> Settlement:
         durable = self._dispatcher.subscription.durable
         settlement = Settlement(
             self._dispatcher.subscription.id,
             durable,
-            self._cursors() if durable else (),
+            self._cursors() if durable and not self._dispatcher.closed else (),  # closed, its queue says nothing
             self._naks if durable else [],
             self._dead,
             self._cleared if durable else [],

@@ -57,6 +57,8 @@ def predicate(query: Query) -> Predicate:
         tests.append(lambda event: event.time_ns >= since_ns)
     if (until_ns := query.until_ns) is not None:
         tests.append(lambda event: event.time_ns < until_ns)
+    if query.own_id:
+        tests.append(lambda event: event.own_id)
     return combine(tests)
 
 

@@ -77,16 +77,29 @@ class PriorityEventQueue:
 
     def take(self) -> Event | None:
         """The next event by priority and share, or None."""
+        # Written out: in a loop over the levels it takes half as long again, of each event that is not NORMAL.
         levels, passes = self.levels, self._passes
-        best, least = -1, 0
-        for index in (0, 1, 2, 3):
-            if levels[index] and (best < 0 or passes[index] < least):
-                best, least = index, passes[index]
+        critical, high, normal, low = levels
+        of_critical, of_high, of_normal, of_low = passes
+        best, least = -1, _NEVER
+        if critical:
+            best, least = 0, of_critical
+        if high and of_high < least:
+            best, least = 1, of_high
+        if normal and of_normal < least:
+            best, least = 2, of_normal
+        if low and of_low < least:
+            best, least = 3, of_low
         if best < 0:
             return None
-        for index in (0, 1, 2, 3):
-            if passes[index] < least and not levels[index]:
-                passes[index] = least
+        if of_critical < least and not critical:
+            passes[0] = least
+        if of_high < least and not high:
+            passes[1] = least
+        if of_normal < least and not normal:
+            passes[2] = least
+        if of_low < least and not low:
+            passes[3] = least
         passes[best] = least + _STRIDES[best]
         self.served[best] += 1
         return levels[best].popleft()

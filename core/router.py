@@ -114,6 +114,7 @@ class EventRouter:
         intake = Intake(self.clock, new_id, store, observers, layers, tuple(self._rules), self._backlog.timeout)
         try:
             intake.head = await store.open(intake.announce)
+            await intake.dedupe.load(intake.head)
         except BaseException:
             await store.close()
             raise

@@ -19,16 +19,19 @@ DeadReason = Literal["rejected", "overflow", "delivery_limit", "undecodable", "t
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a store promises beyond its protocol: what an acknowledgement is worth; and, where several routers share
-    the store and each is announced what the others append, how they take turns with named subscriptions."""
+    """What a store promises beyond its protocol: what an acknowledgement is worth; for how long a caller's own event
+    ids are remembered (0: not at all); and, where several routers share the store and each is announced what the others
+    append, how they take turns with named subscriptions."""
 
     durability: Durability
+    dedupe_window_s: float = 0.0
     turns: Turns | None = None
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which stored events; all given conditions must hold. Times are wall nanoseconds, bounds of seq exclusive."""
+    """Which stored events; all given conditions must hold. Times are wall nanoseconds, bounds of seq exclusive; own_id
+    asks for those whose publisher gave the id."""
 
     pattern: str | None = None
     source: str | None = None
@@ -39,6 +42,7 @@ class Query:
     after_seq: int = 0
     before_seq: int | None = None
     seqs: tuple[int, ...] | None = None
+    own_id: bool = False
     newest_first: bool = False
     limit: int = 500
 
@@ -161,6 +165,9 @@ class Turns(Protocol):
         """Returns when it is this router's turn, until it closes the store or falls silent: where the subscription
         stands, and a future that ends with the turn. Then others deliver, and settlements from here do not count and
         are not answered. Raises SubscriptionError when the subscription was ended meanwhile, and StoreError."""
+
+    async def give_up(self, subscription_id: str) -> None:
+        """Let another router have the turn at once."""
 
 
 class StoreCounts(NamedTuple):

@@ -134,24 +134,45 @@ class Subscriptions:
 
     async def _yield(self, subscription: Subscription) -> None:
         """Another router delivers now: only be there for whoever asks."""
-        await self._close(subscription.id).halt()
+        await self._close(subscription.id, kept=True).halt()
         self.dispatchers[subscription.id] = self._dispatcher(subscription)
 
     async def detach(self, subscription_id: str) -> None:
         """End it: nothing more is offered to it; of a durable one nothing more is owed."""
         self.get(subscription_id)
         self._turns.stop(subscription_id)
-        dispatcher = self._close(subscription_id)
-        if dispatcher.subscription.durable:
+        if self._close(subscription_id).subscription.durable:
             await self._store.detach(subscription_id)
 
-    def _close(self, subscription_id: str) -> Dispatcher:
-        dispatcher = self.dispatchers.pop(subscription_id)
+    async def leave(self, subscription_id: str) -> None:
+        """Deliver nothing more to it here. A durable one stays in the store, with all that it is owed."""
+        self._turns.stop(subscription_id)
+        dispatcher = self._take_out(subscription_id)
+        name = dispatcher.subscription.name
+        if name is not None:
+            self._attaching.add(name)  # until the store has its last settlement, nobody may take it up
+        try:
+            await dispatcher.halt()
+            if name is not None and not _stands_by(dispatcher):
+                await dispatcher.progress.saved()
+            await self._turns.give_up(subscription_id)
+        finally:
+            dispatcher.close(kept=name is not None)
+            self._ended.append(dispatcher)
+            self._attaching.discard(name or "")
+
+    def _close(self, subscription_id: str, *, kept: bool = False) -> Dispatcher:
+        dispatcher = self._take_out(subscription_id)
+        dispatcher.close(kept=kept)
+        self._ended.append(dispatcher)
+        return dispatcher
+
+    def _take_out(self, subscription_id: str) -> Dispatcher:
+        dispatcher = self.get(subscription_id)
+        del self.dispatchers[subscription_id]
         if not _stands_by(dispatcher):
             self._intake.trie.remove(dispatcher.subscription.pattern, dispatcher)
             self._intake.forget_routes()
-        dispatcher.close()
-        self._ended.append(dispatcher)
         return dispatcher
 
     def pause(self, subscription_id: str) -> None:
@@ -283,7 +304,8 @@ class Subscriptions:
                 if row is None:
                     dispatcher.progress.returned[event.seq] = event.priority
                     dispatcher.pending += 1
-                    dispatcher.queue.put_nowait(event)
+                    if not dispatcher.waits(event):
+                        dispatcher.queue.put_nowait(event)
                 else:
                     first_ns = self._ctx.clock.monotonic_ns()
                     dispatcher.endings.failures[event.seq] = Failure(row.attempts, now_ns, first_ns)

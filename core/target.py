@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -135,15 +135,30 @@ class Counters(NamedTuple):
     subscribers: Mapping[str, SubscriberCounts]
 
 
+Detour = Callable[[str, str, int], Awaitable[tuple[str, int]]]
+"""Where to connect to instead: from a name such as `redis`, and the host and port that it is really at."""
+
+
+async def straight(name: str, host: str, port: int) -> tuple[str, int]:
+    """The detour that is none."""
+    return host, port
+
+
 @dataclass(frozen=True)
 class RunContext:
-    """What a target starts with. `folder` is the run's own, `config` the operator's, `plugins` the scenario's."""
+    """What a target starts with. `folder` is the run's own, `config` the operator's, `plugins` the scenario's.
+
+    A target whose parts talk over a network awaits `detour(name, host, port)` for each connection that faults may act
+    on, while it starts, and connects to what that returns: a proxy at the seam `net:<name>` where the scenario has
+    faults there, else the address itself. Such seams are the bench's own: `seams()` need not name them.
+    """
 
     clock: Clock
     random: Random
     folder: Path
     config: Config
     plugins: Sequence[PluginSection] = ()
+    detour: Detour = straight
 
 
 @runtime_checkable

@@ -42,6 +42,11 @@ class TakingTurns:
         if task is not None:
             task.cancel()
 
+    async def give_up(self, subscription_id: str) -> None:
+        """It is left here: another router may take it up at once."""
+        if self._turns is not None:
+            await self._turns.give_up(subscription_id)
+
     async def halt(self) -> None:
         """Take no more turns at all."""
         tasks = list(self._tasks.values())

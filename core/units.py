@@ -100,6 +100,7 @@ Bytes = Annotated[
 ]
 """A size of zero or more, in bytes."""
 
+
 def _share(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})? ?%", value):
         share = f"{float(value.removesuffix('%')) / 100:.12g}"

@@ -46,14 +46,14 @@ class Window:
 
     def announce(self, event: Event) -> None:
         """A newly stored event: taken when its level is live and there is room, else left for reading."""
-        level = event.priority
+        level, own = event.priority, self._dispatcher
         if not self._live[level] or event.seq <= self._positions[level] or not self._takes[level]:
             return
-        if self._dispatcher.in_flight >= self._size:
+        if own.pending - len(own.delayed) >= self._size:  # own.in_flight, without the call
             self._live[level] = False
             self._positions[level] = event.seq - 1
         elif self._wants is None or self._wants(event):
-            self._dispatcher.offer(event)
+            own.offer(event)
 
     def refill(self) -> None:
         """Start reading if a level is behind and half of its share of the window is free."""
@@ -104,7 +104,7 @@ class Window:
         dispatcher = self._dispatcher
         for level in Priority:
             while not self._live[level] and (room := self._free(level)) > 0:
-                after = self._positions[level]
+                after, head = self._positions[level], dispatcher.head()
                 query = Query(pattern=self._pattern, priority=level, after_seq=after, limit=room)
                 page = await self._store.read(query)
                 for event in page.events:
@@ -116,5 +116,5 @@ class Window:
                 self._positions[level] = page.events[-1].seq if full else max(after, page.searched_to)
                 if not full and self._positions[level] >= dispatcher.head():
                     self._live[level] = True
-                elif not full and self._positions[level] == after:
-                    raise SquallError(f"the store read nothing up to seq {dispatcher.head()}")
+                elif not full and self._positions[level] == after < head:
+                    raise SquallError(f"the store read nothing from seq {after + 1} up to {head}")

@@ -35,6 +35,7 @@ ANSWERS: Mapping[str, tuple[str, Sequence[str]]] = {
         ("longest_delay_s", "max_attempts", "decide"),
     ),
     "squall_observer": ("a squall.Observer", METHODS),
+    "squall_proxies": ("who puts proxies between, as squall.core.fault.Proxies describes", ("between", "close")),
 }
 """What a hook's answer is, in words and by the names that it must have."""
 

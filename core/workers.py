@@ -117,18 +117,22 @@ class Workers:
         critical, high, normal, low = own.queue.levels
         done, credit, failures, by_hand = own.done, own.credit, own.endings.failures, own.wiring.by_hand
         served, keys = own.queue.served, own.keys
-        queue_get, direct = own.queue.get_nowait, keys is None and not own.settles_first
+        queue_take, direct = own.queue.take, keys is None and not own.settles_first
         call_soon = asyncio.get_running_loop().call_soon
         turns = ended = unscheduled = 0
         goes_on = True
         while goes_on:
+            if turns >= BATCH:
+                served[2] += unscheduled
+                turns = ended = unscheduled = 0
+                await asyncio.sleep(0)
             scheduled = critical or high or low
             if direct and credit.left > 0 and (scheduled or normal):
-                if scheduled:
-                    event = queue_get()
-                else:  # when only NORMAL waits, as mostly, its turn needs no scheduling
+                if not scheduled:  # when only NORMAL waits, as mostly, its turn needs no scheduling
                     event = normal.popleft()
                     unscheduled += 1
+                else:
+                    event = queue_take()  # type: ignore[assignment]  # something waits
                 credit.left -= 1
             elif (taken := own.take()) is not None:
                 event = taken
@@ -139,6 +143,9 @@ class Workers:
                 goes_on = not own.over
                 if goes_on and not (own.settles_first and await own.settle_ahead()):
                     await self._rest(worker)
+                continue
+            if event.expires_ns and own.expire(event):
+                turns += 1
                 continue
             if done and not own.flush_due:
                 own.flush_due = True
@@ -165,10 +172,6 @@ class Workers:
             if keys is not None and goes_on:
                 own.release_key(event)
             turns += 1
-            if turns >= BATCH:
-                served[2] += unscheduled
-                turns = ended = unscheduled = 0
-                await asyncio.sleep(0)
 
     async def _returned(self, worker: Worker, attempt: Attempt) -> bool:
         """The handler returned, but settled by hand, failed before, or was cancelled. Returns whether to go on."""

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from squall.core.delivery import Attempt, Attempts, Gate, Permits, WaitUntil
+from squall.core.delivery import Attempt, Attempts, Gate, Nak, Permits, Term, WaitUntil
 from squall.core.errors import Reject
 from squall.core.options import Options as BaseOptions
 from squall.core.plugin import Context, Plugin, hookimpl
@@ -47,6 +47,17 @@ class BreakerOptions(BaseOptions):
             description="a trial that takes longer is judged by the calls that have ended; without any it has failed",
         ),
     ] = 60.0
+
+    dead_letter_rate: Annotated[
+        Annotated[Ratio, Field(gt=0)] | None,
+        Field(description="share of dead letters from which the subscription is paused; none: it never is"),
+    ] = 0.95
+    dead_letter_window: Annotated[
+        int,
+        Field(
+            ge=1, le=100_000, description="the last events that ended, acked or dead-lettered, of which it is a share"
+        ),
+    ] = 1000
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -126,6 +137,48 @@ class _Granted(Permits):
     given_ns: int = 0
 
 
+class DeadLetterWatch:
+    """Pauses a subscription that sends nearly everything to the dead letters: what it is owed is better kept. It shows
+    as a gate that is open, until somebody resumes the subscription; then it counts anew."""
+
+    def __init__(self, options: BreakerOptions, ctx: Context, subscription: Subscription) -> None:
+        self._rate, self._size = options.dead_letter_rate, options.dead_letter_window
+        self._ctx, self._subscription = ctx, subscription
+        self._ends = CountWindow(self._size)
+        self.has_paused = False
+
+    def record(self, attempts: Attempts) -> None:
+        """Count how events ended; those that are tried again have not."""
+        if not attempts.unusual:
+            self._ends.add(len(attempts))
+            return
+        decisions = [attempt.decision for attempt in attempts.unusual]
+        dead = [decision for decision in decisions if isinstance(decision, Term)]
+        again = sum(isinstance(decision, Nak) for decision in decisions)
+        self._ends.add(len(attempts) - len(dead) - again)
+        for _ in dead:
+            self._ends.add(1, failed=True)
+        if self._rate is None or self._subscription.paused or self._ends.calls < self._size:
+            return
+        if dead and self._ends.failures >= self._rate * self._size:
+            self._pause(dead[-1])
+
+    def _pause(self, last: Term) -> None:
+        own = self._subscription
+        own.paused = self.has_paused = True
+        self._ctx.logger.error(
+            "subscription %s: %d of the last %d events that ended went to the dead letters (the last one as %s), so it "
+            "is paused, and owed the rest; mend its handler, then await resume_subscription(%r)",
+            own.label, self._ends.failures, self._size, last.reason, own.id,
+        )  # fmt: skip
+        self._ctx.changed(own.id, "dead_letters", "open")
+
+    def resumed(self) -> None:
+        """Somebody has resumed the subscription."""
+        self.has_paused, self._ends = False, CountWindow(self._size)
+        self._ctx.changed(self._subscription.id, "dead_letters", "closed")
+
+
 class Breaker:
     """The gate of one subscription, with the states and rules of resilience4j's CircuitBreaker.
 
@@ -144,6 +197,7 @@ class Breaker:
         self._now_ns = ctx.clock.monotonic_ns
         self._changed = ctx.changed
         self._subscription_id = subscription.id
+        self._dead_letters = DeadLetterWatch(options, ctx, subscription)
         self._slow_ns = round(options.slow_call_duration * _NS)
         self._state: State = "closed"
         self._generation = 0
@@ -167,6 +221,8 @@ class Breaker:
     def try_acquire(self, n: int) -> Permits | WaitUntil:
         """Up to n permits; else when to ask again: the end of the open time, or of the trial."""
         now_ns = self._now_ns()
+        if self._dead_letters.has_paused:
+            self._dead_letters.resumed()  # while it is paused, no gate is asked
         if self._state != "closed":
             self._notice(now_ns)
         if self._state == "open":
@@ -182,6 +238,7 @@ class Breaker:
 
     def record(self, permits: Permits, attempts: Attempts) -> None:
         """Count how calls ended, given in the order in which they did. Stale permits are ignored."""
+        self._dead_letters.record(attempts)
         if self._is_stale(permits) or not attempts:
             return
         if self._state == "half_open":

@@ -30,7 +30,7 @@ from squall.core.store import (
     Settlement,
     StoreCounts,
 )
-from squall.core.units import Bytes
+from squall.core.units import Bytes, Seconds
 
 MAX_SEARCHED = 10_000
 """Events that one `read` looks at: about a millisecond of the loop."""
@@ -45,6 +45,10 @@ class MemoryOptions(Options):
     max_events: Annotated[int, Field(ge=1)] = 100_000
     max_bytes: Annotated[Bytes, Field(ge=1)] = 1_000_000_000
     max_dead_letters: Annotated[int, Field(ge=1)] = 10_000
+    dedupe_window: Annotated[
+        Seconds,
+        Field(ge=0, description="for how long an event_id that is given again is stored once; 0: not at all"),
+    ] = 120.0
 
 
 class MemoryPlugin(Plugin):
@@ -73,9 +77,8 @@ class MemoryStore:
     """The protocol at level `memory`. Events that made room are not found any more, and nobody is owed them: a named
     subscription that comes back late is told the first seq that is still here."""
 
-    capabilities = Capabilities("memory")
-
     def __init__(self, options: MemoryOptions) -> None:
+        self.capabilities = Capabilities("memory", options.dedupe_window)
         self._options = options
         self._seq = 0
         self._events: deque[Event] = deque(maxlen=options.max_events)

@@ -11,9 +11,10 @@ from pydantic import Field
 
 from squall.core.clock import Clock
 from squall.core.delivery import ACK, Attempt, Attempts, Nak, Observer, Term
-from squall.core.event import Event
+from squall.core.event import Event, Priority
 from squall.core.options import Options as BaseOptions
 from squall.core.plugin import Context, Plugin, hookimpl
+from squall.core.queue import PriorityEventQueue
 from squall.core.subscription import Subscription
 from squall.core.units import Seconds
 
@@ -99,8 +100,9 @@ class SubscriptionSnapshot:
     """One subscription's numbers so far.
 
     attempts: handler calls by outcome. acked, naked, dead_lettered: settlements that the store took; refused: those
-    it did not. handled_rate: attempts per second. latency: from publish to the handler's end; handler: its own time.
-    gates: the state of each gate that ever changed.
+    that it did not, each time that it was asked. handled_rate: attempts per second. latency: from publish to the
+    handler's end; handler: its own time. gates: the state of each gate that ever changed. queue_depths: events that
+    wait in memory, by priority; processing_rates: deliveries begun per second, by priority, over the last whole second.
     """
 
     label: str
@@ -115,6 +117,8 @@ class SubscriptionSnapshot:
     handler: Latency
     gates: Mapping[str, str]
     gate_changes: int
+    queue_depths: Mapping[Priority, int]
+    processing_rates: Mapping[Priority, float]
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ class _Counts:
 
     __slots__ = (
         "acked", "dead_lettered", "dropped", "failed", "gate_changes", "gates", "handler", "label", "latency", "naked",
-        "ok", "rate", "refused", "untimed",
+        "ok", "queue", "rate", "refused", "untimed",
     )  # fmt: skip
 
     def __init__(self, label: str, rate: _Rate) -> None:
@@ -173,6 +177,7 @@ class _Counts:
         self.latency = Histogram()
         self.handler = Histogram()
         self.gates: dict[str, str] = {}
+        self.queue = PriorityEventQueue()
 
     def measure(self, attempts: Sequence[Attempt], weight: int) -> None:
         self.handler.add([attempt.ended_ns - attempt.begun_ns for attempt in attempts], weight)
@@ -200,6 +205,8 @@ class _Counts:
             handler=self.handler.summary(),
             gates=dict(self.gates),
             gate_changes=self.gate_changes,
+            queue_depths=self.queue.queue_depths,
+            processing_rates=dict(self.queue.processing_rates),
         )
 
 
@@ -259,6 +266,10 @@ class MetricsObserver(Observer):
             else:
                 counts.acked += 1
 
+    def wired(self, subscription: Subscription) -> None:
+        """A subscription is there, of which nothing may have ended yet: what waits for it counts from now on."""
+        self._of(subscription)
+
     def gate_changed(self, subscription: Subscription, gate: str, state: str) -> None:
         counts = self._of(subscription)
         if counts.gates.get(gate) != state:
@@ -275,7 +286,7 @@ class MetricsObserver(Observer):
         counts = self._subscriptions.get(subscription.id)
         if counts is None or not counts.label:
             counts = self._counts(subscription.id)
-            counts.label = subscription.label
+            counts.label, counts.queue = subscription.label, subscription.queue
         return counts
 
     def _counts(self, subscription_id: str) -> _Counts:
@@ -305,6 +316,11 @@ class MetricsPlugin(Plugin):
     def squall_observer(self, ctx: Context) -> Observer:
         self._observer = MetricsObserver(self.options, ctx.clock)
         return self._observer
+
+    @hookimpl
+    def squall_deliver_middleware(self, ctx: Context, subscription: Subscription) -> None:
+        if self._observer is not None:
+            self._observer.wired(subscription)
 
     def snapshot(self) -> MetricsSnapshot:
         """The numbers since the router's last start; all zero before the first."""

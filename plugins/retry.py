@@ -1,15 +1,17 @@
-"""Retry: a failed delivery is given back with exponential backoff and full jitter, then dead-lettered."""
+"""Retry: failed deliveries, and publishes, come again with exponential backoff and full jitter; then dead letters."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from squall.core.delivery import Decision, FailedDelivery, Nak, SettlePolicy, Term
-from squall.core.errors import Reject, Retry
+from squall.core.errors import Overflow, Reject, Retry, StoreError
 from squall.core.event import Event
+from squall.core.middleware import Middleware, Next, around
 from squall.core.options import Options as BaseOptions
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.core.subscription import Subscription
@@ -40,6 +42,12 @@ class RetryOptions(BaseOptions):
             description="exception types, by name or by full name, that are dead-lettered at once; subclasses too",
         ),
     ] = ()
+    publish_deadline: Annotated[
+        Annotated[Seconds, Field(gt=0)] | None,
+        Field(
+            description="a publish that surely stored nothing is tried again too, for so long in all; none: it is not"
+        ),
+    ] = None
 
 
 class Backoff:
@@ -95,9 +103,13 @@ class Backoff:
             return asked_s
         return self._random.uniform(0.0, self._ceilings_s[attempt - 1])
 
+    def delays_s(self) -> Iterator[float]:
+        """A delay for each attempt but the last, in seconds."""
+        return (self._random.uniform(0.0, ceiling_s) for ceiling_s in self._ceilings_s)
+
 
 class RetryPlugin(Plugin):
-    """Gives each subscription a Backoff.
+    """Gives each subscription a Backoff, and publishes one where `publish_deadline` is set.
 
     A delivery ends in the dead letters as `rejected` (Reject, non-retryable types), `undecodable` (event.data cannot
     decode the payload; no further attempt would), `timeout` (attempts spent, the last one by timeout) or
@@ -111,6 +123,29 @@ class RetryPlugin(Plugin):
     @hookimpl
     def squall_settle_policy(self, ctx: Context, subscription: Subscription) -> SettlePolicy:
         return Backoff(self.options, ctx.random(f"retry:{subscription.label}"))
+
+    @hookimpl
+    def squall_publish_middleware(self, ctx: Context) -> Middleware | None:
+        deadline_s, clock = self.options.publish_deadline, ctx.clock
+        if deadline_s is None:
+            return None
+        backoff = Backoff(self.options, ctx.random("retry publishes"))
+
+        async def publish(event: Event, following: Next) -> None:
+            """Only what surely stored nothing is tried again: then the same event, under the same id, is no second."""
+            until_ns = clock.monotonic_ns() + round(deadline_s * 1e9)
+            unrouted = event.type, event.priority
+            for delay_s in backoff.delays_s():
+                try:
+                    return await following(event)
+                except (StoreError, Overflow) as error:
+                    if error.outcome != "fail" or clock.monotonic_ns() + delay_s * 1e9 > until_ns:
+                        raise
+                await clock.sleep(delay_s)
+                event.type, event.priority = unrouted  # routing rules change them, and are asked again
+            return await following(event)
+
+        return around(publish, stage="limit")
 
 
 def _raised_by_data(error: BaseException) -> bool:

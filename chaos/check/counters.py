@@ -76,7 +76,7 @@ def _judge(case: Case, subscription: int, counters: Mapping[str, int]) -> list[V
         ended = sum(counters[name] for name in SUMS[1:])
         if counters["owed"] != ended:
             owed, ends = format_count(counters["owed"]), format_count(ended)
-        forms.append(f"the target's own sums differ: {owed} owed, {ends} ended or pending")
+            forms.append(f"the target's own sums differ: {owed} owed, {ends} ended or pending")
     listed = case.number(
         f"SELECT count(*) FROM terminal WHERE subscription = {subscription} AND state = 'dead_lettered'"
     )

@@ -87,11 +87,10 @@ class InProcessTarget:
         return Outcome("ok", receipt.seq, duplicate=receipt.duplicate)
 
     async def publish_batch(self, messages: Sequence[Message]) -> Sequence[Outcome]:
-        outcome = Outcome("ok")
+        events = [EventData(one.type, one.payload, one.priority, key=one.key) for one in messages]
         try:
-            await self._publisher.publish_batch(
-                [EventData(one.type, one.payload, one.priority, key=one.key) for one in messages]
-            )
+            receipts = await self._publisher.publish_batch_with_receipts(events)
+            return [Outcome("ok", receipt.seq) for receipt in receipts]
         except PublishError as error:
             outcome = Outcome(error.outcome, why=str(error))
         except NotRunning as error:
@@ -138,7 +137,9 @@ class InProcessTarget:
 
     def _dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
         name = self._names.get(subscription_id or "")
-        if name is not None and self._meters[name].subscription.overflow == "drop_new":  # others' are dead letters
+        if name is not None and why == "expired":
+            self._drops.append(Terminal(event.payload, name, "expired", why))
+        elif name is not None and self._meters[name].subscription.overflow == "drop_new":  # others' are dead letters
             self._drops.append(Terminal(event.payload, name, "cancelled", why))
 
     async def unsubscribe(self, handle: Handle) -> int | None:
@@ -155,7 +156,7 @@ class InProcessTarget:
                 owed=None,
                 acked=sums.acked,
                 dead_lettered=sums.dead_lettered,
-                expired=0,
+                expired=sums.expired,
                 cancelled=sums.cancelled + sums.dropped,
                 pending=sums.pending,
             )

@@ -11,6 +11,7 @@ import errno
 import ipaddress
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from random import Random
 from typing import NamedTuple, TypeVar
 from urllib.parse import unquote
@@ -318,13 +319,7 @@ def _shown(proxy: Proxy) -> dict[str, object]:
         "upstream": proxy.upstream,
         "enabled": proxy.enabled,
         "toxics": [_shown_toxic(*one) for one in proxy.toxics.values()],
-        "counts": {
-            "connections": proxy.accepted,
-            "open": proxy.open_connections,
-            "cut": proxy.cut,
-            "upstream_bytes": proxy.passed_bytes("upstream"),
-            "downstream_bytes": proxy.passed_bytes("downstream"),
-        },
+        "counts": asdict(proxy.counts),
     }
 
 
@@ -335,7 +330,7 @@ def _shown_toxic(toxic: Toxic, bites: Bites) -> dict[str, object]:
         "type": toxic.type,
         "stream": toxic.stream,
         "toxicity": toxic.toxicity,
-        "counts": {"connections": bites.connections, "bytes": bites.bytes},
+        "counts": asdict(bites),
     }
 
 

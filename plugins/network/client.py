@@ -17,6 +17,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from squall.core.errors import SquallError
+from squall.plugins.network.proxy import Counts
+from squall.plugins.network.stages import Bites
 from squall.plugins.network.toxics import Stream, Toxic
 
 T = TypeVar("T")
@@ -53,13 +55,6 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class ToxicCounts(_Model):
-    """What a toxic has done: connections that it acted on, bytes of theirs."""
-
-    connections: int
-    bytes: int
-
-
 class ToxicState(_Model):
     """A toxic as the server has it. counts None: the server does not count."""
 
@@ -68,17 +63,7 @@ class ToxicState(_Model):
     stream: Stream
     toxicity: float
     attributes: dict[str, int]
-    counts: ToxicCounts | None = None
-
-
-class ProxyCounts(_Model):
-    """What passed a proxy since it was made: connections, those open now, those that a disabling cut; bytes sent."""
-
-    connections: int
-    open: int
-    cut: int
-    upstream_bytes: int
-    downstream_bytes: int
+    counts: Bites | None = None
 
 
 class ProxyState(_Model):
@@ -89,7 +74,7 @@ class ProxyState(_Model):
     upstream: str
     enabled: bool
     toxics: tuple[ToxicState, ...] = ()
-    counts: ProxyCounts | None = None
+    counts: Counts | None = None
 
 
 @dataclass(frozen=True)

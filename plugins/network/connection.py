@@ -78,7 +78,7 @@ class Direction:
 
     def __init__(self, connection: Connection, stream: Stream, clock: Clock, random: Random) -> None:
         self.clock, self.random, self.stream = clock, random, stream
-        self.passed_bytes = 0
+        self.passed_bytes = self.passed_pieces = 0
         self._connection = connection
         self._source: Side
         self._sink: Side
@@ -97,6 +97,7 @@ class Direction:
 
     def received(self, data: bytes) -> None:
         self.passed_bytes += len(data)
+        self.passed_pieces += 1
         self._entry.feed(data)
 
     def ended(self, *, reset: bool = False, whole: bool = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from dataclasses import dataclass, replace
 from random import Random
 
 from squall.core.clock import Clock
@@ -14,6 +15,27 @@ from squall.plugins.network.toxics import Toxic
 
 BACKLOG = 1024
 CLOSING_TURNS = 1000
+
+
+@dataclass
+class Counts:
+    """What passed a proxy since it was made: connections, those open now, those that a disabling cut and those whose
+    server did not answer; bytes, and pieces as they were read, whatever became of them."""
+
+    connections: int = 0
+    open: int = 0
+    cut: int = 0
+    refused: int = 0
+    upstream_bytes: int = 0
+    downstream_bytes: int = 0
+    upstream_pieces: int = 0
+    downstream_pieces: int = 0
+
+    def add(self, connection: Connection) -> None:
+        self.upstream_bytes += connection.upstream.passed_bytes
+        self.upstream_pieces += connection.upstream.passed_pieces
+        self.downstream_bytes += connection.downstream.passed_bytes
+        self.downstream_pieces += connection.downstream.passed_pieces
 
 
 class Proxy:
@@ -27,9 +49,7 @@ class Proxy:
     def __init__(self, name: str, listen: tuple[str, int], upstream: str, clock: Clock, random: Random) -> None:
         self.name, self.upstream = name, upstream
         self.toxics: dict[str, tuple[Toxic, Bites]] = {}
-        self.accepted = 0
-        self.cut = 0
-        self._passed = {"upstream": 0, "downstream": 0}  # by connections that are gone
+        self._counts = Counts()  # without what passed the connections that there are
         self._clock, self._random = clock, random
         self._connections: set[Connection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
@@ -51,13 +71,11 @@ class Proxy:
         return self._server is not None
 
     @property
-    def open_connections(self) -> int:
-        return len(self._connections)
-
-    def passed_bytes(self, stream: str) -> int:
-        """Bytes that were sent that way so far, whatever became of them."""
-        live = (one.upstream if stream == "upstream" else one.downstream for one in self._connections)
-        return self._passed[stream] + sum(direction.passed_bytes for direction in live)
+    def counts(self) -> Counts:
+        counts = replace(self._counts, open=len(self._connections))
+        for connection in self._connections:
+            counts.add(connection)
+        return counts
 
     async def enable(self) -> None:
         if self._server is None:
@@ -71,7 +89,7 @@ class Proxy:
             self._server.close()  # closes the socket too: a new one keeps the port
             self._server = None
             self._socket = _bound(address)
-            self.cut += len(self._connections)
+            self._counts.cut += len(self._connections)
             self._end_connections()
 
     def move(self, listen: tuple[str, int], upstream: str) -> None:
@@ -88,6 +106,7 @@ class Proxy:
             self._server.close()
             self._server = None
         self._socket.close()
+        await asyncio.sleep(0)  # whom the loop has accepted already, comes now
         self._end_connections()
         await asyncio.gather(*self._connecting, return_exceptions=True)
         for _ in range(CLOSING_TURNS):
@@ -114,11 +133,14 @@ class Proxy:
             connection.direction(toxic.stream).remove(toxic)
 
     def _accept(self) -> asyncio.Protocol:
-        self.accepted += 1
+        self._counts.connections += 1
         connection = Connection(self._clock, self._random, self._forget)
         for toxic, bites in self.toxics.values():
             connection.direction(toxic.stream).add(toxic, bites)
         self._connections.add(connection)
+        if self._server is None:  # the loop had accepted it already when the proxy was disabled
+            connection.abort()
+            return connection.client
         task = asyncio.get_running_loop().create_task(self._connect(connection))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
@@ -130,14 +152,14 @@ class Proxy:
             await asyncio.get_running_loop().create_connection(lambda: connection.server, host.strip("[]"), int(port))
         except OSError as error:
             logging.getLogger("squall").debug("proxy %s: %s does not answer: %s", self.name, self.upstream, error)
+            self._counts.refused += 1
             connection.close()
 
     def _forget(self, connection: Connection) -> None:
         if connection not in self._connections:
             return
         self._connections.remove(connection)
-        self._passed["upstream"] += connection.upstream.passed_bytes
-        self._passed["downstream"] += connection.downstream.passed_bytes
+        self._counts.add(connection)
 
     def _end_connections(self) -> None:
         for task in self._connecting:

@@ -60,9 +60,10 @@ class Way(Protocol):
 
 @dataclass
 class Bites:
-    """What one toxic has done so far: connections that it acted on, and bytes of theirs."""
+    """What one toxic has done so far: connections that it acted on, how often, and on how many bytes of theirs."""
 
     connections: int = 0
+    times: int = 0
     bytes: int = 0
 
 
@@ -80,6 +81,7 @@ class Stage:
         if not self._bitten:
             self._bitten = True
             self.bites.connections += 1
+        self.bites.times += 1
         self.bites.bytes += size
 
     def begin(self) -> None:

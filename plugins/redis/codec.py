@@ -32,13 +32,17 @@ def pack_event(event: Event) -> bytes:
         event.payload,
         event.version,
         event.key,
+        event.own_id,
+        event.due_ns,
+        event.expires_ns,
     ))  # fmt: skip
 
 
 def unpack_event(data: bytes, seq: int, priority: int) -> Event:
     """The event of pack_event. Raises ValueError where it is none."""
     try:
-        event_id, event_type, source, time_ns, correlation_id, metadata, payload, version, key = _unpack(data)
+        event_id, event_type, source, time_ns, correlation_id, metadata, payload, version, key, *rest = _unpack(data)
+        own_id, due_ns, expires_ns = rest
         return Event(
             event_id,
             event_type,
@@ -50,6 +54,9 @@ def unpack_event(data: bytes, seq: int, priority: int) -> Event:
             payload,
             version,
             key=key,
+            own_id=own_id,
+            due_ns=due_ns,
+            expires_ns=expires_ns,
             seq=seq,
         )
     except (LookupError, TypeError, ValueError, msgspec.MsgspecError) as error:

@@ -31,7 +31,8 @@ class Reader:
             return Page([], low if query.newest_first else high)
         if query.seqs is not None:
             return search(await self._picked(query, low, high), query, low, high)
-        filtered = (query.pattern, query.source, query.correlation_id, query.since_ns, query.until_ns) != (None,) * 5
+        asked = (query.pattern, query.source, query.correlation_id, query.since_ns, query.until_ns)
+        filtered = query.own_id or any(one is not None for one in asked)
         count = min(AT_ONCE, max(100, 2 * query.limit) if filtered else query.limit)
         levels = list(Priority) if query.priority is None else [query.priority]
         answers = await self._calls([

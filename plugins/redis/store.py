@@ -77,7 +77,7 @@ class RedisStore:
         self._reader = Reader(self._readers, self._keys, lambda: self._head)
         self._router_id = system_id()
         self._leases = Leases(self._readers, self._keys, self._router_id, lease_s, clock, random, logger)
-        self.capabilities = Capabilities(durability, self._leases)
+        self.capabilities = Capabilities(durability, turns=self._leases)
         self._retention = Retention(
             self._readers, self._keys, max_events, lambda: self._head, self._ask_all, clock, logger
         )

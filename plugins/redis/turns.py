@@ -102,12 +102,19 @@ class Leases:
 
     async def release_all(self) -> None:
         """Let others take over at once; also what was asked for when it was cancelled, and may have been given."""
-        for subscription_id, token in self._asked.items():
-            self.lost(subscription_id, token)
-            try:
-                await self._run(scripts.RELEASE, subscription_id, token)
-            except StoreError as error:
-                self._logger.debug("the turn of subscription %s ends by itself: %s", subscription_id, error)
+        for subscription_id in list(self._asked):
+            await self.give_up(subscription_id)
+
+    async def give_up(self, subscription_id: str) -> None:
+        """As Turns.give_up."""
+        token = self._asked.pop(subscription_id, None)
+        if token is None:
+            return
+        self.lost(subscription_id, token)
+        try:
+            await self._run(scripts.RELEASE, subscription_id, token)
+        except StoreError as error:
+            self._logger.debug("the turn of subscription %s ends by itself: %s", subscription_id, error)
 
     async def _run(self, script: scripts.Script, subscription_id: str, token: str) -> Any:
         try:

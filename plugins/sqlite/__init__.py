@@ -13,7 +13,7 @@ from squall.core.store import EventStore
 from squall.core.units import Seconds
 from squall.plugins.sqlite.file import DatabaseFile
 from squall.plugins.sqlite.schema import IndexName
-from squall.plugins.sqlite.store import INACTIVE_AFTER_S, SqliteStore
+from squall.plugins.sqlite.store import DEDUPE_WINDOW_S, INACTIVE_AFTER_S, SqliteStore
 
 
 class SqliteOptions(Options):
@@ -38,6 +38,10 @@ class SqliteOptions(Options):
         Seconds,
         Field(gt=0, description="a named subscription that nobody has handled for so long is reported at the start"),
     ] = INACTIVE_AFTER_S
+    dedupe_window: Annotated[
+        Seconds,
+        Field(ge=0, description="for how long an event_id that is given again is stored once; 0: not at all"),
+    ] = DEDUPE_WINDOW_S
 
 
 class SqlitePlugin(Plugin):
@@ -51,4 +55,10 @@ class SqlitePlugin(Plugin):
     def squall_event_store(self, ctx: Context) -> EventStore:
         options = self.options
         file = DatabaseFile(Path(options.path), options.durability, frozenset(options.index), ctx.clock)
-        return SqliteStore(file, ctx.clock, ctx.logger, inactive_after_s=options.inactive_after)
+        return SqliteStore(
+            file,
+            ctx.clock,
+            ctx.logger,
+            inactive_after_s=options.inactive_after,
+            dedupe_window_s=options.dedupe_window,
+        )

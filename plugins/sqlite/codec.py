@@ -12,8 +12,8 @@ from squall.core.patterns import compile_pattern
 
 Row = tuple[Any, ...]
 
-COLUMNS = "seq, id, type, source, version, priority, time, key, correlation, metadata, payload"
-PLACES = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+COLUMNS = "seq, id, type, source, version, priority, time, key, correlation, metadata, payload, extra"
+PLACES = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 MAX_PATTERNS = 1000
 
 _PRIORITIES = tuple(Priority)
@@ -105,14 +105,29 @@ def encode_events(events: Sequence[Event], types: TypeNumbers) -> list[Row]:
             None if event.correlation_id == event.id else pack_id(event.correlation_id),
             _encode(event.metadata).decode() if event.metadata else None,
             event.payload,
+            _extra(event) if event.due_ns or event.expires_ns or event.own_id else None,
         )
         for event, packed in zip(events, pack_ids([event.id for event in events]), strict=True)
     ]
 
 
+class _Extra(msgspec.Struct, omit_defaults=True):
+    own_id: bool = False
+    due_ns: int = 0
+    expires_ns: int = 0
+
+
+def _extra(event: Event) -> str:
+    return _encode(_Extra(event.own_id, event.due_ns, event.expires_ns)).decode()
+
+
+def _extras(stored: str) -> dict[str, Any]:
+    return msgspec.structs.asdict(msgspec.json.decode(stored, type=_Extra))
+
+
 def decode_event(row: Row, types: TypeNumbers) -> Event:
     """The event of a row. Raises ValueError when it is none."""
-    seq, packed, number, source, version, priority, time_ns, key, correlation, metadata, payload = row
+    seq, packed, number, source, version, priority, time_ns, key, correlation, metadata, payload, extra = row
     try:
         event_id = unpack_id(packed)
         return Event(
@@ -127,6 +142,7 @@ def decode_event(row: Row, types: TypeNumbers) -> Event:
             version,
             key=key,
             seq=seq,
+            **({} if extra is None else _extras(extra)),
         )
     except (LookupError, TypeError, ValueError, AttributeError, msgspec.MsgspecError) as error:
         raise ValueError(f"row {seq} of the table event: {error}") from error

@@ -95,6 +95,8 @@ def _conditions(query: Query, types: TypeNumbers) -> tuple[list[str], list[Any]]
         asked.append(("time >= ?", query.since_ns))
     if query.until_ns is not None:
         asked.append(("time < ?", query.until_ns))
+    if query.own_id:
+        asked.append(("extra LIKE ?", '%"own_id":true%'))
     return [condition for condition, _ in asked], [value for _, value in asked]
 
 

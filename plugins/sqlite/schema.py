@@ -8,15 +8,17 @@ from typing import Literal, get_args
 import apsw
 
 APPLICATION_ID = 0x53514C4C
-VERSION = 2
+VERSION = 3
 IndexName = Literal["type", "correlation", "id", "key"]
 
 # type is a number of the table of types; correlation is NULL where it is the id itself, metadata where it is empty.
 # unattended is since when nobody handles a subscription, as far as is known; NULL while somebody does.
+# extra is what few events have, as JSON: own_id, due_ns, expires_ns; NULL where it is empty.
 # id and correlation are the 16 bytes of a UUID, or other text as it is. Times are wall nanoseconds since 1970.
 _EVENT = """
     seq INTEGER {0}, id NOT NULL, type INTEGER NOT NULL, source TEXT NOT NULL, version TEXT NOT NULL,
-    priority INTEGER NOT NULL, time INTEGER NOT NULL, key TEXT, correlation, metadata TEXT, payload BLOB NOT NULL"""
+    priority INTEGER NOT NULL, time INTEGER NOT NULL, key TEXT, correlation, metadata TEXT, payload BLOB NOT NULL,
+    extra TEXT"""
 
 TABLES = f"""
 CREATE TABLE event({_EVENT.format("PRIMARY KEY")});
@@ -53,7 +55,12 @@ def _redrives_and_unattended(db: apsw.Connection) -> None:
     db.execute("ALTER TABLE subscription ADD COLUMN unattended INTEGER")
 
 
-MIGRATIONS: Sequence[Callable[[apsw.Connection], None]] = (_redrives_and_unattended,)
+def _extra(db: apsw.Connection) -> None:
+    for table in ("event", "dead_letter"):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN extra TEXT")
+
+
+MIGRATIONS: Sequence[Callable[[apsw.Connection], None]] = (_redrives_and_unattended, _extra)
 """The n-th step makes version n + 2 of version n + 1."""
 
 INDEXES: dict[IndexName, str] = {

@@ -27,6 +27,7 @@ from squall.plugins.sqlite.threads import Link, Worker
 MAX_EVENTS = 500
 MAX_BYTES_ON_LOOP = 1_000_000
 SETTLE_WITHIN_S = 0.02
+DEDUPE_WINDOW_S = 120.0
 INACTIVE_AFTER_S = 7 * 86400.0
 REOPEN_AFTER_S, REOPEN_AT_MOST_AFTER_S = 0.05, 5.0
 
@@ -46,8 +47,9 @@ class SqliteStore:
         logger: Logger,
         recent_events: int = MAX_EVENTS_HELD,
         inactive_after_s: float = INACTIVE_AFTER_S,
+        dedupe_window_s: float = DEDUPE_WINDOW_S,
     ) -> None:
-        self.capabilities = Capabilities(file.durability)
+        self.capabilities = Capabilities(file.durability, dedupe_window_s)
         self._path, self._clock, self._logger = file.path, clock, logger
         self._inactive_after_ns = round(inactive_after_s * 1e9)
         self._reader = EventReader(file, lambda: self._committer.types, logger, recent_events)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from squall.core.errors import (
         ConfigError,
+        Conflict,
         InvalidEvent,
         NotRunning,
         Overflow,
@@ -57,6 +58,7 @@ __all__ = [
     "Capabilities",
     "Clock",
     "ConfigError",
+    "Conflict",
     "Context",
     "DeadLetter",
     "Decision",

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from squall.chaos.history import open_history
+
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = ROOT / "scenarios"
 AT_ONCE = 2
@@ -25,6 +27,8 @@ SHORTER: dict[str, list[str]] = {
     "failing-handlers": ["rate=200"],
     "slow-and-hung": ["rate=200"],
     "store-outage": ["rate=200"],
+    "comings-and-goings": ["rate=200"],
+    "rush-hour": ["burst=1000"],
     "loss-on-purpose": [],
 }
 
@@ -43,9 +47,9 @@ class Ran:
         return {one["title"] or one["name"]: one["state"] for one in findings}
 
 
-def run(name: str, runs: Path) -> Ran:
+def run(name: str, runs: Path, *more: str) -> Ran:
     sets = [argument for value in SHORTER[name] for argument in ("--set", value)]
-    command = [sys.executable, "-m", "squall", "run", str(SCENARIOS / f"{name}.yaml"), *sets]
+    command = [sys.executable, "-m", "squall", "run", str(SCENARIOS / f"{name}.yaml"), *sets, *more]
     command += ["--runs", str(runs), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=runs)
     assert done.stdout, done.stderr
@@ -92,6 +96,40 @@ def test_the_healthy_are_judged_beside_the_slow(ran: dict[str, Ran]) -> None:
     """The expectation of the healthy subscriber is there, and it is not of everybody."""
     assert ran["slow-and-hung"].states()["latency p99 of healthy"] == "valid"
     assert ran["failing-handlers"].states()["latency p99 of audit"] == "valid"
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_who_joins_late_gets_what_was_before_if_it_asks_for_it(ran: dict[str, Ran]) -> None:
+    """Reports, from the beginning; ticker only what was published while it was there, and audit until it left."""
+    one = ran["comings-and-goings"]
+    assert {"order (key)", "latency p99 of ticker"} <= set(one.states())
+    with open_history(one.folder / "history") as db:
+        rows = db.execute(
+            "SELECT s.name, count(DISTINCT event) FROM attempt a JOIN subscription s USING (subscription) GROUP BY ALL"
+        ).fetchall()
+        (published,) = db.execute("SELECT count(*) FROM publish").fetchall()[0]
+    got = dict(rows)
+    assert got["reports"] == got["billing"] == published
+    assert 0.4 < got["ticker"] / published < 0.6
+    assert got["audit"] < 0.5 * published
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_full_queues_refuse_and_drop_as_they_say(ran: dict[str, Ran], tmp_path: Path) -> None:
+    """With few places whole batches are refused, and drops are told: valid too."""
+    assert {"atomic", "starvation"} <= set(ran["rush-hour"].states())
+    small = tmp_path / "small.yaml"
+    small.write_text("version: 1\nbacklog: {max_events: 300}\n", encoding="utf-8")
+    one = run("rush-hour", tmp_path, "--config", str(small))
+    assert one.exit_code == 0, (one.verdict["headline"], one.states())
+    findings = one.verdict["findings"]
+    assert isinstance(findings, list)
+    figures = {finding["name"]: finding["figures"] for finding in findings}
+    assert figures["no_ghost"]["failed"] >= 200
+    assert figures["no_ghost"]["failed"] % 5 == 0
+    assert figures["no_loss"]["cancelled"] > 0
 
 
 @pytest.mark.slow

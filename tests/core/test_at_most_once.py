@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from tests.core.world import Heard, Held, KeptMemory, Policy, SlowToSettle, World, until
 
 from squall import (
+    Attempt,
+    Context,
     Event,
+    Gate,
+    Permits,
+    Plugin,
+    Subscription,
+    WaitUntil,
+    hookimpl,
 )
 
 
@@ -90,3 +99,38 @@ async def test_at_most_once_stands_still_when_paused() -> None:
             await world.subscriber.resume_subscription(own)
             await world.clock.advance(1)
         assert heard.types == ["a", "b", "c"]
+
+
+class OnePermit(Plugin):
+    """A gate that lets one delivery begin, and no other."""
+
+    @hookimpl
+    def squall_gate(self, ctx: Context, subscription: Subscription) -> Gate:
+        return _OnePermit()
+
+
+class _OnePermit:
+    longest_wait_s = 1.0
+    left = 1
+
+    def try_acquire(self, n: int) -> Permits | WaitUntil:
+        self.left, left = 0, self.left
+        return Permits(1) if left else WaitUntil(1 << 62)
+
+    def record(self, permits: Permits, attempts: Sequence[Attempt]) -> None: ...
+
+    def release(self, permits: Permits, n: int) -> None: ...
+
+
+async def test_no_more_is_settled_ahead_than_may_begin() -> None:
+    """Behind a gate that lets one through, one is at risk: the others are owed after a restart."""
+    kept, heard, rest = KeptMemory(), Heard(), Heard()
+    async with World(OnePermit(), store=kept) as world:
+        await world.subscriber.subscribe(">", heard, name="billing", delivery="at-most-once")
+        await world.publish(*"abcde")
+        await until(lambda: heard.events)
+        await world.stop(timeout_s=0.1)
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", rest, name="billing", delivery="at-most-once")
+        await world.clock.settle()
+    assert (heard.types, rest.types) == (["a"], ["b", "c", "d", "e"])

@@ -86,6 +86,7 @@ steps = st.one_of(
 @example(before=0, ops=[("turn", 3), *[("publish", Priority.CRITICAL, 1)] * 2], in_flight=1, turns=(2, 0))
 @example(before=0, ops=[("turn", 3), ("publish", Priority.CRITICAL, 3)], in_flight=2, turns=(2, 0))
 @example(before=2, ops=[("turn", 2), ("publish", Priority.NORMAL, 1)], in_flight=4, turns=(0, 3))
+@example(before=0, ops=[("turn", 1), ("publish", Priority.CRITICAL, 1)], in_flight=1, turns=(0, 1))
 @settings(max_examples=40)
 def test_catching_up_leaves_no_gap_and_no_overlap(
     start: str, before: int, ops: list[tuple[Any, ...]], in_flight: int, turns: tuple[int, int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from typing import Any
 
@@ -118,3 +119,37 @@ async def test_what_is_no_handler_is_refused(handler: Any) -> None:
         with pytest.raises(SubscriptionError, match=r"handler: expected .* got "):
             await world.subscriber.subscribe(">", handler)
         assert world.router.get_metrics().subscriptions == 0
+
+
+async def test_a_subscription_says_when_it_was_last_given_something() -> None:
+    """And not when it was last looked at."""
+    async with World() as world:
+        own = await world.subscriber.subscribe(">", Heard())
+        subscription = world.router.subscriptions.get(own).subscription
+        assert subscription.last_delivered is None
+        await world.publish("a")
+        then_s = world.clock.time_ns() / 1e9
+        await world.clock.advance(10)
+        assert subscription.last_delivered is not None
+        assert 0 <= subscription.last_delivered.timestamp() - then_s <= 0.1
+
+
+async def test_a_publish_is_counted_at_once() -> None:
+    """Before anybody who observes it is told of the batch that it is in."""
+    async with World() as world:
+        await world.publish("a", "b")
+        assert world.router.get_metrics().published == 2
+
+
+async def test_handlers_that_never_wait_leave_the_loop_to_others_now_and_then() -> None:
+    """A thousand of them in a row are no thousand without a turn for anybody else."""
+    heard, turns = Heard(), 0
+    async with World() as world:
+        own = await world.subscriber.subscribe(">", heard)
+        await world.subscriber.pause_subscription(own)
+        await world.publish(*["a"] * 1000)
+        await world.subscriber.resume_subscription(own)
+        while len(heard.events) < 1000:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 10

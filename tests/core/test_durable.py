@@ -113,6 +113,10 @@ async def test_another_pattern_or_filter_needs_update() -> None:
             await world.subscriber.subscribe(
                 "a", heard, name="billing", filters=[Filter(max_bytes=9)], priority_min=Priority.HIGH
             )
+        with pytest.raises(SubscriptionError, match="update=True"):
+            await world.subscriber.subscribe(
+                "a", heard, name="billing", filters=[Filter(max_bytes=9)], priority_filter=Priority.NORMAL
+            )
         again = await world.subscriber.subscribe("b", heard, name="billing", update=True, timeout_s=5, concurrency=3)
         await world.publish("b", "a")
         await world.clock.settle()
@@ -308,3 +312,40 @@ async def test_a_retry_that_is_due_does_not_hide_what_was_settled_after_it() -> 
         held.finish_all()
         await world.clock.settle()
     assert sorted(heard.types) == ["a", "b", "d"]
+
+
+async def test_thousands_of_retries_survive_a_restart() -> None:
+    """All of them, however many are read at a time."""
+    kept, heard = KeptMemory(), Heard()
+
+    async def handle(event: Event) -> None:
+        raise ValueError("broken")
+
+    async with World(Policy(lambda delivery, error: Nak(5.0)), store=kept) as world:
+        await world.subscriber.subscribe(">", handle, name="billing", in_flight=5000)
+        await world.publish(*["a"] * 1201)
+        await world.clock.advance(1)
+    async with World(Policy(), store=kept) as world:
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await world.clock.advance(10)
+    assert sorted(heard.seqs) == [*range(1, 1202)]
+
+
+async def test_what_was_taken_up_and_waits_is_taken_up_again_after_another_death() -> None:
+    """Of two that were in hand one is handled, and the process dies before the other one's turn."""
+    kept, first, second, third = KeptMemory(), Held(), Held(), Heard()
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", first, name="billing", concurrency=2)
+        await world.publish(*"abc")
+        await until(lambda: len(first.running) == 2)
+        await world.stop(timeout_s=0.1)
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", second, name="billing")
+        await until(lambda: second.running)
+        await world.subscriber.pause_subscription(own)
+        second.finish_all()
+        await world.clock.settle()
+        async with World(store=kept) as after:  # the second one is never heard of again
+            await after.subscriber.subscribe(">", third, name="billing")
+            await after.clock.settle()
+    assert (second.seqs, third.types) == ([1], ["b", "c"])

@@ -200,3 +200,15 @@ async def test_rates_are_the_same_for_every_reader() -> None:
         assert seen[Priority.HIGH] == pytest.approx(50, rel=0.06)
         await world.clock.advance(1.1)
         assert world.router.get_metrics().processing_rates[Priority.HIGH] == 0
+
+
+async def test_the_time_of_an_event_follows_a_wall_clock_that_was_set() -> None:
+    """With the next sweep, and though the monotonic clock knows nothing of it."""
+    heard = Heard()
+    async with World() as world:
+        await world.subscriber.subscribe(">", heard)
+        world.clock.wall_offset_ns += 3_600_000_000_000
+        await world.clock.advance(0.1)
+        await world.publish("a")
+        await world.clock.settle()
+        assert abs(heard.events[0].time_ns - world.clock.time_ns()) < 1_000_000_000

@@ -25,6 +25,7 @@ from squall import (
     NotRunning,
     StoreFileError,
 )
+from squall.core.config import Backlog
 
 USES: list[Callable[[World], Awaitable[object]]] = [
     lambda world: world.publisher.publish("a", b""),
@@ -284,3 +285,19 @@ async def test_a_start_that_failed_leaves_the_router_as_it_was() -> None:
     kept.store = kept.memory
     async with world:
         await world.publish("a")
+
+
+async def test_a_publisher_that_waits_for_room_learns_at_once_that_the_router_stops() -> None:
+    """It does not wait for its time to be over."""
+    world = World(backlog=Backlog(max_events=1, timeout=60))
+    await world.router.start()
+    own = await world.subscriber.subscribe(">", Heard())
+    await world.subscriber.pause_subscription(own)
+    await world.publish("a")
+    waiting = world.publishing("b")
+    await world.clock.settle()
+    await world.stop(timeout_s=1)
+    await world.clock.settle()
+    assert waiting.done()
+    with pytest.raises(NotRunning):
+        await waiting

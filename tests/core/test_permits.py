@@ -201,3 +201,22 @@ async def test_what_is_not_let_through_is_not_settled_ahead(held_by: str) -> Non
             await after.subscriber.subscribe(">", heard, name="metrics", delivery="at-most-once")
             await after.clock.advance(1)
     assert heard.types == ["a", "b", "c"]
+
+
+async def test_the_delivery_after_a_failure_begins_when_it_begins() -> None:
+    """Not with the end of the one before the failure: how long it took is what a breaker counts."""
+    gates = Gates()
+
+    async def handle(event: Event) -> None:
+        if event.type == "fails":
+            await world.clock.sleep(1.0)
+            raise ValueError("broken")
+
+    async with World(gates) as world:
+        begun_ns = world.clock.monotonic_ns()
+        own = await world.subscriber.subscribe(">", handle)
+        await world.subscriber.pause_subscription(own)
+        await world.publish("works", "fails", "works")
+        await world.subscriber.resume_subscription(own)
+        await world.clock.advance(2)
+        assert [(one.begun_ns - begun_ns) / 1e9 for one in gates.bulkhead.recorded] == [0.0, 0.0, 1.0]

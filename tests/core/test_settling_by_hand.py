@@ -158,3 +158,12 @@ async def test_an_event_acknowledged_on_a_later_attempt_is_done_for_good() -> No
         await world.subscriber.subscribe(">", heard, name="billing")
         await world.clock.advance(5)
     assert heard.events == []
+
+
+async def test_a_nak_without_a_delay_of_its_own_is_not_one_of_no_delay() -> None:
+    """`nak(0)` comes again at once; `nak()` as the policy says."""
+
+    async def at_once(event: Event, delivery: Delivery) -> None:
+        delivery.nak(0)
+
+    assert (await told(at_once, Policy()))[0] == [0.0, 0.0, 0.0]

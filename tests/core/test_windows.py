@@ -121,4 +121,4 @@ async def test_a_store_that_reads_nothing_is_told_and_tried_later() -> None:
         await world.subscriber.subscribe(">", Heard(), start="earliest")
         await world.clock.advance(2.5)
         assert kept.store.reads == 3
-        assert all("read nothing up to seq 1" in message for message in world.log.at_least(logging.ERROR))
+        assert all("read nothing from seq 1 up to 1" in message for message in world.log.at_least(logging.ERROR))

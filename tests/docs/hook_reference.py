@@ -34,7 +34,7 @@ TYPES = {
         "Attempt",
     ),
     "squall.core.target": ("Target", "Batches"),
-    "squall.core.fault": ("Fault", "FaultContext", "Evidence", "Seam"),
+    "squall.core.fault": ("Fault", "FaultContext", "Evidence", "Seam", "Network", "Proxies"),
 }
 """What a hook is given, or gives, in the order of the hooks that need it."""
 

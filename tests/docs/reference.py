@@ -28,6 +28,7 @@ from squall.chaos.report.meanings import MEANINGS
 from squall.core import config, filters, units
 from squall.core.options import Options
 from squall.plugins.faults import FaultsPlugin
+from squall.plugins.network import NetworkPlugin
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -245,12 +246,12 @@ def _flat(metadata: Sequence[Any]) -> Iterator[Any]:
 
 def _faults(_: str) -> Table:
     rows = []
-    for kind in FaultsPlugin().squall_faults():
+    for kind in (*FaultsPlugin().squall_faults(), *NetworkPlugin().squall_faults()):
         options = [
             f"`{key}` ({value_of(field.annotation, field.metadata)}; {default_of(field)}): {field.description}"
             for key, field in keys(kind).items()
         ]
-        seam = kind.kind.__name__.lower()
+        seam = kind.kind.prefix
         rows.append((f"`{seam}`: `{kind.name}`", (kind.__doc__ or "").strip(), "; ".join(options) or "none"))
     return Table(("where and `do`", "what it does", "options: value; default"), rows)
 

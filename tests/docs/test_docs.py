@@ -11,7 +11,7 @@ from tests.docs.pages import ROOT, BrokenPage, commands, parse, run_page
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 HIDDEN = (".", "_", "build", "dist", "runs", "data")
-SETTING_UP = re.compile(r"make (setup|run|test|check|bench)")
+SETTING_UP = re.compile(r"make (setup|services|run|test|check|bench)")
 MAX_LINE = 120
 MAX_IMAGE_BYTES = 200_000
 MAX_PLUGIN_LINES = 30

@@ -11,7 +11,10 @@ from tests.docs.reference import default_of
 from squall.core import wiring
 from squall.core.fault import Fault
 from squall.core.options import Options
+from squall.core.yaml_source import parse_document
 from squall.plugins.faults import FaultsPlugin
+from squall.plugins.network import NetworkPlugin
+from squall.plugins.network.faults import FAULTS
 
 PAGE = ROOT / "docs" / "plugins.md"
 BUILT_IN = sorted(
@@ -52,7 +55,11 @@ def test_page_has_each_plugins_options(name: str) -> None:
     assert f"  - {name}" in section
 
 
-@pytest.mark.parametrize("kind", FaultsPlugin().squall_faults(), ids=lambda kind: f"{kind.kind.__name__}-{kind.name}")
+@pytest.mark.parametrize(
+    "kind",
+    [*FaultsPlugin().squall_faults(), *NetworkPlugin().squall_faults()],
+    ids=lambda kind: f"{kind.kind.__name__}-{kind.name}",
+)
 def test_page_has_each_faults_options(kind: type[Fault]) -> None:
     """Every built-in fault stands in its table, with what it does and all its options."""
     seam = kind.kind.__name__.lower()
@@ -60,6 +67,18 @@ def test_page_has_each_faults_options(kind: type[Fault]) -> None:
     assert row[1] == (kind.__doc__ or "").strip()
     options = [f"{option} ({default}): {meaning}" for option, default, meaning in rows(kind)]
     assert row[2] == ("; ".join(options) or "none")
+
+
+@pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.name)
+def test_each_fault_of_the_network_has_an_example_with_all_its_options(kind: type[Fault]) -> None:
+    """In a block of docs/network-faults.md, which is validated when the page is run."""
+    page = "docs/network-faults.md"
+    section = (ROOT / page).read_text(encoding="utf-8").split(f"\n### {kind.name}\n")[1].split("\n##")[0]
+    (block,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    example = parse_document(block, page).at(("faults", 0))
+    assert isinstance(example, dict)
+    assert example["do"] == kind.name
+    assert set(kind.model_fields) == example.keys() - {"id", "at", "for", "do", "on"}
 
 
 def test_a_table_that_drifted_is_noticed() -> None:

@@ -14,7 +14,7 @@ from squall.core.wiring import Registry
 HOOKS = [name for name in vars(hookspecs) if name.startswith("squall_")]
 AT_START = ["squall_event_store", "squall_store_wrapper", "squall_publish_middleware", "squall_observer"]
 AT_SUBSCRIBE = ["squall_gate", "squall_deliver_middleware", "squall_settle_policy"]
-AT_LOADING = ["squall_targets", "squall_faults"]
+AT_LOADING = ["squall_targets", "squall_faults", "squall_proxies"]
 
 
 class Unlucky(Plugin):
@@ -63,6 +63,10 @@ class Unlucky(Plugin):
     @hookimpl
     def squall_faults(self) -> None:
         self.raise_in("squall_faults")
+
+    @hookimpl
+    def squall_proxies(self) -> None:
+        self.raise_in("squall_proxies")
 
 
 class Innocent(Plugin):
@@ -124,7 +128,7 @@ async def test_a_raise_at_subscribe_refuses_the_subscription_alone(hook: str) ->
 def test_a_raise_while_a_run_is_loaded_names_plugin_and_hook(hook: str) -> None:
     """As everywhere."""
     with pytest.raises(WiringError, match=f"plugin Unlucky#2 raised in {hook}: ValueError: no luck"):
-        Registry([Innocent(), Unlucky(hook)]).ask(hook)
+        Registry([Innocent(), Unlucky(hook)]).ask(hook, **({"ctx": None} if hook == "squall_proxies" else {}))
 
 
 async def test_a_plugins_own_word_on_its_configuration_is_passed_on() -> None:

@@ -75,6 +75,9 @@ async def events_come_back_as_they_were(bench: Bench) -> None:
         make_event(5, id=" " * 36, payload=b"", timestamp=0),
         make_event(6, id="x" * 8 + "-aaaa-aaaa-aaaa-" + "a" * 12, payload=b"\x00" * 1_048_576),
         make_event(7, id="\x00", source="a\x00b", timestamp=NOW_NS + 123_456_789),
+        make_event(20, own_id=True),
+        make_event(21, due_ns=NOW_NS + 1),
+        make_event(22, own_id=True, due_ns=NOW_NS + 1, expires_ns=2**62),
         *(make_event(8 + level, priority=level) for level in Priority),
     ]
     for event in events[:4]:
@@ -147,6 +150,7 @@ def matches(event: Event, query: Query) -> bool:
         and query.priority in (None, event.priority)
         and (query.since_ns is None or event.time_ns >= query.since_ns)
         and (query.until_ns is None or event.time_ns < query.until_ns)
+        and (event.own_id or not query.own_id)
         and event.seq > query.after_seq
         and (query.before_seq is None or event.seq < query.before_seq)
     )
@@ -161,7 +165,7 @@ async def queries_find_what_they_ask_for(bench: Bench) -> None:
         made = make_event(index, type=chance.choice(types), source=chance.choice(("shop", "web")))
         made.priority = chance.choice((*Priority, Priority.NORMAL, Priority.NORMAL))
         return make_event(
-            index, type=made.type, source=made.source, priority=made.priority,
+            index, type=made.type, source=made.source, priority=made.priority, own_id=chance.random() < 0.1,
             correlation_id=chance.choice((made.id, make_event(index // 10 * 10).id)),
             timestamp=NOW_NS + index * SECOND_NS + (index // 100 % 3) * chance.choice((1, -1)) * 86_400 * SECOND_NS,
         )  # fmt: skip
@@ -175,6 +179,7 @@ async def queries_find_what_they_ask_for(bench: Bench) -> None:
             source=chance.choice((None, None, "web", "nobody")),
             correlation_id=chance.choice((None, None, pick.correlation_id)),
             priority=chance.choice((None, None, None, *Priority)),
+            own_id=chance.random() < 0.2,
             since_ns=chance.choice((None, None, pick.time_ns)),
             until_ns=chance.choice((None, None, chance.choice(events).time_ns)),
             after_seq=chance.choice((0, 0, pick.seq)),

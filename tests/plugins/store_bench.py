@@ -174,7 +174,8 @@ def same(event: Event, other: Event) -> bool:
 def as_tuple(event: Event) -> tuple[object, ...]:
     return (
         event.seq, event.id, event.type, event.source, event.time_ns, event.timestamp, event.priority,
-        event.correlation_id, event.metadata, event.payload, event.version, event.key,
+        event.correlation_id, event.metadata, event.payload, event.version, event.key, event.own_id, event.due_ns,
+        event.expires_ns,
     )  # fmt: skip
 
 

@@ -278,3 +278,12 @@ def test_wrong_options_are_named(options: dict[str, object], said: str) -> None:
     """An option out of range is one clear error."""
     with pytest.raises(ConfigError, match=said):
         RateLimitOptions.of("rate_limit", options)
+
+
+def test_while_all_scopes_are_busy_a_stranger_does_not_wait_in_a_queue_either() -> None:
+    """It would have no place to wait for: it is told to come later, whatever patience it has."""
+    limiter = Gcra(rate=1, burst=1, max_scopes=1)
+    patience_ns = 5 * NS
+    assert limiter.reserve("a", NS, patience_ns) == 0
+    assert limiter.reserve("b", NS, patience_ns) > patience_ns
+    assert limiter.reserve("b", 3 * NS, patience_ns) == 0

@@ -209,3 +209,9 @@ def test_options_are_given_by_keyword_in_python() -> None:
     """Lists and durations as in a file."""
     options = RetryPlugin(base="250ms", non_retryable=["ValueError"]).options
     assert (options.base, options.non_retryable) == (0.25, ("ValueError",))
+
+
+def test_it_says_how_often_it_lets_a_delivery_be_tried() -> None:
+    """The first attempt included: a bench holds the router to it."""
+    for attempts in (1, 2, 7):
+        assert policy(attempts=attempts).max_attempts == attempts

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from squall import EventData, EventRouter, Reject, Retry
+from squall import EventData, EventRouter, Priority, Reject, Retry
 from squall.core.clock import VirtualClock
 from squall.core.errors import ConfigError, Refused
 from squall.core.event import Event
@@ -244,3 +244,30 @@ def test_every_plugin_is_configured_by_its_section(tmp_path: Path) -> None:
         ConfigError, match=r"squall\.yaml:3:.*'failure_rat' is not an option of breaker(.|\n)*failure_rate"
     ):
         EventRouter.from_config(file)
+
+
+async def test_metrics_show_what_waits_before_anything_has_ended() -> None:
+    """By priority, of each subscription; and how many deliveries a second begin, whoever looks how often."""
+    metrics = MetricsPlugin()
+    routed = Routed(metrics)
+    async with routed.router:
+        hang = asyncio.Event()
+        subscriber, publisher = routed.router.subscriber("billing"), routed.router.publisher("shop")
+
+        async def handle(event: Event) -> None:
+            await hang.wait()
+
+        own = await subscriber.subscribe("order.>", handle)
+        for priority in (Priority.HIGH, Priority.LOW, Priority.LOW):
+            await publisher.publish("order.created", b"", priority)
+            await routed.clock.settle()
+        seen = metrics.snapshot().subscriptions[own]
+        assert {priority: n for priority, n in seen.queue_depths.items() if n} == {Priority.LOW: 2}
+        hang.set()
+        await routed.clock.advance(1.1)
+        rates = metrics.snapshot().subscriptions[own].processing_rates
+        assert rates == metrics.snapshot().subscriptions[own].processing_rates
+        assert rates[Priority.LOW] == pytest.approx(2, rel=0.1)
+        await subscriber.unsubscribe(own)
+        await routed.clock.advance(2.2)
+        assert set(metrics.snapshot().subscriptions[own].processing_rates.values()) == {0}

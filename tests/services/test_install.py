@@ -45,7 +45,7 @@ def test_each_missing_client_is_told_once(bare: Path) -> None:
     neo4j, redis, toxiproxy = lines
     assert "mvn is not here: apt-get install maven" in neo4j
     assert "Install redis-server 7.0 or later with your system's own" in redis
-    assert "go is not here. Install Go 1.24 or later" in toxiproxy
+    assert "go is not here. Install Go 1.23 or later" in toxiproxy
 
 
 def test_clients_that_fail_are_told(bare: Path) -> None:

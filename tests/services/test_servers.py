@@ -174,9 +174,9 @@ def test_shared_server_lives_until_its_last_user_leaves(tmp_path: Path) -> None:
         assert first.stdout is not None
         url = first.stdout.readline().strip()
         with shared(tmp_path, redis_server) as found:
-            assert found == url
             os.kill(first.pid, signal.SIGKILL)
             first.wait()
+            assert found == url
             port = int(url.rpartition(":")[2])
             with client(port) as one:
                 assert one.ping()

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.chaos.check.generated import Generated, generate
 from tests.chaos.check.model import write
-from tests.chaos.check.oracle import Found, Oracle
+from tests.chaos.check.oracle import Oracle
+from tests.chaos.check.oracle_facts import Found
 
 from squall.chaos.check.engine import check
 from squall.chaos.check.expectations import Atomic, Latency, NoLoss, Order, Overlap, Recovery, SeqOrder, UniqueSeq

@@ -129,3 +129,22 @@ async def test_what_is_left_of_a_turn_does_not_count_in_the_next_one(redis_serve
     assert not again.done()
     assert (await store.attach(spec())).cursors == [Cursor(2, 6)]
     await store.close()
+
+
+async def test_a_router_that_leaves_a_subscription_lets_another_have_it_at_once(redis_server: Server) -> None:
+    """Whether it was its turn or not; nothing of it is lost or settled by leaving."""
+    first, second, third = Seen(), Seen(), Seen()
+    async with router(redis_server.url, lease=3600.0) as one, router(redis_server.url, lease=3600.0) as two:
+        mine = one.subscriber("billing")
+        named = await mine.subscribe("order.>", first, name="billing")
+        await publish(one, 1)
+        await first.has(1)
+        await two.subscriber("billing").subscribe("order.>", second, name="billing")
+        await two.subscriber("billing").detach(named)
+        await publish(one, 2)
+        await first.has(2)
+        await mine.detach(named)
+        await publish(one, 3)
+        await two.subscriber("billing").subscribe("order.>", third, name="billing")
+        await third.has(1)
+    assert (first.payloads, second.payloads, third.payloads) == ([1, 2], [], [3])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from uuid import UUID
 
 import apsw
 from tests.core.world import Log
 from tests.plugins.surroundings import HandClock
 
 from squall import Event, EventRouter
-from squall.core.store import DeadLetter
+from squall.core.store import DeadLetter, Query
 from squall.plugins.sqlite import SqlitePlugin, schema
 
 DAY_S = 86_400.0
@@ -94,6 +95,8 @@ async def test_a_file_of_the_first_schema_is_brought_forward(tmp_path: Path) -> 
     db = apsw.Connection(str(path))
     db.execute("ALTER TABLE dead_letter DROP COLUMN redrives")
     db.execute("ALTER TABLE subscription DROP COLUMN unattended")
+    for table in ("event", "dead_letter"):
+        db.execute(f"ALTER TABLE {table} DROP COLUMN extra")
     db.execute("PRAGMA user_version = 1")
     db.close()
     async with Program(path, clock) as program:
@@ -101,6 +104,11 @@ async def test_a_file_of_the_first_schema_is_brought_forward(tmp_path: Path) -> 
         assert (after[1:], after.event.payload, after.redrives) == (before[1:], b"\x00\xff", 0)
         assert (program.warnings, await program.unattended()) == ([], ())
         await program.subscribe("billing")
+        assert [one.payload for one in (await program.router.store.read(Query())).events] == [b"\x00\xff"]
+        own = str(UUID(int=1, version=4))
+        await program.router.publisher("shop").publish("order.paid", b"", event_id=own)
+        page = await program.router.store.read(Query(own_id=True))
+        assert [(one.id, one.own_id) for one in page.events] == [(own, True)]
     db = apsw.Connection(str(path))
     assert schema.user_version(db) == schema.VERSION
     db.close()

@@ -1,0 +1,174 @@
+"""Events that are delivered no sooner than after a delay, and no later than their time to live."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.core.world import Heard, Held, KeptMemory, Policy, World, until
+
+from squall import Context, Event, EventData, Observer, Plugin, Priority, hookimpl
+from squall.core.clock import VirtualClock
+from squall.core.config import Backlog
+from squall.core.errors import InvalidEvent
+
+
+class Drops(Observer, Plugin):
+    """Remembers what was dropped and why."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, str]] = []
+
+    @hookimpl
+    def squall_observer(self, ctx: Context) -> Observer:
+        return self
+
+    def dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
+        self.told.append((event.type, why))
+
+
+class Jumping(VirtualClock):
+    """A virtual clock whose wall time can be set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jump_ns = 0
+
+    def time_ns(self) -> int:
+        return super().time_ns() + self.jump_ns
+
+
+async def test_a_delayed_event_waits_and_holds_nobody() -> None:
+    """Others pass it; when it is due it is next."""
+    heard = Heard()
+    async with World() as world:
+        await world.subscriber.subscribe(">", heard)
+        await world.publisher.publish("late", b"", delay_s=10)
+        await world.publish("a")
+        await world.clock.advance(9.9)
+        assert heard.types == ["a"]
+        assert world.router.get_metrics().delayed == 1
+        await world.clock.advance(0.2)
+        assert heard.types == ["a", "late"]
+
+
+async def test_delays_of_a_batch_and_of_publish_with_receipt() -> None:
+    heard = Heard()
+    async with World() as world:
+        await world.subscriber.subscribe(">", heard)
+        await world.publisher.publish_batch([EventData("c", b"", delay_s=3), EventData("a", b"", delay_s=1)])
+        await world.publisher.publish_with_receipt("b", b"", delay_s=2)
+        await world.clock.advance(3.5)
+        assert heard.types == ["a", "b", "c"]
+
+
+async def test_a_delay_is_kept_over_a_restart() -> None:
+    """What is left of it; what was settled meanwhile does not come again."""
+    kept, heard = KeptMemory(), Heard()
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await world.publisher.publish("late", b"", delay_s=10)
+        await world.publish("a")
+        await world.clock.advance(4)
+        clock = world.clock
+    async with World(store=kept, clock=clock) as world:
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await clock.advance(5.5)
+        assert heard.types == ["a"]
+        await clock.advance(1)
+        assert heard.types == ["a", "late"]
+    async with World(store=kept, clock=clock) as world:
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await clock.advance(1)
+        assert heard.types == ["a", "late"]
+
+
+async def test_a_jump_of_the_wall_clock_moves_neither() -> None:
+    heard, clock = Heard(), Jumping()
+    async with World(clock=clock) as world:
+        await world.subscriber.subscribe(">", heard)
+        await world.publisher.publish("late", b"", delay_s=10, ttl_s=20)
+        clock.jump_ns = 86_400 * 10**9
+        await clock.advance(9)
+        assert heard.types == []
+        await clock.advance(2)
+        assert heard.types == ["late"]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"concurrency": 3}, {"name": "billing"}, {"delivery": "at-most-once"}], ids=str
+)
+async def test_what_is_over_before_its_turn_expires(options: dict[str, object]) -> None:
+    """It is counted and told, its room comes back, and what comes after it is delivered."""
+    held, drops = Held(), Drops()
+    async with World(drops, backlog=Backlog(max_events=3)) as world:
+        own = await world.subscriber.subscribe(">", held, **options)  # type: ignore[arg-type]
+        await world.subscriber.pause_subscription(own)
+        await world.publisher.publish("short", b"", ttl_s=5, key="k")
+        await world.publisher.publish("long", b"", ttl_s=60, key="k")
+        await world.clock.advance(6)
+        await world.subscriber.resume_subscription(own)
+        await until(lambda: held.running)
+        assert [call.event.type for call in held.running] == ["long"]
+        held.finish_all()
+        await world.clock.advance(1)
+        metrics = world.router.get_metrics()
+        assert (metrics.expired, metrics.pending, drops.told) == (1, 0, [("short", "expired")])
+        assert await world.places(own, 5) == 3
+
+
+async def test_an_expired_event_stays_settled_after_a_restart() -> None:
+    kept, heard = KeptMemory(), Heard()
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing")
+        await world.subscriber.pause_subscription(own)
+        await world.publisher.publish("short", b"", ttl_s=5)
+        await world.clock.advance(6)
+        await world.subscriber.resume_subscription(own)
+        await world.clock.advance(1)
+        clock = world.clock
+    async with World(store=kept, clock=clock) as world:
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await clock.advance(1)
+        assert world.router.get_metrics().expired == 0
+        assert heard.types == []
+
+
+async def test_a_retry_that_is_due_too_late_expires() -> None:
+    """It does not reach the dead letters, and its attempts are forgotten."""
+    kept, heard = KeptMemory(), Heard(ValueError("broken"))
+    async with World(Policy(), store=kept) as world:
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await world.publisher.publish("a", b"", ttl_s=0.5)
+        await world.clock.advance(3)
+        assert (len(heard.events), world.router.get_metrics().expired, await world.dead()) == (1, 1, [])
+        clock = world.clock
+    async with World(Policy(), store=kept, clock=clock) as world:
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await clock.advance(3)
+        assert len(heard.events) == 1
+
+
+async def test_a_crowd_that_expires_leaves_the_loop_its_turns() -> None:
+    heard = Heard()
+    async with World() as world:
+        own = await world.subscriber.subscribe(">", heard)
+        await world.subscriber.pause_subscription(own)
+        for _ in range(10):
+            await world.publisher.publish_batch([EventData("a", b"", ttl_s=1)] * 100)
+        await world.clock.advance(2)
+        await world.subscriber.resume_subscription(own)
+        seen = []
+        while world.router.get_metrics().expired < 1000:
+            seen.append(world.router.get_metrics().expired)
+            await asyncio.sleep(0)
+        assert len(set(seen)) > 10
+
+
+@pytest.mark.parametrize("option", ["delay_s", "ttl_s"])
+@pytest.mark.parametrize("bad", [-1, float("nan"), float("inf"), "5", True, 10**9])
+async def test_times_are_seconds(option: str, bad: object) -> None:
+    async with World() as world:
+        with pytest.raises(InvalidEvent, match=f"{option}: expected seconds above 0"):
+            await world.publisher.publish("a", b"", Priority.HIGH, **{option: bad})  # type: ignore[arg-type]

@@ -1,0 +1,105 @@
+"""Leaving a subscription without ending it: what is in hand goes back uncounted, and the name is free for the next."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.core.world import Heard, Held, KeptMemory, Policy, SlowToSettle, World, until
+
+from squall import SubscriptionError
+
+
+async def test_a_durable_one_is_taken_up_again_by_its_name() -> None:
+    """Under the same id, in the same router: nothing is lost, and only what was in hand comes again."""
+    held, heard = Held(), Heard()
+    async with World(Policy()) as world:
+        own = await world.subscriber.subscribe(">", held, name="billing", concurrency=2)
+        await world.publish("a", "b", "c", "d")
+        await until(lambda: len(held.running) == 2)
+        held.running[0].finish()
+        await until(lambda: len(held.calls) == 3)
+        await world.subscriber.detach(own)
+        assert held.cancelled == 2
+        await world.publish("e")
+        assert await world.subscriber.subscribe(">", heard, name="billing") == own
+        await world.clock.settle()
+        assert heard.types == ["b", "c", "d", "e"]
+        assert await world.dead() == []
+
+
+async def test_what_was_in_hand_has_used_no_attempt() -> None:
+    """Detached ten times, an event with three attempts is still delivered."""
+    held = Held()
+    async with World(Policy()) as world:
+        await world.subscriber.subscribe(">", held, name="billing")
+        await world.publish("a")
+        for round_ in range(10):
+            await until(lambda n=round_: len(held.calls) == n + 1)  # type: ignore[misc]
+            await world.subscriber.detach(next(iter(world.router.subscriptions.dispatchers)))
+            await world.subscriber.subscribe(">", held, name="billing")
+        await until(lambda: held.running)
+        held.finish_all()
+        await world.clock.advance(5)
+        assert len(held.calls) == 11
+        assert await world.dead() == []
+
+
+async def test_an_unnamed_one_is_gone() -> None:
+    """Its running handler is cancelled, and who waits for its room goes on."""
+    held = Held()
+    async with World() as world:
+        own = await world.subscriber.subscribe(">", held)
+        await world.publish("a", "b")
+        await until(lambda: held.running)
+        await world.subscriber.detach(own)
+        await world.publish("c")
+        assert held.cancelled == 1
+        assert [call.event.type for call in held.calls] == ["a"]
+        metrics = world.router.get_metrics()
+        assert (metrics.subscriptions, metrics.pending, metrics.cancelled) == (0, 0, 2)
+        with pytest.raises(SubscriptionError):
+            await world.subscriber.detach(own)
+
+
+async def test_nobody_takes_the_name_before_the_store_has_the_last_settlement() -> None:
+    """Else what was settled at the end would be given again."""
+    heard, again = Heard(), Heard()
+    kept = KeptMemory(SlowToSettle)
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing")
+        await world.publish("a")
+        await until(lambda: heard.events)
+        kept.store.refuse = True
+        leaving = asyncio.ensure_future(world.subscriber.detach(own))
+        await world.clock.settle()
+        assert not leaving.done()
+        with pytest.raises(SubscriptionError, match="attached already"):
+            await world.subscriber.subscribe(">", again, name="billing")
+        kept.store.refuse = False
+        await world.clock.advance(2)
+        await leaving
+        await world.subscriber.subscribe(">", again, name="billing")
+        await world.clock.settle()
+        assert again.events == []
+
+
+async def test_a_settlement_that_comes_late_takes_nothing_with_it() -> None:
+    """One that was refused before is given again after the last one was taken: what is still owed stays owed."""
+    heard, again = Heard(ValueError("broken")), Heard()
+    kept = KeptMemory(SlowToSettle)
+    async with World(Policy(), store=kept) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing")
+        kept.store.refuse = True
+        await world.publish("a")
+        await until(lambda: heard.events)
+        await world.clock.settle()
+        await world.subscriber.pause_subscription(own)
+        await world.publish("b", "c")
+        kept.store.refuse = False
+        await world.subscriber.detach(own)
+        await world.clock.advance(5)
+        await world.subscriber.subscribe(">", again, name="billing")
+        await world.clock.advance(5)
+        assert sorted(again.types) == ["a", "b", "c"]
+        assert world.router.get_metrics().cancelled == 0

@@ -1,0 +1,172 @@
+"""Ids that publishers give: what is published again within the window is stored once, whatever became of the first."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from tests.core.world import Heard, KeptMemory, ManualStore, World, stored, until
+
+from squall import Conflict, Context, EventData, Plugin, Refused, RoutingRule, StoreError, around, hookimpl
+from squall.core.errors import InvalidEvent
+from squall.core.event import Event
+from squall.core.middleware import Middleware, Next
+
+ID, OTHER = "6f098ad8-fcd7-43f9-8b1c-dea496a4e578", "0c0f3f9e-51c5-4a86-8f0b-6c4f4a3bb1f5"
+WINDOW_S = 120.0
+
+
+async def test_a_repeated_publish_is_stored_and_delivered_once() -> None:
+    """Its receipt names the first one's seq; the correlation id is the caller's id too."""
+    heard = Heard()
+    async with World() as world:
+        await world.subscriber.subscribe(">", heard)
+        await world.publish("before")
+        first = await world.publisher.publish_with_receipt("a", b"1", event_id=ID.upper(), metadata={"n": 1})
+        again = await world.publisher.publish_with_receipt("a", b"1", event_id=ID, metadata={"n": 2})
+        assert await world.publisher.publish("a", b"1", event_id=ID) == ID
+        await world.clock.settle()
+        assert (first.id, first.seq, first.duplicate) == (ID, 2, False)
+        assert again == first._replace(duplicate=True)
+        assert await stored(world) == heard.types == ["before", "a"]
+        assert heard.events[-1].correlation_id == ID
+
+
+@pytest.mark.parametrize(("event_type", "payload", "key"), [("b", b"1", None), ("a", b"2", None), ("a", b"1", "k")])
+async def test_another_event_under_the_same_id_is_a_conflict(event_type: str, payload: bytes, key: str | None) -> None:
+    async with World() as world:
+        await world.publisher.publish("a", b"1", event_id=ID)
+        with pytest.raises(Conflict, match=f"event_id {ID}: another event .* nothing was stored") as caught:
+            await world.publisher.publish(event_type, payload, event_id=ID, key=key)
+        assert caught.value.outcome == "fail"
+        assert await stored(world) == ["a"]
+
+
+@pytest.mark.parametrize("bad", ["", "order-17", 17, ID + "0"])
+async def test_an_id_is_a_uuid(bad: str) -> None:
+    async with World() as world:
+        with pytest.raises(InvalidEvent, match="event_id: expected a UUID"):
+            await world.publisher.publish("a", b"", event_id=bad)
+        with pytest.raises(InvalidEvent, match=r"events\[1\].event_id: expected a UUID"):
+            await world.publisher.publish_batch([EventData("a", b""), EventData("a", b"", event_id=bad)])
+
+
+async def test_who_repeats_while_the_first_is_being_stored_waits_for_it() -> None:
+    kept = KeptMemory(ManualStore)
+    async with World(store=kept) as world:
+        publishing = [world.publishing("a", event_id=ID) for _ in range(3)]
+        await until(lambda: kept.store.waiting)
+        await world.clock.settle()
+        assert len(kept.store.waiting) == 1
+        kept.store.commit()
+        assert await asyncio.gather(*publishing) == [ID] * 3
+        assert await stored(world) == ["a"]
+
+
+async def test_what_surely_was_not_stored_is_stored_when_it_is_repeated() -> None:
+    kept = KeptMemory(ManualStore)
+    async with World(store=kept) as world:
+        first, second = world.publishing("a", event_id=ID), world.publishing("a", event_id=ID)
+        await until(lambda: kept.store.waiting)
+        kept.store.fail()
+        with pytest.raises(StoreError):
+            await first
+        await until(lambda: kept.store.waiting)
+        kept.store.commit()
+        assert await second == ID
+        assert (await stored(world)).count("a") == 1
+
+
+@pytest.mark.parametrize("was_stored", [True, False])
+async def test_what_may_have_been_stored_is_looked_up_when_it_is_repeated(was_stored: bool) -> None:
+    """The store's answer was lost, or its publisher was cancelled: neither twice nor never."""
+    kept = KeptMemory(ManualStore)
+    async with World(store=kept) as world:
+        first = world.publishing("a", event_id=ID)
+        await until(lambda: kept.store.waiting)
+        if was_stored:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            kept.store.commit()
+        else:
+            kept.store.fail(StoreError("the answer was lost", "info"))
+            with pytest.raises(StoreError):
+                await first
+        kept.store.auto = True
+        receipt = await world.publisher.publish_with_receipt("a", b"", event_id=ID)
+        assert receipt.duplicate is was_stored
+        assert (await stored(world)).count("a") == 1
+        assert await world.publisher.publish_with_receipt("a", b"", event_id=ID) == receipt._replace(duplicate=True)
+
+
+async def test_the_window_ends() -> None:
+    """Afterwards the id is as good as new, and what was remembered of it is let go."""
+    async with World() as world:
+        await world.publisher.publish("a", b"", event_id=ID)
+        await world.clock.advance(WINDOW_S - 1)
+        assert (await world.publisher.publish_with_receipt("a", b"", event_id=ID)).duplicate
+        await world.clock.advance(2)
+        assert not (await world.publisher.publish_with_receipt("a", b"", event_id=ID)).duplicate
+        assert await stored(world) == ["a", "a"]
+        await world.clock.advance(WINDOW_S + 1)
+        await world.publisher.publish("a", b"", event_id=OTHER)
+        assert list(world.router.intake.dedupe.seen) == [OTHER]
+
+
+async def test_ids_are_remembered_over_a_restart() -> None:
+    """For what is left of their window; a routing rule that has changed the type is no conflict."""
+    kept = KeptMemory()
+    async with World(store=kept) as world:
+        world.router.add_routing_rule(RoutingRule("a", target="routed"))
+        await world.publisher.publish("a", b"1", event_id=ID)
+        await world.clock.advance(WINDOW_S - 10)
+        clock = world.clock
+    async with World(store=kept, clock=clock) as world:
+        assert (await world.publisher.publish_with_receipt("a", b"1", event_id=ID)).duplicate
+        with pytest.raises(Conflict):
+            await world.publisher.publish("a", b"2", event_id=ID)
+        await world.clock.advance(11)
+        assert not (await world.publisher.publish_with_receipt("a", b"1", event_id=ID)).duplicate
+
+
+async def test_of_a_batch_only_what_is_new_is_stored() -> None:
+    """All of that or none; the receipts are in the batch's order."""
+    async with World() as world:
+        await world.publisher.publish("a", b"", event_id=ID)
+        receipts = await world.publisher.publish_batch_with_receipts(
+            [EventData("b", b""), EventData("a", b"", event_id=ID), EventData("c", b"", event_id=OTHER)]
+        )
+        assert [(one.seq, one.duplicate) for one in receipts] == [(2, False), (1, True), (3, False)]
+        assert await stored(world) == ["a", "b", "c"]
+        fresh = str(uuid4())
+        with pytest.raises(Conflict, match="given to two events of the batch"):
+            await world.publisher.publish_batch([EventData("d", b"", event_id=fresh)] * 2)
+        with pytest.raises(Conflict):
+            await world.publisher.publish_batch([EventData("d", b"", event_id=fresh), EventData("d", b"", event_id=ID)])
+        assert await stored(world) == ["a", "b", "c"]
+        assert not (await world.publisher.publish_with_receipt("d", b"", event_id=fresh)).duplicate
+
+
+class RefusesOnce(Plugin):
+    """Publish middleware that refuses the first event."""
+
+    refused = False
+
+    @hookimpl
+    def squall_publish_middleware(self, ctx: Context) -> Middleware:
+        async def refuse(event: Event, following: Next) -> None:
+            if not self.refused:
+                self.refused = True
+                raise Refused("not now")
+            await following(event)
+
+        return around(refuse)
+
+
+async def test_what_middleware_refused_may_be_repeated() -> None:
+    async with World(RefusesOnce()) as world:
+        with pytest.raises(Refused):
+            await world.publisher.publish("a", b"", event_id=ID)
+        assert not (await world.publisher.publish_with_receipt("a", b"", event_id=ID)).duplicate
+        assert (await world.publisher.publish_with_receipt("a", b"", event_id=ID)).duplicate
