@@ -19,9 +19,9 @@ DeadReason = Literal["rejected", "overflow", "delivery_limit", "undecodable", "t
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a store promises beyond its protocol: what an acknowledgement is worth; for how long a caller's own event
-    ids are remembered (0: not at all); and, where several routers share the store and each is announced what the others
-    append, how they take turns with named subscriptions."""
+    """What a store promises beyond its protocol: what an acknowledgement is worth, and for how long a caller's own
+    event ids are remembered (0: not at all); where several routers share the store and each is announced what the
+    others append, how they take turns with named subscriptions."""
 
     durability: Durability
     dedupe_window_s: float = 0.0

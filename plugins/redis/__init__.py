@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from squall.core.errors import ConfigError
 from squall.core.options import Options
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.core.store import EventStore
@@ -78,24 +75,8 @@ class RedisPlugin(Plugin):
     @hookimpl
     def squall_event_store(self, ctx: Context) -> EventStore:
         options = self.options
-        server = Server(_resolved(options.url), options.timeout)
+        server = Server(options.url, options.timeout)
         random = ctx.random("redis")
         return RedisStore(
             server, options.name, options.durability, options.lease, options.max_events, ctx.clock, random, ctx.logger
         )
-
-
-def _resolved(url: str) -> str:
-    """The url itself, where env: or file: says where it is written. Raises ConfigError."""
-    kind, _, where = url.partition(":")
-    if kind == "env":
-        found = os.environ.get(where)
-        if not found:
-            raise ConfigError(f"redis: url: the environment variable {where} is not set; it is to hold the url")
-        return found
-    if kind == "file":
-        try:
-            return Path(where).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(f"redis: url: the file that is to hold it cannot be read: {error}") from error
-    return url

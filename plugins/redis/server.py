@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import os
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 from redis import exceptions as errors
@@ -70,27 +73,24 @@ class Server:
     """Where the store's keys are: the server of the url, or the node of its cluster that it sends us to."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        try:
-            options = cast(dict[str, Any], parse_url(url))
-        except ValueError as error:
-            raise ConfigError(f"redis: url: {error}") from error
-        self._kind: type[AbstractConnection] = options.pop("connection_class", TcpConnection)
-        self._options = options | {
-            "protocol": 3, "socket_timeout": None, "socket_connect_timeout": timeout_s,
-            "retry": Retry(NoBackoff(), 0), "driver_info": None,
-        }  # fmt: skip
-        self.timeout_s = timeout_s
-        self._home = self._address(options)
+        self._url, self.timeout_s = url, timeout_s
         self._nodes: list[tuple[str, int] | None] = [None]
 
-    def _address(self, options: Mapping[str, Any]) -> str:
-        return options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    @cached_property
+    def _options(self) -> dict[str, Any]:
+        """What a connection is made of, read when the first is needed. Raises ConfigError."""
+        try:
+            return {"connection_class": TcpConnection} | cast(dict[str, Any], parse_url(_resolved(self._url)))
+        except ValueError as error:
+            raise ConfigError(f"redis: url: {error}") from error
 
     @property
     def address(self) -> str:
         """Where the next connection goes to, as `host:port`."""
-        node = self._nodes[0]
-        return self._home if node is None else f"{node[0]}:{node[1]}"
+        options, node = self._options, self._nodes[0]
+        if node is not None:
+            return f"{node[0]}:{node[1]}"
+        return options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
     def moved_to(self, host: str, port: int) -> None:
         """The cluster says that this node has our keys."""
@@ -106,10 +106,14 @@ class Server:
 
     def connection(self) -> AbstractConnection:
         """A connection that is not open yet."""
-        options = dict(self._options)
+        options = self._options | {
+            "protocol": 3, "socket_timeout": None, "socket_connect_timeout": self.timeout_s,
+            "retry": Retry(NoBackoff(), 0), "driver_info": None,
+        }  # fmt: skip
+        kind: type[AbstractConnection] = options.pop("connection_class")
         if (node := self._nodes[0]) is not None:
             options["host"], options["port"] = node
-        return self._kind(**options)
+        return kind(**options)
 
 
 class Link:
@@ -235,6 +239,22 @@ class Links:
         """End all of them."""
         for link in self._free:
             await link.close()
+
+
+def _resolved(url: str) -> str:
+    """The url itself, where env: or file: says where it is written. Raises ConfigError."""
+    kind, _, where = url.partition(":")
+    if kind == "env":
+        found = os.environ.get(where)
+        if not found:
+            raise ConfigError(f"redis: url: the environment variable {where} is not set; it is to hold the url")
+        return found
+    if kind == "file":
+        try:
+            return Path(where).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"redis: url: the file that is to hold it cannot be read: {error}") from error
+    return url
 
 
 def rejected(error: Exception, address: str) -> Rejected:
