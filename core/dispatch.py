@@ -40,6 +40,7 @@ class Wiring:
     gate: Gate | None
     policy: SettlePolicy | None
     room: int
+    max_delayed: int
     by_hand: bool
     scrub: Callable[[str], str]
     wants: Callable[[Event], bool] | None = None
@@ -201,7 +202,7 @@ class Dispatcher(Room):
         """May more be delivered now? Asks the gate for as many as a batch takes."""
         waiting = len(self.queue) + len(self._settled)
         held = self.over or self.subscription.paused or self.progress.unsaved > MAX_UNSAVED
-        if not waiting or held or len(self.delayed) >= self.wiring.room:
+        if not waiting or held or len(self.delayed) >= self.wiring.max_delayed:
             return False
         self.flush()  # so that a batch mostly has one permit
         return self.credit.ask(min(BATCH, waiting))

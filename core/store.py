@@ -6,6 +6,7 @@ on the router's event loop; whatever would block belongs in the store's own thre
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
@@ -19,10 +20,12 @@ DeadReason = Literal["rejected", "overflow", "delivery_limit", "undecodable", "t
 @dataclass(frozen=True)
 class Capabilities:
     """What a store promises beyond its protocol: what an acknowledgement is worth, and for how long a caller's own
-    event ids are remembered (0: not at all)."""
+    event ids are remembered (0: not at all); where several routers share the store and each is announced what the
+    others append, how they take turns with named subscriptions."""
 
     durability: Durability
     dedupe_window_s: float = 0.0
+    turns: Turns | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,18 @@ class Progress(Protocol):
 
     def committed(self, settlement: Settlement, error: Exception | None) -> None:
         """The settlement is stored, or it surely or possibly is not: then it must be given again."""
+
+
+class Turns(Protocol):
+    """Of a store that several routers share: at any time, one of them delivers a named subscription."""
+
+    async def take(self, subscription_id: str) -> tuple[Attached, asyncio.Future[None]]:
+        """Returns when it is this router's turn, until it closes the store or falls silent: where the subscription
+        stands, and a future that ends with the turn. Then others deliver, and settlements from here do not count and
+        are not answered. Raises SubscriptionError when the subscription was ended meanwhile, and StoreError."""
+
+    async def give_up(self, subscription_id: str) -> None:
+        """Let another router have the turn at once."""
 
 
 class StoreCounts(NamedTuple):

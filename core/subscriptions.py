@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
@@ -28,6 +29,7 @@ from squall.core.settle import Delivery
 from squall.core.store import Attached, DurableSpec, EventStore, Query
 from squall.core.subscription import DROPS, EventHandler, OverflowPolicy, Subscription
 from squall.core.subscription_checks import Start, check_subscription, takes_delivery
+from squall.core.turns import TakingTurns
 from squall.core.window import Window
 from squall.core.wiring import Registry
 from squall.core.workers import Worker
@@ -55,6 +57,8 @@ class Subscriptions:
         self.dispatchers: dict[str, Dispatcher] = {}
         self._ended: list[Dispatcher] = []
         self._attaching: set[str] = set()
+        self._shared = store.capabilities.turns is not None
+        self._turns = TakingTurns(store.capabilities.turns, ctx, self._begin, self._yield, self._close)
         self._totals = Totals()
 
     def get(self, subscription_id: str) -> Dispatcher:
@@ -79,9 +83,13 @@ class Subscriptions:
             # No await from here to the routes: what is announced from now on is offered.
             next_seq = self._store.next_seq
             subscription.from_seq = next_seq if start == "new" else 1 if start == "earliest" else start
-            return await self._begin(subscription, start != "new", None)
+            # Nobody reserves room for what other routers append: it is taken in through a window.
+            return await self._begin(subscription, start != "new" or self._shared, None)
         async with self._attached(subscription, subscription.name, start, update) as attached:
-            return await self._begin(subscription, True, attached)
+            if not self._shared:
+                return await self._begin(subscription, True, attached)
+            self.dispatchers[subscription.id] = self._dispatcher(subscription)
+            return self._turns.start(subscription)
 
     @contextlib.asynccontextmanager
     async def _attached(
@@ -108,7 +116,7 @@ class Subscriptions:
     async def _begin(self, subscription: Subscription, backlog: bool, attached: Attached | None) -> str:
         if self._backlog.strict_critical is not None:
             subscription.queue = CriticalFirst(self._backlog.strict_critical)
-        dispatcher = Dispatcher(subscription, self._wire(subscription), lambda: self._intake.head)
+        dispatcher = self._dispatcher(subscription)
         if backlog:
             await self._open_window(dispatcher, attached)
         self.dispatchers[subscription.id] = dispatcher
@@ -117,36 +125,54 @@ class Subscriptions:
         if dispatcher.window is not None:
             dispatcher.window.refill()
         dispatcher.more_workers()
+        if subscription.durable and self._shared:
+            self._store.settle(dispatcher.progress)  # within this turn: it belongs to it from now on
         return subscription.id
+
+    def _dispatcher(self, subscription: Subscription) -> Dispatcher:
+        return Dispatcher(subscription, self._wire(subscription), lambda: self._intake.head)
+
+    async def _yield(self, subscription: Subscription) -> None:
+        """Another router delivers now: only be there for whoever asks."""
+        await self._close(subscription.id, kept=True).halt()
+        self.dispatchers[subscription.id] = self._dispatcher(subscription)
 
     async def detach(self, subscription_id: str) -> None:
         """End it: nothing more is offered to it; of a durable one nothing more is owed."""
-        dispatcher = self._take_out(subscription_id)
-        dispatcher.close()
-        self._ended.append(dispatcher)
-        if dispatcher.subscription.durable:
+        self.get(subscription_id)
+        self._turns.stop(subscription_id)
+        if self._close(subscription_id).subscription.durable:
             await self._store.detach(subscription_id)
 
     async def leave(self, subscription_id: str) -> None:
         """Deliver nothing more to it here. A durable one stays in the store, with all that it is owed."""
+        self._turns.stop(subscription_id)
         dispatcher = self._take_out(subscription_id)
         name = dispatcher.subscription.name
         if name is not None:
             self._attaching.add(name)  # until the store has its last settlement, nobody may take it up
         try:
             await dispatcher.halt()
-            if name is not None:
+            if name is not None and not _stands_by(dispatcher):
                 await dispatcher.progress.saved()
+            await self._turns.give_up(subscription_id)
         finally:
             dispatcher.close(kept=name is not None)
             self._ended.append(dispatcher)
             self._attaching.discard(name or "")
 
+    def _close(self, subscription_id: str, *, kept: bool = False) -> Dispatcher:
+        dispatcher = self._take_out(subscription_id)
+        dispatcher.close(kept=kept)
+        self._ended.append(dispatcher)
+        return dispatcher
+
     def _take_out(self, subscription_id: str) -> Dispatcher:
         dispatcher = self.get(subscription_id)
         del self.dispatchers[subscription_id]
-        self._intake.trie.remove(dispatcher.subscription.pattern, dispatcher)
-        self._intake.forget_routes()
+        if not _stands_by(dispatcher):
+            self._intake.trie.remove(dispatcher.subscription.pattern, dispatcher)
+            self._intake.forget_routes()
         return dispatcher
 
     def pause(self, subscription_id: str) -> None:
@@ -191,10 +217,12 @@ class Subscriptions:
 
     async def halt(self) -> None:
         """The router stops: cancel what runs. Durable subscriptions are owed the rest, of others it is cancelled."""
+        await self._turns.halt()
         await asyncio.gather(*(one.halt() for one in (*self.dispatchers.values(), *self._ended)))
         for one in self.dispatchers.values():
             if one.subscription.durable:
-                self._store.settle(one.progress)
+                if not _stands_by(one):
+                    self._store.settle(one.progress)
             elif one.pending:
                 self._ctx.logger.warning(
                     "subscription %s: stopped with %d events undelivered; it is not durable, so they are cancelled",
@@ -220,6 +248,8 @@ class Subscriptions:
             bind,
             self._registry.gate(self._ctx, subscription),
             self._registry.settle_policy(self._ctx, subscription),
+            # Of a shared store, what is published here may be handled elsewhere: there is nothing to count.
+            sys.maxsize if self._shared else self._backlog.max_events,
             self._backlog.max_events,
             by_hand,
             self._scrub,
@@ -283,8 +313,13 @@ class Subscriptions:
                     if dispatcher.keys is not None and dispatcher.subscription.on_retry == "block_key":
                         dispatcher.keys.hold(event)
                     dispatcher.delay(event, max(0.0, (row.due_ns - now_ns) / 1e9))
-        if attached.cursors:  # what is behind it has its room; the past that a new one asks for needs none
+        # What is behind it has its room; the past that a new one asks for needs none.
+        if attached.cursors and not self._shared:
             dispatcher.room -= dispatcher.pending + await window.backlog()
+
+
+def _stands_by(dispatcher: Dispatcher) -> bool:
+    return dispatcher.subscription.durable and dispatcher.window is None
 
 
 def _spec(subscription: Subscription, name: str, start: Start, update: bool) -> DurableSpec:

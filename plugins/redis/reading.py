@@ -1,0 +1,128 @@
+"""Reading the streams: queries page by page, events by their seqs, dead letters in the order of their arrival."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from squall.core.errors import StoreError, StoreFileError
+from squall.core.event import Event, Priority
+from squall.core.query import bounds, search
+from squall.core.store import DeadLetter, Page, Query
+from squall.plugins.redis import scripts
+from squall.plugins.redis.codec import unpack_event, unpack_letter
+from squall.plugins.redis.keys import Keys
+from squall.plugins.redis.server import Interrupted, Link, Links, Rejected, Unreachable
+
+AT_ONCE = 500
+"""Events of one stream that are read with one command."""
+
+
+class Reader:
+    """What a store holds, read over connections of its own: a large answer keeps no append waiting."""
+
+    def __init__(self, links: Links, keys: Keys, head: Callable[[], int]) -> None:
+        self._links, self._keys, self._head = links, keys, head
+
+    async def read(self, query: Query) -> Page:
+        """A page of what was announced up to now. Raises StoreError."""
+        low, high = bounds(query, 1, self._head())
+        if low > high:
+            return Page([], low if query.newest_first else high)
+        if query.seqs is not None:
+            return search(await self._picked(query, low, high), query, low, high)
+        asked = (query.pattern, query.source, query.correlation_id, query.since_ns, query.until_ns)
+        filtered = query.own_id or any(one is not None for one in asked)
+        count = min(AT_ONCE, max(100, 2 * query.limit) if filtered else query.limit)
+        levels = list(Priority) if query.priority is None else [query.priority]
+        answers = await self._calls([
+            ("XREVRANGE", self._keys.streams[level], high, low, "COUNT", count) if query.newest_first
+            else ("XRANGE", self._keys.streams[level], low, high, "COUNT", count)
+            for level in levels
+        ])  # fmt: skip
+        ends = [seq_of(entries[-1]) for entries in answers if len(entries) >= count]
+        if ends and query.newest_first:
+            low = max(ends)  # below it, a stream that was read to here only may have more
+        elif ends:
+            high = min(ends)
+        entries_ = [(level, one) for level, entries in zip(levels, answers, strict=True) for one in entries]
+        found = [one for one in entries_ if low <= seq_of(one[1]) <= high]
+        found.sort(key=lambda one: seq_of(one[1]), reverse=query.newest_first)
+        return search(map(self._event, found), query, low, high)
+
+    async def dead_letters(self, subscription: str | None, after: int, limit: int) -> list[DeadLetter]:
+        """Dead letters from the after-th on. Raises StoreError."""
+        found: list[DeadLetter] = []
+        start = "-"
+        while len(found) < after + limit:
+            entries = await self._call("XRANGE", self._keys.dead, start, "+", "COUNT", AT_ONCE)
+            letters = [unpack_letter(fields[1]) for _, fields in entries]
+            found += [one for one in letters if subscription in (None, one.subscription_id, one.subscription)]
+            if len(entries) < AT_ONCE:
+                break
+            start = "(" + entries[-1][0].decode()
+        return found[after : after + limit]
+
+    async def counts(self) -> tuple[int, int, int]:
+        """How many events and dead letters there are, and the greatest seq given. Raises StoreError."""
+        names = (*self._keys.streams, self._keys.dead)
+        *lengths, dead, head = await self._calls([*(("XLEN", name) for name in names), ("GET", self._keys.head)])
+        return sum(lengths), dead, int(head or 0)
+
+    async def _picked(self, query: Query, low: int, high: int) -> list[Event]:
+        seqs = sorted({seq for seq in query.seqs or () if low <= seq <= high})
+        found: list[Event] = []
+        for begin in range(0, len(seqs), AT_ONCE):
+            try:
+                async with self._links.use() as link:
+                    answer = await link.run(scripts.PICK, self._keys.streams, seqs[begin : begin + AT_ONCE])
+            except (Unreachable, Interrupted, Rejected) as error:
+                raise _failed(error) from error
+            found += map(self._event, answer)
+        return found[::-1] if query.newest_first else found
+
+    async def _call(self, *command: str | int) -> Any:
+        return (await self._calls([command]))[0]
+
+    async def _calls(self, commands: Sequence[Sequence[str | int]]) -> list[Any]:
+        try:
+            async with self._links.use() as link:
+                return await link.calls(commands)
+        except (Unreachable, Interrupted, Rejected) as error:
+            raise _failed(error) from error
+
+    def _event(self, found: tuple[int, Any]) -> Event:
+        level, entry = found
+        try:
+            return unpack_event(entry[1][1], seq_of(entry), level)
+        except (ValueError, LookupError) as error:
+            stream = self._keys.streams[level]
+            raise StoreFileError(f"the stream {stream} holds what this store did not write: {error}") from error
+
+
+async def following(link: Link, keys: Keys, after: int, *, count: int, block_ms: int | None = None) -> list[Event]:
+    """Events that follow the seq `after`, in order and without a gap; with block_ms, waits so long for the first.
+
+    One command for all streams: read one after the other, a group between them would be seen in part. Raises as
+    Link.calls, and ValueError on what is no event.
+    """
+    waiting = () if block_ms is None else ("BLOCK", block_ms)
+    after_each = [f"{after}-0"] * len(keys.streams)
+    answer = await link.call("XREAD", "COUNT", count, *waiting, "STREAMS", *keys.streams, *after_each) or {}
+    ends = [seq_of(entries[-1]) for entries in answer.values() if len(entries) >= count]
+    found = [
+        unpack_event(one[1][1], seq, keys.streams.index(name.decode()))
+        for name, entries in answer.items()
+        for one in entries
+        if (seq := seq_of(one)) <= min(ends, default=seq)
+    ]
+    return sorted(found, key=lambda event: event.seq)
+
+
+def seq_of(entry: Any) -> int:
+    """The seq of a stream's entry: the first half of its id."""
+    return int(entry[0].partition(b"-")[0])
+
+
+def _failed(error: Exception) -> StoreError:
+    return StoreError(f"{error}; nothing is lost, try again")

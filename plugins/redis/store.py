@@ -1,0 +1,396 @@
+"""The store's side on the event loop: a group gathers while the one before it is on its way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from logging import Logger
+from random import Random
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from squall.core.clock import Clock, Timer
+from squall.core.errors import SquallError, StoreError, StoreFileError, SubscriptionError
+from squall.core.event import Durability, Event
+from squall.core.identity import system_id
+from squall.core.store import (
+    Attached,
+    Capabilities,
+    DeadLetter,
+    DurableSpec,
+    Page,
+    Progress,
+    Query,
+    Settlement,
+    StoreCounts,
+)
+from squall.plugins.redis import scripts, subscriptions
+from squall.plugins.redis.adoption import adopt
+from squall.plugins.redis.codec import pack_event
+from squall.plugins.redis.groups import Group, Work, answer, not_stored
+from squall.plugins.redis.keys import Keys
+from squall.plugins.redis.reading import AT_ONCE, Reader, following
+from squall.plugins.redis.retention import Retention
+from squall.plugins.redis.server import (
+    PASSING,
+    Interrupted,
+    Link,
+    Links,
+    Rejected,
+    Server,
+    Unreachable,
+)
+from squall.plugins.redis.turns import Leases
+
+MAX_EVENTS = 500
+MAX_BYTES = 8_000_000
+READERS = 4
+SETTLE_WITHIN_S = 0.02
+RETRY_AFTER_S, RETRY_AT_MOST_AFTER_S = 0.05, 2.0
+
+
+class RedisStore:
+    """The protocol of core/store.py over one Redis server, or over the node of a cluster that has our slot.
+
+    One task writes: a group at a time, by a script that does it once however often it is sent, so that after a lost
+    connection it is simply sent again. Another follows what other routers write.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        name: str,
+        durability: Durability,
+        lease_s: float,
+        max_events: int,
+        clock: Clock,
+        random: Random,
+        logger: Logger,
+    ) -> None:
+        self._server, self._keys, self._clock, self._random, self._logger = server, Keys(name), clock, random, logger
+        self._link, self._tail = Link(server), Link(server)
+        self._readers = Links(server, READERS)
+        self._reader = Reader(self._readers, self._keys, lambda: self._head)
+        self._router_id = system_id()
+        self._leases = Leases(self._readers, self._keys, self._router_id, lease_s, clock, random, logger)
+        self.capabilities = Capabilities(durability, turns=self._leases)
+        self._retention = Retention(
+            self._readers, self._keys, max_events, lambda: self._head, self._ask_all, clock, logger
+        )
+        self._turn_of: WeakKeyDictionary[Progress, tuple[str, str]] = WeakKeyDictionary()
+        self._specs: dict[str, DurableSpec] = {}
+        self._epoch = b""
+        self._head = self._waiting = self._number = 0
+        self._refusal: str | None = "it is not open"
+        self._groups: deque[Group] = deque((Group(),))
+        self._dirty: dict[Progress, None] = {}
+        self._settle_now = self._closed = False
+        self._settle_timer: Timer | None = None
+        self._due, self._idle = asyncio.Event(), asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def next_seq(self) -> int:
+        return self._head + self._waiting + 1
+
+    async def open(self, on_stored: Callable[[Sequence[Event]], None]) -> int:
+        self._loop, self._on_stored = asyncio.get_running_loop(), on_stored
+        try:
+            await self._adopt()
+        except BaseException as error:
+            await self._link.close()
+            if isinstance(error, Unreachable | Interrupted | Rejected):
+                raise StoreFileError(f"the redis store cannot start: {error}") from error
+            raise
+        self._refusal = None
+        self._idle.set()
+        jobs = (self._write, self._follow, self._leases.renew_all, self._retention.run)
+        self._tasks = [self._loop.create_task(one()) for one in jobs]
+        return self._head
+
+    async def close(self) -> None:
+        if self._closing is None:
+            if not self._tasks:
+                return
+            self._closing = self._loop.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self._refusal, self._closed = "it is closed", True
+        self._due.set()
+        writing, *others = self._tasks
+        await writing
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._leases.release_all()
+        for link in (self._link, self._tail, self._readers):
+            await link.close()
+
+    def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
+        if self._refusal is not None:
+            raise StoreError(f"redis: nothing was stored: {self._refusal}", "fail")
+        try:
+            packed = [pack_event(event) for event in events]
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+            raise StoreError(f"redis: nothing was stored, this event cannot be: {error}", "fail") from error
+        group = self._groups[-1]
+        size_bytes = sum(map(len, packed))
+        if group.events and (len(group.events) + len(events) > MAX_EVENTS or group.size_bytes + size_bytes > MAX_BYTES):
+            self._groups.append(group := Group())
+        group.events += events
+        group.packed += packed
+        group.size_bytes += size_bytes
+        self._waiting += len(events)
+        future: asyncio.Future[None] = self._loop.create_future()
+        group.appends.append((future, events))
+        self._due.set()
+        return future
+
+    def settle(self, progress: Progress) -> None:
+        self._dirty[progress] = None
+        if self._settle_timer is None:
+            self._settle_timer = self._clock.call_later(SETTLE_WITHIN_S, self._settle_alone)
+
+    async def attach(self, spec: DurableSpec) -> Attached:
+        attached: Attached = await self._work(lambda link: subscriptions.attach(link, self._keys, spec))
+        self._specs[attached.id] = replace(spec, id=attached.id, start="new", update=False)
+        return attached
+
+    async def detach(self, subscription_id: str) -> None:
+        self._specs.pop(subscription_id, None)
+        await self._work(lambda link: subscriptions.detach(link, self._keys, subscription_id))
+
+    async def read(self, query: Query) -> Page:
+        return await self._reader.read(query)
+
+    async def dead_letters(self, subscription: str | None = None, after: int = 0, limit: int = 500) -> list[DeadLetter]:
+        return await self._reader.dead_letters(subscription, after, limit)
+
+    async def counts(self) -> StoreCounts:
+        return StoreCounts(*await self._reader.counts())
+
+    async def _work(self, work: Work) -> Any:
+        """What work returns, done after all that was appended before."""
+        if self._refusal is not None:
+            raise StoreError(f"redis: nothing was changed: {self._refusal}", "fail")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._groups[-1].works.append((future, work))
+        self._due.set()
+        return await future
+
+    def _ask_all(self) -> None:
+        """Have every subscription whose turn it is say how far it is."""
+        for progress, (subscription_id, token) in list(self._turn_of.items()):
+            if token and token == self._leases.token(subscription_id):
+                self.settle(progress)
+
+    def _settle_alone(self) -> None:
+        self._settle_timer, self._settle_now = None, True
+        self._due.set()
+
+    # The writer
+
+    async def _write(self) -> None:
+        """Store group after group, until the store is closed and nothing waits."""
+        while True:
+            group = self._next_group()
+            if group is not None:
+                self._idle.clear()
+                await self._store(group)
+                self._idle.set()
+            elif self._closed:
+                return
+            else:
+                self._due.clear()
+                await self._due.wait()
+
+    def _next_group(self) -> Group | None:
+        """What is to be stored now, with all settlements; None when nothing is."""
+        settle = bool(self._dirty) and (self._settle_now or self._closed)
+        if not (self._groups[0] or settle):
+            return None
+        group = self._groups.popleft()
+        if not self._groups:
+            self._groups.append(Group())
+        dirty, self._dirty, self._settle_now = self._dirty, {}, False
+        if self._settle_timer is not None:
+            self._settle_timer.cancel()
+            self._settle_timer = None
+        for progress in dirty:
+            settlement = progress.take()
+            # Of the turn in which it was first asked: what is left of an earlier one does not count in a later.
+            turn = (settlement.subscription_id, self._leases.token(settlement.subscription_id))
+            group.settlements.append((progress, settlement, self._turn_of.setdefault(progress, turn)[1]))
+        return group
+
+    async def _store(self, group: Group) -> None:
+        """Store a group, announce it, and answer everybody who waits for it."""
+        error: StoreError | None = None
+        outdated: list[Settlement] = []
+        if group.events or group.settlements:
+            self._number += 1
+            try:
+                first, outdated = await self._commit(group)
+                await self._announce_own(group.events, first)
+            except StoreError as failed:
+                error = failed
+            except Exception as bug:  # whoever writes must go on writing
+                self._logger.exception("storing a group failed")
+                error = StoreError(f"whether it was stored is not known: {bug}", "info")
+        self._waiting -= len(group.events)
+        group.tell(error, outdated)
+        await group.do(self._ready, self._link)
+        if error is not None and not await self._link.is_open():
+            await self._go_down(error)
+
+    async def _commit(self, group: Group) -> tuple[int, list[Settlement]]:
+        """Send the group until it is stored, at most for timeout_s. Returns its first seq, and the settlements that
+        do not count: of turns that are over. Raises StoreError."""
+        ids, settled = subscriptions.settlement_arguments([one[1:] for one in group.settlements])
+        keys = self._keys
+        names = (keys.head, *keys.streams, keys.writer(self._router_id), keys.dead, keys.died)
+        names += tuple(keys.subscription(one) for one in ids)
+        priorities = "".join([str(int(event.priority)) for event in group.events])
+        arguments: tuple[str | bytes | int, ...] = (self._number, priorities, *group.packed, *settled)
+        until_ns = self._clock.monotonic_ns() + round(self._server.timeout_s * 1e9)
+        sent, tries = False, 0
+        while True:
+            try:
+                await self._ready()
+                first, *numbers = (await self._link.run(scripts.COMMIT, names, arguments)).split()
+                return int(first), self._outdated(group, numbers)
+            except Rejected as error:
+                sent = sent or not error.harmless
+                if error.code == "LOST":
+                    await self._link.close()  # and is adopted anew
+                elif not error.harmless or not (sent or error.code in PASSING):
+                    raise not_stored(error, sent) from error
+                failed: SquallError = error
+            except Interrupted as error:
+                sent, failed = True, error
+            except (Unreachable, StoreFileError) as error:
+                failed = error
+            tries += 1
+            if self._clock.monotonic_ns() >= until_ns:
+                raise not_stored(failed, sent) from failed
+            await self._clock.sleep(self._backoff_s(tries))
+
+    def _outdated(self, group: Group, numbers: Sequence[bytes]) -> list[Settlement]:
+        """The settlements of these numbers, counted from one among the durable ones; turns that they show to be over
+        end."""
+        durable = [(settlement, token) for _, settlement, token in group.settlements if settlement.durable]
+        found = [durable[int(number) - 1] for number in numbers]
+        for settlement, token in found:
+            self._leases.lost(settlement.subscription_id, token)
+        return [settlement for settlement, _ in found]
+
+    def _backoff_s(self, tries: int) -> float:
+        return self._random.uniform(0, min(RETRY_AT_MOST_AFTER_S, RETRY_AFTER_S * 2**tries))
+
+    async def _adopt(self) -> None:
+        """Adopt the server that the connection leads to. Raises StoreFileError, and as Link.calls."""
+        durability = self.capabilities.durability
+        found = await adopt(self._link, self._server, self._keys, durability, self._head, self._epoch, self._logger)
+        self._epoch = found.epoch
+        if found.lost:
+            await self._restore()
+        self._head = self._head or found.head
+
+    async def _restore(self) -> None:
+        """The named subscriptions of this router exist again, and its turns with them. Raises as Link.calls."""
+        for spec in list(self._specs.values()):
+            try:
+                await subscriptions.attach(self._link, self._keys, spec)
+            except SubscriptionError as error:
+                self._logger.warning("%s", error)  # another router was quicker, and wants it otherwise
+            await self._leases.reclaim(self._link, spec.id)
+
+    async def _ready(self) -> None:
+        """See that there is a connection, to a server that was adopted. Raises as Link.calls but for Interrupted, and
+        StoreFileError."""
+        if not await self._link.is_open():
+            try:
+                await self._adopt()
+            except Interrupted as error:
+                await self._link.close()
+                raise Unreachable(str(error)) from error
+            except (Rejected, StoreFileError):
+                await self._link.close()
+                raise
+
+    async def _go_down(self, error: StoreError) -> None:
+        """Refuse everything until the server answers again."""
+        if self._closed:
+            return
+        self._refusal = str(error)
+        self._logger.error("%s; it is tried again until the server answers", error)
+        waiting, self._groups = self._groups, deque((Group(),))
+        for group in waiting:
+            self._waiting -= len(group.events)
+            refused = StoreError(f"nothing was stored: {error}", "fail")
+            for future in (*(one for one, _ in group.appends), *(one for one, _ in group.works)):
+                answer(future, None, refused)
+        tries = 0
+        while not self._closed:
+            tries += 1
+            await self._clock.sleep(self._backoff_s(tries))
+            try:
+                await self._adopt()
+            except (Unreachable, Interrupted, Rejected, StoreFileError) as failed:
+                self._refusal = str(failed)
+                continue
+            self._logger.warning("Redis at %s answers again", self._server.address)
+            if not self._closed:
+                self._refusal = None
+            return
+
+    # Announcing
+
+    async def _announce_own(self, events: Sequence[Event], first: int) -> None:
+        """Announce what this router has stored, after what others stored before it."""
+        for seq, event in enumerate(events, first):
+            event.seq = seq
+        while events and self._head < first - 1:
+            try:
+                async with self._readers.use() as link:
+                    others = await following(link, self._keys, self._head, count=AT_ONCE)
+            except (Unreachable, Interrupted, Rejected, ValueError) as error:
+                self._logger.warning("what other routers stored cannot be read: %s; announced as soon as it can", error)
+                return  # all of it is left to who follows, in its order
+            self._announce([event for event in others if event.seq < first])
+            if not others or others[-1].seq >= first - 1:
+                break  # what is missing before it was trimmed, or is announced
+        self._announce(events)
+
+    def _announce(self, events: Sequence[Event]) -> None:
+        if events:
+            self._head = events[-1].seq
+            try:
+                self._on_stored(events)
+            except Exception:
+                self._logger.exception("announcing stored events failed; their publishers go on")
+
+    async def _follow(self) -> None:
+        """Announce what other routers store. While this one stores, its own answers say where the others are."""
+        block_ms = max(1, round(self._server.timeout_s * 500))
+        tries = 0
+        while True:
+            try:
+                await self._idle.wait()
+                found = await following(self._tail, self._keys, self._head, count=1, block_ms=block_ms)
+                while found and found[-1].seq > self._head and self._idle.is_set():
+                    found = await following(self._tail, self._keys, self._head, count=AT_ONCE)
+                    if self._idle.is_set():
+                        self._announce([event for event in found if event.seq > self._head])
+                tries = 0
+            except (Unreachable, Interrupted, Rejected, ValueError) as error:
+                tries += 1
+                log = self._logger.warning if tries == 1 else self._logger.debug
+                log("following what other routers store: %s; tried again", error)
+                await self._clock.sleep(self._backoff_s(min(tries, 8)))
