@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -256,3 +257,12 @@ async def test_health_and_readiness() -> None:
         assert (await served.http("GET", "/healthz")).status == 200
         refused = await served.post(b"", **CE)
         assert (refused.status, refused.json["outcome"], refused.headers["retry-after"]) == (503, "fail", "5")
+
+
+async def test_small_writes_do_not_wait_for_each_other() -> None:
+    """TCP_NODELAY: a frame after a frame would be held for 40 ms."""
+    async with Served() as served, served.client():
+        assert served.server._uvicorn is not None
+        for connection in served.server._uvicorn.server_state.connections:
+            own = connection.transport.get_extra_info("socket")
+            assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
