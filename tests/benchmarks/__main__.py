@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.benchmarks import burst, checker, durable, matching, memory, pieces, recording
+from tests.benchmarks import burst, checker, durable, matching, memory, pieces, recording, redis
 from tests.benchmarks.machine import describe
 from tests.benchmarks.rounds import FULL, QUICK, ROOT, Scale
 from tests.benchmarks.table import Row, as_markdown, as_text, write
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Scale], list[Row]]] = {
     "latency": memory.measure_latency,
     "burst": burst.measure,
     "durable": durable.measure,
+    "redis": redis.measure,
     "recording": recording.measure,
     "checker": checker.measure,
     "matching": matching.measure,
