@@ -128,12 +128,14 @@ class DurableSpec:
 
 
 class Attached(NamedTuple):
-    """A named subscription as stored: where it stands and what it still owes."""
+    """A named subscription as stored: where it stands and what it still owes. given_up: at most so many events were
+    owed to what it was before an update, and are no more."""
 
     id: str
     from_seq: int
     cursors: Sequence[Cursor]
     attempts: Sequence[AttemptRow]
+    given_up: int = 0
 
 
 @dataclass

@@ -104,6 +104,14 @@ class Subscriptions:
             new_id = subscription.id
             attached = await self._store.attach(_spec(subscription, name, start, update))
             subscription.id, subscription.from_seq = attached.id, attached.from_seq
+            if attached.given_up:
+                self._ctx.logger.warning(
+                    "subscription %r: its pattern or filters are others now; what it was owed before seq %d, up to %d "
+                    "events, is not delivered any more",
+                    name,
+                    attached.from_seq,
+                    attached.given_up,
+                )
             try:
                 yield attached
             except BaseException:

@@ -159,13 +159,17 @@ class MemoryStore:
             durable.attempts.pop(seq, None)
 
     async def attach(self, spec: DurableSpec) -> Attached:
-        durable = self._durable.get(spec.name)
+        durable, given_up = self._durable.get(spec.name), 0
         if durable is None:
             durable = self._durable[spec.name] = _Durable(spec.id, spec, self._start(spec))
         elif spec.differs(durable.spec.pattern, durable.spec.filters):
+            settled = min((cursor.high for cursor in durable.cursors.values()), default=0)
+            given_up = self._seq - max(durable.from_seq - 1, settled)
             durable = self._durable[spec.name] = _Durable(durable.id, spec, self._seq + 1)
         durable.from_seq = max(durable.from_seq, self._first)
-        return Attached(durable.id, durable.from_seq, list(durable.cursors.values()), sorted(durable.attempts.values()))
+        return Attached(
+            durable.id, durable.from_seq, list(durable.cursors.values()), sorted(durable.attempts.values()), given_up
+        )
 
     def _start(self, spec: DurableSpec) -> int:
         if spec.start == "new":

@@ -69,8 +69,8 @@ def save_types(db: apsw.Connection, types: TypeNumbers) -> None:
         db.executemany("INSERT OR IGNORE INTO type VALUES(?, ?)", types.unsaved)
 
 
-def attach(db: apsw.Connection, spec: DurableSpec, next_seq: int, head: int) -> tuple[str, int]:
-    """Make or find the live subscription of this name: its id and from_seq. A new one begins at next_seq unless it
+def attach(db: apsw.Connection, spec: DurableSpec, next_seq: int, head: int) -> tuple[str, int, int]:
+    """Make or find the live subscription of this name: its id, from_seq, and how many events it is owed no more at most. A new one begins at next_seq unless it
     asks otherwise; head is the greatest seq given. Raises SubscriptionError."""
     found: list[tuple[Any, ...]] = db.execute(
         "SELECT id, from_seq, pattern, filters, subscriber FROM subscription WHERE name = ? AND to_seq IS NULL",
@@ -87,20 +87,24 @@ def attach(db: apsw.Connection, spec: DurableSpec, next_seq: int, head: int) -> 
             (spec.id, spec.name, spec.subscriber_id, spec.pattern, spec.filters, from_seq),
         )
         _note_head(db, head)
-        return spec.id, from_seq
+        return spec.id, from_seq, 0
     (subscription_id, from_seq, pattern, filters, subscriber) = found[0]
     db.execute("UPDATE subscription SET unattended = NULL WHERE id = ?", (subscription_id,))
+    given_up = 0
     if spec.differs(pattern, filters):
+        sql = "SELECT min(high) FROM cursor WHERE subscription = ?"
+        settled = db.execute(sql, (subscription_id,)).get
+        given_up = head - max(from_seq - 1, 0 if settled is None else settled)
         from_seq = next_seq
         _forget_progress(db, subscription_id)
         _note_head(db, head)
     elif subscriber == spec.subscriber_id:
-        return subscription_id, from_seq
+        return subscription_id, from_seq, 0
     db.execute(
         "UPDATE subscription SET pattern = ?, filters = ?, subscriber = ?, from_seq = ? WHERE id = ?",
         (spec.pattern, spec.filters, spec.subscriber_id, from_seq, subscription_id),
     )
-    return subscription_id, from_seq
+    return subscription_id, from_seq, given_up
 
 
 def detach(db: apsw.Connection, subscription_id: str, head: int) -> None:

@@ -150,9 +150,10 @@ class SqliteStore:
 
     async def attach(self, spec: DurableSpec) -> Attached:
         next_seq = self._seq + 1
-        subscription_id, from_seq = await self._work(lambda db: records.attach(db, spec, next_seq, self._seq))
+        work = partial(records.attach, spec=spec, next_seq=next_seq, head=self._seq)
+        subscription_id, from_seq, given_up = await self._work(work)
         cursors, attempts = await self._reader.progress(subscription_id)
-        return Attached(subscription_id, from_seq, cursors, attempts)
+        return Attached(subscription_id, from_seq, cursors, attempts, given_up)
 
     async def detach(self, subscription_id: str) -> None:
         await self._work(lambda db: records.detach(db, subscription_id, self._seq))

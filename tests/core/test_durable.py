@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Literal
 
 import pytest
@@ -349,3 +350,25 @@ async def test_what_was_taken_up_and_waits_is_taken_up_again_after_another_death
             await after.subscriber.subscribe(">", third, name="billing")
             await after.clock.settle()
     assert (second.seqs, third.types) == ([1], ["b", "c"])
+
+
+async def test_what_an_update_gives_up_is_told() -> None:
+    """With up to how many events; nothing is told where nothing was owed, or nothing changes."""
+    kept, heard = KeptMemory(), Heard()
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe("a", heard, name="billing")
+        await world.publish("a", "a")
+        await world.clock.settle()
+    async with World(store=kept) as world:
+        await world.publish("a", "a", "a")
+        await world.subscriber.subscribe("a", heard, name="billing", update=True)
+        await world.clock.settle()
+        assert world.log.at_least(logging.WARNING) == []
+    async with World(store=kept) as world:
+        await world.publish("a", "a")
+        await world.subscriber.subscribe(">", heard, name="billing", update=True)
+        await world.clock.settle()
+        (warning,) = world.log.at_least(logging.WARNING)
+        assert "'billing': its pattern or filters are others now" in warning
+        assert "up to 2 events, is not delivered any more" in warning
+    assert len(heard.events) == 5

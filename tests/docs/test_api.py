@@ -17,7 +17,7 @@ import squall
 from squall import EventPublisher, EventRouter, EventSubscriber, Query, RoutingRule, VirtualClock
 from squall.plugins.retry import RetryPlugin
 
-KERNELS_OWN = {"EventRouter.intake", "EventRouter.subscriptions", "EventRouter.on_loop_thread"}
+KERNELS_OWN = {"EventRouter.intake", "EventRouter.subscriptions", "EventRouter.on_loop_thread", "EventRouter.ask"}
 """Members that squall's own modules call, and nobody needs to."""
 
 
