@@ -19,6 +19,8 @@ from squall.core.clock import SystemClock
 from squall.plugins.network.client import ProxySpec, ProxyState, ToxiproxyClient
 from squall.plugins.network.connection import HOLD_BYTES, WRITE_BYTES, Connection
 from squall.plugins.network.embedded import EmbeddedToxiproxy
+from squall.plugins.network.proxy import Proxy
+from squall.plugins.network.stages import PIECE_COST_BYTES
 from squall.plugins.network.toxics import Toxic
 
 READ_BYTES = 2**18  # what the loop reads at once
@@ -147,7 +149,9 @@ async def test_small_pieces_that_wait_are_bounded_too() -> None:
         for _ in range(20_000):
             peer.writer.write(b"x")
             await asyncio.sleep(0)
-        assert held_by_connections() <= HOLD_BYTES + 2 * READ_BYTES
+        counts = (await client.proxy("line")).counts
+        assert counts is not None
+        assert counts.upstream_pieces <= HOLD_BYTES // PIECE_COST_BYTES + 1
         await client.remove("line", "latency_upstream")
         assert await peer.hear(20_000) == b"x" * 20_000
         peer.close()
@@ -225,9 +229,10 @@ async def test_a_change_of_attributes_bites_the_same_connections() -> None:
     async with embedded() as client, line(client) as through:
         await client.add("line", Toxic.of("latency", {"latency": 0}, toxicity=0.5))
         peers = [await through.greeted() for _ in range(16)]
-        await client.change("line", Toxic.of("latency", {"latency": 1}, toxicity=0.5))
-        for peer in peers * 3:
-            assert await peer.ask(b"ping") == b"ping"
+        for latency_ms in (1, 2, 1, 2, 1, 2):
+            await client.change("line", Toxic.of("latency", {"latency": latency_ms}, toxicity=0.5))
+            for peer in peers:
+                assert await peer.ask(b"ping") == b"ping"
         state = await client.toxic("line", "latency_downstream")
         assert state.counts is not None
         assert 0 < state.counts.connections < 16
@@ -244,6 +249,36 @@ async def test_a_disabled_proxys_port_is_nobodys_own_end() -> None:
             probe.bind((host, int(port)))
         with pytest.raises(ConnectionRefusedError):
             await through.connect()
+
+
+async def test_who_is_gone_for_good_takes_nothing_more() -> None:
+    """A client that was reset while what it said is held: the server learns of it when it answers, as over TCP."""
+    async with embedded() as client, line(client) as through:
+        peer = await through.greeted()
+        await client.add("line", Toxic.of("bandwidth", {"rate": 0}, stream="upstream"))
+        await peer.say(b"held")
+        peer.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        peer.writer.transport.abort()
+        while through.echo.tasks and not through.echo.tasks[0].done():
+            with suppress(ConnectionError):
+                await through.echo.peers[0].say(b"news")
+        await until_open(client, 0)
+
+
+async def test_whom_the_loop_has_accepted_already_is_sent_away() -> None:
+    """Between a connection's acceptance and its begin the proxy may be disabled, and its server be found gone."""
+    async with echoing() as echo:
+        proxy = Proxy("line", ("127.0.0.1", 0), echo.address, SystemClock(), Random(1))
+        over = Connection(SystemClock(), Random(1), lambda connection: None)
+        over.close()
+        for protocol in (proxy._accept(), over.client):
+            ours, theirs = socket.socketpair()
+            reader, writer = await asyncio.open_connection(sock=theirs)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, ours)  # noqa: B023
+            assert await reader.read() == b""
+            writer.close()
+        assert proxy.counts.open == 0
+        await proxy.close()
 
 
 async def test_leaving_ends_everything() -> None:
