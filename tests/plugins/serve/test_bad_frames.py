@@ -171,7 +171,11 @@ async def test_a_client_that_never_acks_holds_what_was_asked_for_and_no_more() -
 
 async def test_answers_do_not_pile_up_for_a_client_that_does_not_read() -> None:
     """The server stops reading it, and cuts it in the end."""
-    async with Served(write_timeout=1) as served, healthy_neighbour(served), served.client(max_queue=1) as client:
+    async with (
+        Served(write_timeout=1, heartbeat=600) as served,
+        healthy_neighbour(served),
+        served.client(max_queue=1) as client,
+    ):
         client.socket.transport.pause_reading()
         (connection,) = [one for one in served.server.hub.connections if not one.subscriptions]
         wrong = pb.Publish(request=1, events=[event("not..valid")] * 100)

@@ -176,8 +176,9 @@ async def test_a_connection_is_kept_for_the_next_request_and_no_longer() -> None
         assert await reader.read() == b""
         writer.close()
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        writer.write(POST + CE_HEAD + b"Content-Length: 0\r\n\r\n\r\n")  # a blank line more, which begins nothing
+        writer.write(POST + CE_HEAD + b"Content-Length: 0\r\n\r\n")
         assert (await read_answer(reader)).status == 200
+        writer.write(b"\r\n")  # a blank line, which begins nothing
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
         writer.close()

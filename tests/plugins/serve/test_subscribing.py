@@ -36,6 +36,20 @@ async def test_no_more_comes_than_credit_was_given_for() -> None:
         assert types(await client.deliveries(1)) == ["e"]
 
 
+async def test_credit_that_was_not_used_is_kept() -> None:
+    """Two events of a key and credit for two: the second waits for its key, and then is delivered."""
+    async with Served() as served, served.client() as client:
+        sub = await client.subscribe(credit=2)
+        for name in ("first", "second"):
+            served.router.intake.submit(
+                served.router.intake.make("shop", name, b"", Priority.NORMAL, None, "key", None)
+            )
+        (first,) = await client.deliveries(1)
+        await client.synced()
+        await client.settle(sub, ack=[first.delivery])
+        assert types(await client.deliveries(1)) == ["second"]
+
+
 async def test_a_delivery_that_waits_for_credit_has_no_lease() -> None:
     """Fifty leases without credit are no attempt."""
     clock = VirtualClock()
