@@ -70,8 +70,9 @@ def save_types(db: apsw.Connection, types: TypeNumbers) -> None:
 
 
 def attach(db: apsw.Connection, spec: DurableSpec, next_seq: int, head: int) -> tuple[str, int, int]:
-    """Make or find the live subscription of this name: its id, from_seq, and how many events it is owed no more at most. A new one begins at next_seq unless it
-    asks otherwise; head is the greatest seq given. Raises SubscriptionError."""
+    """Make or find the live subscription of this name: its id, from_seq, and how many events at most it is owed no
+    more. A new one begins at next_seq unless it asks otherwise; head is the greatest seq given. Raises
+    SubscriptionError."""
     found: list[tuple[Any, ...]] = db.execute(
         "SELECT id, from_seq, pattern, filters, subscriber FROM subscription WHERE name = ? AND to_seq IS NULL",
         (spec.name,),
