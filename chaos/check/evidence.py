@@ -172,7 +172,8 @@ class Evidence:
     """All that is known of some events. `origin_ns` is the zero of the times that people read.
 
     `owners`: whose seq it is that an attempt came with. `instead`: what came to a subscription with an event's seq, and
-    was not it. `innocent`: faults that are only there by coincidence. `held_loop`: whose handler held the event loop, in words.
+    was not it. `innocent`: faults that are only there by coincidence.
+    `held_loop`: whose handler held the event loop, in words.
     """
 
     origin_ns: int
