@@ -14,6 +14,7 @@ from squall.chaos.scenario_checks import (
     check_load,
     check_plugins,
     check_proxies_are_the_operators,
+    check_something_matches,
     check_subscribers,
 )
 from squall.chaos.scenario_expect import Entry, Expectations, read_expectations
@@ -140,6 +141,8 @@ def make_scenario(
     problems += check_subscribers(document, names, place.load_s)
     if load:
         problems += check_load(document, load, config.bench.limits)
+    if file:
+        problems += check_something_matches(document, file.load, file.subscribers)
     problems = [*misnamed, *_elsewhere(problems, misnamed)]
     if problems or file is None:
         raise ConfigError(limited(problems))

@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from squall.chaos.check.expectations import EXPECTATIONS, Latency, Measured, Recovery
+from squall.chaos.check.matching import matches_pattern
 from squall.chaos.scenario_expect import Entry
-from squall.chaos.scenario_models import Load
+from squall.chaos.scenario_models import Load, Subscriber
 from squall.core.config import Limits, PluginSection
 from squall.core.errors import ConfigError, Problem
 from squall.core.options import Loc, did_you_mean
 from squall.core.plugin import Plugin
+from squall.core.subscription import DROPS
 from squall.core.units import format_rate, format_seconds, parse_seconds
 from squall.core.yaml_source import Document, Json
 
@@ -79,7 +81,21 @@ def check_subscribers(document: Document, names: Names, load_s: float | None) ->
             hint = did_you_mean(call, names.handlers, "handlers") or "squall.yaml names no handlers"
             problems.append(document.problem((*loc, "handler", "call"), f"there is no handler '{call}'", hint))
         problems += _check_stay(document, loc, load_s)
+        overflow = document.at((*loc, "overflow"))
+        if document.at((*loc, "durable")) is True and overflow in DROPS:
+            message = f"{overflow} drops events, and what a durable subscriber is owed is kept"
+            problems.append(document.problem((*loc, "overflow"), message, "use block, or leave out durable"))
     return problems
+
+
+def check_something_matches(document: Document, load: Load, subscribers: Mapping[str, Subscriber]) -> list[Problem]:
+    """At least one subscriber's pattern matches a type of event that may be drawn: otherwise nothing is tested."""
+    types = [event.type for event in load.events if event.weight]
+    patterns = [one.pattern for one in subscribers.values()]
+    if not types or not patterns or any(matches_pattern(pattern, kind) for pattern in patterns for kind in types):
+        return []
+    message = f"no subscriber's pattern matches any of the types: {', '.join(types):.100}"
+    return [document.problem(("load", "events"), message, f"the patterns are {', '.join(patterns):.100}")]
 
 
 def _check_stay(document: Document, loc: Loc, load_s: float | None) -> list[Problem]:

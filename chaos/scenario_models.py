@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from squall.chaos.message import HEADER_BYTES
 from squall.core.config import PluginList
 from squall.core.errors import SquallError
 from squall.core.event import MAX_PAYLOAD_BYTES, Priority
@@ -189,7 +190,7 @@ class EventSection(Options):
     weight: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
     priority: PriorityName = Field(default=Priority.NORMAL, json_schema_extra={"default": "NORMAL"})
     key: KeySection | None = None
-    size: Annotated[Bytes, Field(ge=1, le=MAX_PAYLOAD_BYTES)] = 200
+    size: Annotated[Bytes, Field(ge=HEADER_BYTES, le=MAX_PAYLOAD_BYTES)] = 200
 
 
 class Load(Options):

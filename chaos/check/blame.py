@@ -57,13 +57,17 @@ class Story:
     advice: tuple[str, ...] = ()
 
 
-def blame(db: duckdb.DuckDBPyConnection, facts: RunFacts, findings: Iterable[Finding]) -> tuple[Cause, ...]:
-    """The causes of all violations that the findings hold, most frequent first within each invariant."""
+def blame(
+    db: duckdb.DuckDBPyConnection, facts: RunFacts, findings: Iterable[Finding], held: str = ""
+) -> tuple[Cause, ...]:
+    """The causes of all violations that the findings hold, most frequent first within each invariant. `held`: whose
+    handler held the event loop, in words."""
     condemned = [finding for finding in findings if finding.state == "invalid" and finding.violations]
     if not condemned:
         return ()
     violations = [violation for finding in condemned for violation in finding.violations]
     evidence = gather(db, facts, _events(violations))
+    evidence.held_loop = held
     evidence.innocent = frozenset(coincidences(db, evidence, violations))
     return tuple(cause for finding in condemned for cause in _causes(db, evidence, finding))
 

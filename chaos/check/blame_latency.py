@@ -35,6 +35,9 @@ def slow(evidence: Evidence, violation: Violation) -> Diagnosis:
     detail = f"{sentence}: {latency(sum_ns / 1e9)} of {latency(whole_ns / 1e9)}, from {evidence.at(wait.begun)} on"
     faults = dict.fromkeys(w.name for w in evidence.windows.values() if w.active(found[0].begun, found[-1].ended))
     traits = (f"under {', '.join(faults)}",) if faults else ()
+    if evidence.held_loop and wait.what in ("publisher", "publish"):  # neither the load's fault nor the store's
+        advice = "Let the handler await, or run what blocks in a thread (asyncio.to_thread)."
+        return Diagnosis(f"{sentence}: {evidence.held_loop}", f"{detail}: {evidence.held_loop}", advice, traits)
     return Diagnosis(sentence, detail, ADVICE[wait.what], traits)
 
 

@@ -111,7 +111,11 @@ def _acked(case: Case, subscription: int) -> int:
 
 
 def _perhaps(case: Case, subscription: int) -> int:
-    """How many more of the subscription's events the target may count as pending than the history shows unfinished."""
+    """How many more of the subscription's events the target may count as pending than the history shows unfinished.
+    What it confirmed only after it had counted was pending then: a run that ends at its limit is still at work."""
+    counted_at = case.number(
+        f"SELECT coalesce(max(time), {FOREVER}) FROM counter WHERE subscription = {subscription} AND name = 'pending'"
+    )
     intervals = [i for i in case.intervals if i.subscription == subscription]
     possible = " OR ".join(
         f"({fits(case, i)} AND (({owed_for_sure(i)}) IS NOT DISTINCT FROM true OR {owed_perhaps(i)}))"
@@ -123,7 +127,7 @@ def _perhaps(case: Case, subscription: int) -> int:
             SELECT p.event, count(*) FILTER (NOT p.duplicate) AS copies FROM publish p
             WHERE p.outcome <> 'fail' AND ({possible}) GROUP BY p.event),
         settled AS (
-            SELECT event, bool_or({CONFIRMED}) AS confirmed FROM attempt a
+            SELECT event, bool_or({CONFIRMED} AND settle_ok <= {counted_at}) AS confirmed FROM attempt a
             WHERE a.subscription = {subscription} GROUP BY event),
         ended AS (SELECT DISTINCT event FROM terminal WHERE subscription = {subscription}),
         open AS (

@@ -56,8 +56,9 @@ def check(folder: Path, claims: Claims, expectations: Sequence[Expectation], fac
         totals = prepare(case)
         findings = tuple(_guarded(name, judge) for name, judge in _judgements(case, totals, expectations))
         quiet = silences(case)
-        reasons = list(_reasons(case, totals, findings, loop_held(case, quiet), complete=complete))
-        causes, failure = _told("the causes", lambda: blame(case.db, case.facts, findings))
+        held = loop_held(case, quiet)
+        reasons = list(_reasons(case, totals, findings, held, complete=complete))
+        causes, failure = _told("the causes", lambda: blame(case.db, case.facts, findings, held))
         noted, unnoted = _told("the notes", lambda: notes(case, totals, quiet))
     return make_verdict(findings, [*reasons, *failure, *unnoted], totals, causes, noted)
 

@@ -173,6 +173,7 @@ class Evidence:
 
     `owners`: whose seq it is that an attempt came with. `instead`: what came to a subscription with an event's seq, and
     was not it. `innocent`: faults that are only there by coincidence.
+    `held_loop`: whose handler held the event loop, in words.
     """
 
     origin_ns: int
@@ -189,6 +190,7 @@ class Evidence:
     owners: Mapping[int, int] = field(default_factory=dict)
     instead: dict[tuple[int, int], Try] = field(default_factory=dict)
     innocent: frozenset[int] = frozenset()
+    held_loop: str = ""
 
     def at(self, time_ns: int) -> str:
         """`29.941 s`."""

@@ -95,8 +95,9 @@ def recovery(case: Case, wanted: Recovery) -> Finding:
     figures = {"recovered_s": float("inf") if never else took_s, "observed_s": (horizon - healed) / 1e9}
     name = wanted.fault or "the last fault"
     limit = f"(limit {format_seconds(wanted.within)})"
-    if never and next_fault and took_s < wanted.within:
-        why = f"the next fault began {format_seconds(round(took_s, 1))} after {name} healed, before it had recovered"
+    if never and took_s < wanted.within:
+        ended = "the next fault began" if next_fault else "the run ended"
+        why = f"{ended} {format_seconds(round(took_s, 1))} after {name} healed, before it had recovered {limit}"
         return Finding("recovery", "unknown", why, figures, why_unknown=why, title=title)
     if never or took_s > wanted.within:
         text = f"not recovered {took_s:.1f} s" if never else f"{took_s:.1f} s"

@@ -78,6 +78,9 @@ def tell(folder: Path, verdict: Verdict | None, event: int) -> Story:
     facts = load_facts(folder) if (folder / FACTS).exists() else RunFacts()
     violations = [one for finding in verdict.findings for one in finding.violations] if verdict else []
     story = why(folder / "history", facts, event, violations)
+    if story is None and not any((folder / "history").rglob("*.parquet")):
+        message = f"{folder} holds no records: the run was killed before they were written, or it has just begun"
+        raise ConfigError([Problem("EVENT", message)])
     if story is None:
         raise ConfigError([Problem("EVENT", f"there is no event {event} in {folder}: not published, not delivered")])
     return story

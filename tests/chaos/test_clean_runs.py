@@ -118,7 +118,7 @@ class Draw:
                 "type": kind,
                 "weight": self._random.choice([1, 3]),
                 "priority": self._random.choice(PRIORITIES),
-                "size": self._random.choice([1, 60, 2000]),
+                "size": self._random.choice([24, 60, 2000]),
             }
             if self._maybe(0.7):
                 one["key"] = {"count": self._random.choice([1, 5, 100])}

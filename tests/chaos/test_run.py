@@ -89,7 +89,8 @@ async def test_dead_letters_that_the_store_refused_at_the_end_are_waited_for(tmp
 
 async def test_why_nothing_was_delivered_is_told(tmp_path: Path) -> None:
     """No subscriber wants what is published: nothing was lost, and nothing proven."""
-    load: Section = {"stages": [{"for": "100ms", "rate": 100}], "events": [{"type": "stock.low"}]}
-    result = await run(tmp_path, scenario(load=load, faults=[]))
+    load: Section = {"stages": [{"for": "100ms", "rate": 100}], "events": [{"type": "order.created"}]}
+    urgent = {"billing": {**BILLING, "priority_min": "CRITICAL"}}
+    result = await run(tmp_path, scenario(load=load, subscribers=urgent, faults=[]))
     assert result.verdict.state == "unknown"
     assert result.verdict.headline.endswith("no subscriber was owed any of the events")

@@ -108,6 +108,27 @@ def test_each_mistake_is_placed_and_said(old: str, new: str, caret: str, told: s
     assert [line for line in complaints(text) if line.startswith(place + told)], complaints(text)
 
 
+@pytest.mark.parametrize("overflow", ["drop_new", "drop_old", "drop_lowest", "dead_letter_new"])
+def test_a_durable_subscriber_drops_nothing(overflow: str) -> None:
+    """As the router refuses it, before the run."""
+    text = MINIMAL.replace('pattern: ">"', f"pattern: a.b, durable: true, overflow: {overflow}")
+    assert f"overflow: {overflow} drops events, and what a durable subscriber" in complaint(text)
+    scenario(text.replace("durable: true", "durable: false"))
+
+
+def test_a_load_that_no_subscriber_wants_is_a_mistake() -> None:
+    """It would test nothing."""
+    text = MINIMAL.replace('pattern: ">"', "pattern: orders.>")
+    assert "load.events: no subscriber's pattern matches any of the types: a.b" in complaint(text)
+
+
+def test_a_payload_has_room_for_what_tells_the_event() -> None:
+    """24 bytes: the run, the event's number, the time."""
+    scenario(MINIMAL.replace("{type: a.b", "{size: 24, type: a.b"))
+    text = MINIMAL.replace("{type: a.b", "{size: 23, type: a.b")
+    assert "size: expected at least 24, got 23" in complaint(text)
+
+
 def test_one_mistake_makes_one_problem() -> None:
     """What follows from a mistake is not told as another: a fault with a wrong option is still a fault."""
     assert len(complaints(changed("probability: 0.3", "probability: 30"))) == 1

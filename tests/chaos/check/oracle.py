@@ -306,6 +306,7 @@ class Oracle(Known):
             if not any(c.name == "pending" and c.subscription == subscription for c in self.h.counters):
                 continue
             pending = self.pending(subscription)
+            counted = max(c.time for c in self.h.counters if (c.name, c.subscription) == ("pending", subscription))
             least = {p for p, form in self.open_pairs().items() if p[1] == subscription and form != "settled early"}
             most = len(least)
             own = [i for i in self.intervals if i.subscription == subscription]
@@ -315,7 +316,8 @@ class Oracle(Known):
                     continue
                 most += max(0, sum(not op.duplicate for op in possible) - 1)
                 pair = (event, subscription)
-                done = any(self.confirmed(a) for a in self.tries.get(pair, [])) or self.terminals(pair)
+                confirmed = [a.settle_ok for a in self.tries.get(pair, []) if self.confirmed(a)]
+                done = any(at is not None and at <= counted for at in confirmed) or self.terminals(pair)
                 most += pair not in least and not done
             if not len(least) <= pending <= most or self.acked_counted_short(subscription):
                 found.add(("", None, subscription, None))

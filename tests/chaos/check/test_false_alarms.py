@@ -33,7 +33,8 @@ from tests.chaos.check.runs import (
     without,
 )
 
-from squall.chaos.check.expectations import Duplicates, Latency, NoLoss, Overlap, Starvation, Throughput
+from squall.chaos.check.expectations import Duplicates, Latency, NoLoss, Overlap, Recovery, Starvation, Throughput
+from squall.chaos.check.facts import Span
 from squall.core.target import Claims
 
 Trap = Callable[[History], None]
@@ -353,6 +354,32 @@ def test_where_records_may_be_missing_absence_proves_nothing(missing: str) -> No
     assert invalid(verdict) == {"duplicates", "one_terminal"}
     unknown = {finding.name for finding in verdict.findings if finding.state == "unknown"}
     assert {"no_loss", "conservation", "latency", "throughput"} <= unknown
+
+
+def test_what_was_settled_after_the_target_had_counted_was_pending_then() -> None:
+    """A run that ends at its drain limit goes on working until it has stopped; what it had settled before counts."""
+    history = clean()
+    history.counters = [Counter(80 * MS, "pending", 0, 3)]
+    facts = replace(FACTS, drained=False, drain=Span(1 * MS, 80 * MS))
+    verdict = verdict_of(history, facts=facts)
+    assert finding_of(verdict, "conservation").state == "valid"
+    history.counters = [Counter(80 * MS, "pending", 0, 4)]
+    assert "conservation" in invalid(verdict_of(history, facts=facts))
+
+
+@pytest.mark.parametrize(("watched_ms", "state"), [(300, "unknown"), (700, "invalid")])
+def test_a_run_that_ended_before_the_time_to_recover_was_over_proves_nothing(watched_ms: int, state: str) -> None:
+    """Interrupted, or at its drain limit: whether it would have recovered in time, nobody knows."""
+    history = clean(50)
+    without(history, 50)
+    history.faults.append(FaultWindow(0, "outage", 40 * MS, 500 * MS))
+    history.counters = [Counter((500 + watched_ms) * MS, "pending", 0, 1)]
+    drain = Span(501 * MS, (500 + watched_ms) * MS)
+    facts = replace(FACTS, drained=False, drain=drain, load=Span(0, 501 * MS), healed_ns=501 * MS)
+    wanted = Recovery.model_validate({"of": "outage", "within": 0.5, "age": 0.1})
+    finding = next(f for f in verdict_of(history, wanted, facts=facts).findings if f.title == "recovery of outage")
+    assert finding.state == state
+    assert state == "invalid" or "the run ended" in finding.why_unknown
 
 
 def test_a_count_of_pending_that_nothing_supports_is_no_stall() -> None:

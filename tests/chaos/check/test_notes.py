@@ -7,7 +7,7 @@ from dataclasses import replace
 from tests.chaos.check.model import FaultWindow, Gate, History
 from tests.chaos.check.runs import DURABLE, FACTS, MS, clean, finding_of, handled, published, verdict_of
 
-from squall.chaos.check.expectations import Expectation, NoLoss, Order, Overlap
+from squall.chaos.check.expectations import Expectation, Latency, NoLoss, Order, Overlap
 from squall.chaos.check.facts import RunFacts
 
 
@@ -103,6 +103,10 @@ def test_a_handler_that_holds_the_loop_is_named() -> None:
     (told,) = noted(history, "loop_held")
     assert told.startswith("billing's handler held the event loop for 293 ms in one call"), told
     assert noted(history, "stall")[0].endswith("billing's handler held the event loop")
+    causes = [one for one in verdict_of(history, Latency(max=0.1)).causes if "before it was published" in one.sentence]
+    assert causes
+    assert all("billing's handler held the event loop" in one.sentence for one in causes)
+    assert all("asyncio.to_thread" in one.advice for one in causes)
     late = replace(FACTS, asked=90, achieved=60)
     (reason,) = verdict_of(history, facts=late).reasons
     assert reason.code == "loop_held"

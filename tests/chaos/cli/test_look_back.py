@@ -12,6 +12,7 @@ from tests.chaos.cli.command import squall
 
 from squall.chaos.check.output import load_verdict
 from squall.chaos.check.verdict import Cause
+from squall.chaos.history import HistoryWriter
 
 
 def cause_of(runs: Path) -> Cause:
@@ -61,6 +62,19 @@ def test_why_of_an_event_that_is_not_there_is_a_mistake(lossy: Path, event: str,
     said = squall("why", "latest", event, "--runs", str(lossy))
     assert (said.code, said.out) == (2, "")
     assert complaint in said.err
+
+
+def test_why_of_a_run_that_was_killed_before_its_records_were_written_says_so(lossy: Path, tmp_path: Path) -> None:
+    """Nobody knows whether there was such an event."""
+    shutil.copytree(lossy, tmp_path / "runs", symlinks=True)
+    (folder,) = [path for path in (tmp_path / "runs").glob("loss/*") if not path.is_symlink()]
+    for name in ("verdict.json", "facts.json"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "history")
+    HistoryWriter(folder / "history")
+    said = squall("why", str(folder), "1", "--runs", str(tmp_path / "runs"))
+    assert (said.code, said.out) == (2, "")
+    assert "holds no records" in said.err
 
 
 def test_why_for_programs(lossy: Path) -> None:
