@@ -40,6 +40,8 @@ class Credit:
         elif self._timer is None:
             try:
                 answer = self._gate.try_acquire(n)
+                if not isinstance(answer, Permits | WaitUntil):
+                    raise TypeError(f"try_acquire: expected Permits or WaitUntil, got {answer!r:.80}")
             except Exception:
                 self._logger.exception("subscription %s: a gate raised; held for %s s", self._label, GATE_FAILED_S)
                 answer = WaitUntil(self._clock.monotonic_ns() + round(GATE_FAILED_S * 1e9))

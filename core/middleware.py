@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,7 +28,10 @@ class Middleware:
 
 
 def guard(function: Guard, *, stage: Stage = "validate") -> Middleware:
-    """A plain function called with each event; it may change event.metadata at publish, and raises to refuse."""
+    """A plain function called with each event; it may change event.metadata at publish, and raises to refuse. Raises
+    WiringError for an async one, which would never run."""
+    if inspect.iscoroutinefunction(function):
+        raise WiringError(f"guard: expected a plain function, got the async {function!r:.80}: use squall.around(…)")
     return Middleware(stage, guard=function)
 
 

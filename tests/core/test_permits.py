@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -12,7 +13,7 @@ from tests.core.bulkhead import Bulkhead
 from tests.core.world import FromAnswers, Heard, Held, KeptMemory, Policy, World, until
 from tests.hooks.test_gate import Gates
 
-from squall import Attempt, Event, Nak, Permits
+from squall import Attempt, Context, Event, Gate, Nak, Permits, Plugin, Subscription, hookimpl
 from squall.core.delivery import Attempts
 
 
@@ -220,3 +221,26 @@ async def test_the_delivery_after_a_failure_begins_when_it_begins() -> None:
         await world.subscriber.resume_subscription(own)
         await world.clock.advance(2)
         assert [(one.begun_ns - begun_ns) / 1e9 for one in gates.bulkhead.recorded] == [0.0, 0.0, 1.0]
+
+
+class Agreeing(Plugin):
+    """A gate that answers yes instead of permits."""
+
+    @hookimpl
+    def squall_gate(self, ctx: Context, subscription: Subscription) -> Gate:
+        gate = Bulkhead(ctx.clock.monotonic_ns)
+        gate.try_acquire = lambda n: True  # type: ignore[assignment, return-value, method-assign]
+        return gate
+
+
+async def test_an_answer_that_is_none_holds_the_subscription() -> None:
+    """It is told with what was answered, once a second; no worker dies of it."""
+    heard = Heard()
+    async with World(Agreeing()) as world:
+        await world.subscriber.subscribe(">", heard)
+        await world.publish("a")
+        await world.clock.advance(2.5)
+        told = world.log.at_least(logging.ERROR)
+        assert heard.events == []
+        assert len(told) == 3
+        assert all("a gate raised; held for" in one for one in told)

@@ -124,3 +124,13 @@ async def test_what_is_no_layer_of_this_way_stops_the_start(answer: object) -> N
         WiringError, match=r"publish middleware: expected squall\.guard.* observe, validate, limit, fault"
     ):
         await world.router.start()
+
+
+def test_an_async_guard_is_refused_at_once() -> None:
+    """It would never be awaited: a validator that refuses nothing."""
+
+    async def refuse(event: Event) -> None:
+        raise Refused("no")
+
+    with pytest.raises(WiringError, match=r"guard: expected a plain function, got the async .* use squall.around"):
+        guard(refuse)  # type: ignore[arg-type]
