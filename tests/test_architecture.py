@@ -25,8 +25,8 @@ MAX_MODULE_LINES = 400
 # Lines of code: what is written to be read beside it, docstrings, comments and blank lines, is not held against it.
 # The goal is 2,000. Until the kernel is there, this limit only ever goes down; but for what was promised and not there:
 # 2,640 before strict_critical, the room of a backlog over restarts, refused settlements that observers are told of, and
-# overflow that ends in the dead letters; 2,715 before publishers' own ids, delays, times to live, and detach, and before
-# the hooks of the command line and of a server's numbers.
+# overflow that ends in the dead letters; 2,715 before publishers' own ids, delays, times to live, and detach, and
+# before the hooks of the command line, of a server's numbers and of proxies.
 MAX_KERNEL_LINES = 2_870
 
 # Modules that may be longer than the limit, each with its reason.
