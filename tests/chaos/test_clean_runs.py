@@ -21,6 +21,7 @@ from squall.core.subscription import OverflowPolicy
 
 pytestmark = pytest.mark.slow
 
+NO_KEYS = "no event had a key: there was nothing to look at"
 MAY_BE_TRUE = ("fault_never_bit", "rate_not_kept")
 BATCHES, RUNS_A_BATCH, AT_ONCE = 20, 5, 3
 PRIORITIES = ("CRITICAL", "HIGH", "NORMAL", "LOW")
@@ -148,8 +149,8 @@ def read(found: Section, folder: Path, catalogue: Catalogue) -> Scenario:
 
 
 def alarms_of(verdict: Verdict) -> Iterator[str]:
-    """Whatever is not valid. A fault that never bit, a late load, or no key to judge an order by, is no alarm: it may be
-    true."""
+    """Whatever is not valid. A fault that never bit, a late load, or no key to judge an order by is no alarm, for it
+    may be true."""
     for finding in verdict.findings:
         if finding.state == "invalid":
             yield f"{finding.title or finding.name}: {finding.summary}"
