@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from squall.core.errors import InvalidEvent, NotRunning, PublishError, WrongThread
+from squall.core.errors import InvalidEvent, NotRunning, WrongThread
 from squall.core.event import Event, EventData, Priority, Receipt, check_text, with_options
 from squall.core.filters import Filter
 from squall.core.subscription import EventHandler, OverflowPolicy, Subscription
+from squall.core.thread import answer_in_thread
 
 if TYPE_CHECKING:
     from squall.core.router import EventRouter
@@ -81,10 +80,17 @@ class EventPublisher:
     async def publish_batch(self, events: list[EventData]) -> list[str]:
         """Publish up to 1,000 events atomically: all are stored, or none; returns their ids. Those that repeat an
         earlier publish, by their own ids, are stored already."""
-        return [receipt.id for receipt in await self.publish_batch_with_receipts(events)]
+        made, _ = await self._publish_batch(events)
+        return [event.id for event in made]
 
     async def publish_batch_with_receipts(self, events: list[EventData]) -> list[Receipt]:
         """Like publish_batch; returns the receipts, in the same order."""
+        made, again = await self._publish_batch(events)
+        durability = self.router.durability
+        return [Receipt(one.id, one.seq, durability if one.seq else None, one.id in again) for one in made]
+
+    async def _publish_batch(self, events: list[EventData]) -> tuple[list[Event], set[str]]:
+        """The events as they were published, and the ids of those that were repetitions."""
         intake = self.router.intake
         made = []
         for number, one in enumerate(events):
@@ -98,9 +104,7 @@ class EventPublisher:
             except InvalidEvent as error:
                 raise InvalidEvent(f"events[{number}].{error}; nothing of the batch was stored") from error
             made.append(event)
-        again = await intake.submit_once(made)
-        durability = self.router.durability
-        return [Receipt(one.id, one.seq, durability if one.seq else None, one.id in again) for one in made]
+        return made, await intake.submit_once(made)
 
     def publish_sync(
         self,
@@ -134,14 +138,7 @@ class EventPublisher:
             delay_s=delay_s,
             ttl_s=ttl_s,
         )
-        future = asyncio.run_coroutine_threadsafe(publishing, loop)
-        try:
-            return future.result(timeout_s)
-        except (TimeoutError, concurrent.futures.CancelledError) as error:
-            future.cancel()
-            raise PublishError(
-                f"publish_sync: no answer within {timeout_s} s; it may have been stored", "info"
-            ) from error
+        return answer_in_thread(publishing, loop, timeout_s)
 
 
 class EventSubscriber:

@@ -138,11 +138,6 @@ class Dispatcher(Room):
             self.take_in = self.offer
             self.offer(event)
 
-    @property
-    def in_flight(self) -> int:
-        """What takes up the window: a retry that waits for its time has released its slot."""
-        return self.pending - len(self.delayed)
-
     def read_through(self, window: Window) -> None:
         """Take events in through a window on the store, which asks the filters itself."""
         self.window, self.expected, self.take_in = window, None, window.announce

@@ -153,6 +153,18 @@ def encode(payload: Any) -> tuple[bytes, str | None]:
         ) from error
 
 
+def content(payload: Any, metadata: Mapping[str, Any] | None) -> tuple[bytes, dict[str, Any]]:
+    """The payload as bytes, and the metadata, a copy, with its content type. Raises InvalidEvent."""
+    own: dict[str, Any] = {}
+    if metadata is not None:
+        check_metadata(metadata)
+        own.update(metadata)
+    encoded, content_type = encode(payload)
+    if content_type is not None:
+        own.setdefault(CONTENT_TYPE, content_type)
+    return encoded, own
+
+
 def check_metadata(metadata: Mapping[str, Any]) -> None:
     """Raises InvalidEvent for what a store could not keep: metadata is plain data, as JSON holds it."""
     try:

@@ -10,7 +10,7 @@ from squall.core.clock import Clock
 from squall.core.dedupe import Dedupe
 from squall.core.dispatch import Dispatcher
 from squall.core.errors import InvalidEvent, NotRunning, Overflow, PublishError, Refused, SquallError, StoreError
-from squall.core.event import CONTENT_TYPE, MAX_PAYLOAD_BYTES, Event, Priority, check_metadata, check_text, encode
+from squall.core.event import MAX_PAYLOAD_BYTES, Event, Priority, check_text, content
 from squall.core.identity import NewId
 from squall.core.middleware import Middleware, compose, guards_only
 from squall.core.observers import Observers
@@ -98,13 +98,8 @@ class Intake:
     ) -> Event:
         """The event, checked but for its type. Raises InvalidEvent."""
         own: dict[str, Any] = {}
-        if metadata is not None:
-            check_metadata(metadata)
-            own.update(metadata)
-        if type(payload) is not bytes:
-            payload, content_type = encode(payload)
-            if content_type is not None:
-                own.setdefault(CONTENT_TYPE, content_type)
+        if type(payload) is not bytes or metadata is not None:
+            payload, own = content(payload, metadata)
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise InvalidEvent(f"payload: expected at most {MAX_PAYLOAD_BYTES} bytes, got {len(payload)}")
         if type(priority) is not Priority:

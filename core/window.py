@@ -49,7 +49,7 @@ class Window:
         level, own = event.priority, self._dispatcher
         if not self._live[level] or event.seq <= self._positions[level] or not self._takes[level]:
             return
-        if own.pending - len(own.delayed) >= self._size:  # own.in_flight, without the call
+        if own.pending - len(own.delayed) >= self._size:  # what waits for its time has released its slot
             self._live[level] = False
             self._positions[level] = event.seq - 1
         elif self._wants is None or self._wants(event):

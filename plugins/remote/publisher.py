@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from squall.core.api import EventPublisher
-from squall.core.errors import InvalidEvent, PublishError, WrongThread
+from squall.core.errors import InvalidEvent, WrongThread
 from squall.core.event import (
-    CONTENT_TYPE,
     MAX_PAYLOAD_BYTES,
     Event,
     EventData,
     Priority,
     Receipt,
-    check_metadata,
     check_text,
-    encode,
+    content,
     with_options,
 )
 from squall.core.intake import MAX_BATCH
 from squall.core.patterns import check_type
+from squall.core.thread import answer_in_thread
 from squall.plugins.remote import wire
 
 if TYPE_CHECKING:
@@ -85,6 +82,9 @@ class RemotePublisher(EventPublisher):
         (receipt,) = await self.remote.publish((wire.outgoing(event),), atomic=False)
         return receipt
 
+    async def publish_batch(self, events: list[EventData]) -> list[str]:
+        return [receipt.id for receipt in await self.publish_batch_with_receipts(events)]
+
     async def publish_batch_with_receipts(self, events: list[EventData]) -> list[Receipt]:
         self.remote.check_running()
         made = []
@@ -120,14 +120,8 @@ class RemotePublisher(EventPublisher):
         with_options(event, event_id, delay_s, ttl_s)
         publishing = self.remote.publish((wire.outgoing(event),), atomic=False, within_s=timeout_s)
         assert self.remote.loop is not None
-        future = asyncio.run_coroutine_threadsafe(publishing, self.remote.loop)
-        try:
-            return future.result(timeout_s + GRACE_S)[0].id
-        except (TimeoutError, concurrent.futures.CancelledError) as error:
-            future.cancel()
-            raise PublishError(
-                f"publish_sync: no answer within {timeout_s} s; it may have been stored", "info"
-            ) from error
+        (receipt,) = answer_in_thread(publishing, self.remote.loop, timeout_s, GRACE_S)
+        return receipt.id
 
     def _make(
         self,
@@ -139,13 +133,7 @@ class RemotePublisher(EventPublisher):
         metadata: Mapping[str, Any] | None,
     ) -> Event:
         """The event, checked as a local router does. Raises InvalidEvent."""
-        own: dict[str, Any] = {}
-        if metadata is not None:
-            check_metadata(metadata)
-            own.update(metadata)
-        payload, content_type = encode(payload)
-        if content_type is not None:
-            own.setdefault(CONTENT_TYPE, content_type)
+        payload, own = content(payload, metadata)
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise InvalidEvent(f"payload: expected at most {MAX_PAYLOAD_BYTES} bytes, got {len(payload)}")
         if type(priority) is not Priority:
