@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.core.world import Heard, Held, Log
 from tests.plugins.remote.buses import TOKEN, squall_server
+from tests.plugins.remote.proxied import network
 from tests.plugins.serve.served import Served, until
 from tests.servers import Server, free_port
 
@@ -19,13 +20,6 @@ from squall import PublishError, SquallError, VirtualClock
 from squall.plugins.remote.errors import Unreachable
 
 PATIENCE_S = 30.0
-
-
-async def cut(served: Served) -> None:
-    """The server closes all its connections, without a word about why."""
-    for connection in tuple(served.server.hub.connections):
-        connection.close(1012, "a test")
-    await until(lambda: not served.server.hub.connections)
 
 
 async def test_a_killed_server_that_comes_back_delivers_to_the_same_handlers(tmp_path: Path) -> None:
@@ -60,34 +54,37 @@ async def test_a_killed_server_that_comes_back_delivers_to_the_same_handlers(tmp
 async def test_a_handler_that_runs_over_the_loss_settles_what_is_delivered_again() -> None:
     """It is not called twice for one delivery, nor is another one of its key meanwhile."""
     held = Held()
-    async with Served() as served, squall.connect(served.server.url) as remote:
+    async with network() as net, squall.connect(net.url) as remote:
         await remote.subscriber("billing").subscribe("*", held, name="n", concurrency=2)
         await remote.publisher("shop").publish("a", b"", key="k")
         await until(lambda: len(held.calls) == 1)
-        await cut(served)
+        await net.cut()
         (attachment,) = remote.attachments._all
         await until(lambda: not remote.connected)
         assert attachment.handling.running[0].number == 0
+        await net.mend()
         await until(lambda: attachment.handling.running[0].number != 0)
         held.finish_all()
-        await until(lambda: served.pending() == 0)
+        await until(lambda: net.served.pending() == 0)
         assert len(held.calls) == 1
 
 
 async def test_the_result_of_a_handler_that_ends_while_disconnected_is_dropped_and_told() -> None:
     """The event is delivered again: that it is done could not be said."""
     held, log = Held(), Log()
-    async with Served() as served, squall.connect(served.server.url, logger=log.logger) as remote:
+    async with network() as net, squall.connect(net.url, logger=log.logger) as remote:
         await remote.subscriber("billing").subscribe("*", held, name="n")
         await remote.publisher("shop").publish("a", b"")
         await until(lambda: len(held.calls) == 1)
-        await cut(served)
+        await net.cut()
         await until(lambda: not remote.connected)
         held.finish_all()
+        await until(lambda: "its result is dropped" in log.text)
+        assert len(held.calls) == 1
+        await net.mend()
         await until(lambda: len(held.calls) == 2)
-        assert "its result is dropped" in log.text
         held.finish_all()
-        await until(lambda: served.pending() == 0)
+        await until(lambda: net.served.pending() == 0)
 
 
 async def test_another_client_takes_a_name_up_when_the_first_has_left() -> None:
