@@ -70,14 +70,18 @@ class Dedupe:
 
     async def _settled(self, events: Sequence[Event]) -> None:
         """Returns when of each of these ids it is known whether it is stored."""
-        for event in events:
-            while (seen := self._find(event)) is not None:
-                if seen.storing is not None:
-                    await asyncio.shield(seen.storing)
-                elif seen.doubtful_after is not None:
-                    seen.seq, seen.doubtful_after = await self._look_up(event.id, seen.doubtful_after), None
-                else:
-                    break
+        waited = True
+        while waited:  # while one is waited for, another may be given again
+            waited = False
+            for event in events:
+                while (seen := self._find(event)) is not None:
+                    if seen.storing is not None:
+                        await asyncio.shield(seen.storing)
+                    elif seen.doubtful_after is not None:
+                        seen.seq, seen.doubtful_after = await self._look_up(event.id, seen.doubtful_after), None
+                    else:
+                        break
+                    waited = True
 
     async def _store_fresh(self, events: Sequence[Event], fresh: dict[str, _Seen], store: Store) -> None:
         storing, before = asyncio.get_running_loop().create_future(), self._store.next_seq - 1

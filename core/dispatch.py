@@ -98,7 +98,8 @@ class Dispatcher(Room):
         """Is the time from which it may be delivered still to come? Then it is kept until then."""
         left_ns = event.left_ns(event.due_ns, self.wiring.clock) if event.due_ns else 0
         if left_ns > 0:
-            self.progress.returned[event.seq] = event.priority
+            if self.subscription.durable:
+                self.progress.returned[event.seq] = event.priority
             self.delay(event, left_ns / 1e9)
         return left_ns > 0
 
@@ -156,6 +157,7 @@ class Dispatcher(Room):
                 self.pending -= 1
                 self.room += 1
                 self._drop(oldest)
+                self.release_key(oldest)
 
     def _drop(self, event: Event) -> None:
         if self.subscription.overflow == "drop_new":
@@ -200,11 +202,11 @@ class Dispatcher(Room):
 
     def _more_credit(self) -> bool:
         """May more be delivered now? Asks the gate for as many as a batch takes."""
+        self.flush()  # so that a batch mostly has one permit; it may also pause the subscription
         waiting = len(self.queue) + len(self._settled)
         held = self.over or self.subscription.paused or self.progress.unsaved > MAX_UNSAVED
         if not waiting or held or len(self.delayed) >= self.wiring.max_delayed:
             return False
-        self.flush()  # so that a batch mostly has one permit
         return self.credit.ask(min(BATCH, waiting))
 
     def more_workers(self) -> None:

@@ -313,6 +313,8 @@ class Subscriptions:
         opened = {seq for cursor in attached.cursors for seq in cursor.open_seqs} - set(rows)
         now_ns = self._ctx.clock.time_ns()
         wanted = sorted(opened | set(rows))
+        again: list[Event] = []
+        retries: list[tuple[Event, float]] = []
         for begin in range(0, len(wanted), LOAD_AT_ONCE):
             seqs = tuple(wanted[begin : begin + LOAD_AT_ONCE])
             for event in (await self._store.read(Query(seqs=seqs, limit=LOAD_AT_ONCE))).events:
@@ -320,18 +322,24 @@ class Subscriptions:
                 if row is None:
                     dispatcher.progress.returned[event.seq] = event.priority
                     dispatcher.pending += 1
-                    if not dispatcher.waits(event):
-                        dispatcher.queue.put_nowait(event)
+                    again.append(event)
                 else:
                     first_ns = self._ctx.clock.monotonic_ns()
                     dispatcher.endings.failures[event.seq] = Failure(row.attempts, now_ns, first_ns)
                     dispatcher.pending += 1
                     if dispatcher.keys is not None and dispatcher.subscription.on_retry == "block_key":
                         dispatcher.keys.hold(event)
-                    dispatcher.delay(event, max(0.0, (row.due_ns - now_ns) / 1e9))
-        # What is behind it has its room; the past that a new one asks for needs none.
+                    retries.append((event, max(0.0, (row.due_ns - now_ns) / 1e9)))
+        # What is behind it has its room; the past that a new one asks for needs none. Nothing may be delivered while it
+        # is counted: what that gives back would be counted twice.
         if attached.cursors and not self._shared:
-            dispatcher.room -= dispatcher.pending + await window.backlog()
+            behind = dispatcher.pending + await window.backlog()
+            dispatcher.room -= behind
+        for event in again:
+            if not dispatcher.waits(event):
+                dispatcher.queue.put_nowait(event)
+        for event, delay_s in retries:
+            dispatcher.delay(event, delay_s)
 
 
 def _stands_by(dispatcher: Dispatcher) -> bool:

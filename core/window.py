@@ -87,6 +87,9 @@ class Window:
     def close(self) -> None:
         """Read no more. What was not read stays behind, and owed."""
         self._closed = True
+        # What is stored from now on is not offered any more: it must not count as taken.
+        self._positions = [self.position(level) for level in Priority]
+        self._live = [False] * len(Priority)
         if self._reading is not None:
             self._reading.cancel()
 

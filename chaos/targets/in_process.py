@@ -90,7 +90,7 @@ class InProcessTarget:
         events = [EventData(one.type, one.payload, one.priority, key=one.key) for one in messages]
         try:
             receipts = await self._publisher.publish_batch_with_receipts(events)
-            return [Outcome("ok", receipt.seq) for receipt in receipts]
+            return [Outcome("ok", receipt.seq or None) for receipt in receipts]  # 0: it got none
         except PublishError as error:
             outcome = Outcome(error.outcome, why=str(error))
         except NotRunning as error:

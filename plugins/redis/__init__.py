@@ -6,12 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from squall.core.errors import WiringError
 from squall.core.options import Options
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.core.store import EventStore
 from squall.core.units import Seconds
-from squall.plugins.redis.server import Server
-from squall.plugins.redis.store import RedisStore
 
 
 class RedisOptions(Options):
@@ -75,6 +74,11 @@ class RedisPlugin(Plugin):
     @hookimpl
     def squall_event_store(self, ctx: Context) -> EventStore:
         options = self.options
+        try:  # only here, so that the plugin can be listed and its options checked without the extra
+            from squall.plugins.redis.server import Server
+            from squall.plugins.redis.store import RedisStore
+        except ModuleNotFoundError as error:
+            raise WiringError(f"plugin redis needs {error.name}: pip install 'squall[redis]'") from error
         server = Server(options.url, options.timeout)
         random = ctx.random("redis")
         return RedisStore(

@@ -84,7 +84,7 @@ def test_no_line_is_wider_than_asked(stages: str, width: int) -> None:
     text = (
         f"version: 1\nname: {'n' * 64}\nabout: {'word ' * 60}\n"
         f"subscribers: {{{'s' * 64}: {{pattern: {'token.' * 15}end}}}}\n"
-        f"load: {{{stages}, events: [{{type: a}}]}}\n"
+        f"load: {{{stages}, events: [{{type: {'token.' * 15}end}}]}}\n"
     )
     lines = render(plan(text), width)
     assert max(map(len, lines)) <= max(60, width)

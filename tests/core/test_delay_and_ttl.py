@@ -172,3 +172,14 @@ async def test_times_are_seconds(option: str, bad: object) -> None:
     async with World() as world:
         with pytest.raises(InvalidEvent, match=f"{option}: expected seconds above 0"):
             await world.publisher.publish("a", b"", Priority.HIGH, **{option: bad})  # type: ignore[arg-type]
+
+
+async def test_nothing_is_remembered_of_a_delay_that_is_over() -> None:
+    """A subscription without a name has no cursor to keep it open in."""
+    heard = Heard()
+    async with World() as world:
+        own = await world.subscriber.subscribe(">", heard)
+        await world.publisher.publish("late", b"", delay_s=1)
+        await world.clock.advance(2)
+        assert heard.types == ["late"]
+        assert world.router.subscriptions.get(own).progress.returned == {}

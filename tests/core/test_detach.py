@@ -103,3 +103,24 @@ async def test_a_settlement_that_comes_late_takes_nothing_with_it() -> None:
         await world.clock.advance(5)
         assert sorted(again.types) == ["a", "b", "c"]
         assert world.router.get_metrics().cancelled == 0
+
+
+async def test_what_is_stored_while_one_leaves_stays_owed() -> None:
+    """Its workers and its last settlement take their time; others publish meanwhile."""
+    heard, again = Heard(), Heard()
+    kept = KeptMemory(SlowToSettle)
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing")
+        await world.publish("a")
+        await until(lambda: heard.events)
+        kept.store.refuse = True
+        leaving = asyncio.ensure_future(world.subscriber.detach(own))
+        await world.clock.settle()
+        await world.publish("b", "c")
+        kept.store.refuse = False
+        await world.clock.advance(2)
+        await leaving
+        await world.publish("d")
+        await world.subscriber.subscribe(">", again, name="billing")
+        await world.clock.advance(1)
+        assert again.types == ["b", "c", "d"]

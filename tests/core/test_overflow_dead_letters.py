@@ -113,3 +113,20 @@ async def test_what_a_durable_one_is_owed_is_kept(policy: Policies) -> None:
         await world.clock.settle()
         assert not waiting.done()
         waiting.cancel()
+
+
+async def test_a_key_is_free_when_its_holder_gives_way() -> None:
+    """A retry that keeps its key's others waiting is dropped: they go on."""
+    heard = Heard(ValueError("no"))
+    async with World(Policy(), backlog=Backlog(max_events=1)) as world:
+        own = await world.subscriber.subscribe(">", heard, overflow="drop_old", on_retry="block_key")
+        await world.publish("a", key="k")
+        await world.clock.settle()
+        await world.subscriber.pause_subscription(own)
+        await world.clock.advance(1.5)  # its retry is due, and waits
+        heard.fail = None
+        await world.publish("b", key="k")
+        await world.subscriber.resume_subscription(own)
+        await world.clock.advance(1)
+        assert heard.types == ["a", "b"]
+        assert world.router.get_metrics().pending == 0

@@ -170,3 +170,23 @@ async def test_what_middleware_refused_may_be_repeated() -> None:
             await world.publisher.publish("a", b"", event_id=ID)
         assert not (await world.publisher.publish_with_receipt("a", b"", event_id=ID)).duplicate
         assert (await world.publisher.publish_with_receipt("a", b"", event_id=ID)).duplicate
+
+
+async def test_an_id_that_is_given_while_a_batch_waits_for_another_is_waited_for_too() -> None:
+    """The batch looked at it before it was there."""
+    kept = KeptMemory(ManualStore)
+    async with World(store=kept) as world:
+        first = world.publishing("b", event_id=OTHER)
+        await until(lambda: kept.store.waiting)
+        both = [EventData("a", b"", event_id=ID), EventData("b", b"", event_id=OTHER)]
+        batch = asyncio.ensure_future(world.publisher.publish_batch_with_receipts(both))
+        await world.clock.settle()
+        second = world.publishing("a", event_id=ID)
+        await world.clock.settle()
+        kept.store.commit()
+        await first
+        await world.clock.settle()
+        kept.store.commit_all()
+        await second
+        assert [one.duplicate for one in await batch] == [True, True]
+        assert await stored(world) == ["b", "a"]

@@ -108,4 +108,5 @@ def test_unknown_part_is_refused() -> None:
     """With those that there are."""
     said = squall("doctor", "redis", "kafka")
     assert said.code == 2
-    assert "PART: there is no 'kafka'; expected redis, neo4j, toxiproxy, chromium, containers" in said.err
+    known = "redis, neo4j, toxiproxy, serve, remote, chromium, containers"
+    assert f"PART: there is no 'kafka'; expected {known}" in said.err
