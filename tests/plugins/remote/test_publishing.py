@@ -379,12 +379,12 @@ async def test_more_publishes_than_the_server_reads_do_not_stop_settlements() ->
 
 async def test_what_was_sent_into_silence_is_sent_again_before_what_came_later() -> None:
     """In the order in which it was published, over frames and connections."""
-    async with network() as net, squall.connect(net.url, heartbeat_s=0.2) as remote:
+    async with network(publishes=4) as net, squall.connect(net.url, heartbeat_s=0.2) as remote:
         publisher, publishing = remote.publisher("shop"), []
         async with net.silent("timeout"):
             for number in range(10):
                 publishing.append(asyncio.ensure_future(publisher.publish("a", number)))
-                await asyncio.sleep(0.005)  # a frame of its own
+                await asyncio.sleep(0.005)  # a frame of its own, while the server takes more: the others wait behind
             await lost(remote)
             publishing += [asyncio.ensure_future(publisher.publish("a", number)) for number in range(10, 15)]
         ids = await asyncio.gather(*publishing)

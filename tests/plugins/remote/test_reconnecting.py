@@ -65,8 +65,10 @@ async def test_a_handler_that_runs_over_the_loss_settles_what_is_delivered_again
         await remote.publisher("shop").publish("a", b"", key="k")
         await until(lambda: len(held.calls) == 1)
         await cut(served)
-        await until(lambda: remote.connected and any(one.busy for one in served.server.hub.connections))
-        await asyncio.sleep(0.05)
+        (attachment,) = remote.attachments._all
+        await until(lambda: not remote.connected)
+        assert attachment.handling.running[0].number == 0
+        await until(lambda: attachment.handling.running[0].number != 0)
         held.finish_all()
         await until(lambda: served.pending() == 0)
         assert len(held.calls) == 1
