@@ -11,15 +11,16 @@ A Service is a source of publishes, or a subscriber.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 
 from neo4j import AsyncDriver, AsyncGraphDatabase, AsyncManagedTransaction, NotificationMinimumSeverity
-from neo4j.exceptions import AuthError, ConfigurationError, DriverError, Neo4jError, ServiceUnavailable
+from neo4j.exceptions import AuthError, ConfigurationError, DriverError, Neo4jError, ServiceUnavailable, TransientError
 
 from squall.core.errors import ConfigError, SquallError
 from squall.plugins.neo4j.batches import Batch, Kind
@@ -27,7 +28,7 @@ from squall.plugins.neo4j.options import Neo4jOptions
 
 SCHEMA_VERSION = 1
 CONNECT_S = 5.0
-RETRY_S = 2.0  # what goes on failing is tried again by the writer
+MAX_DEADLOCKS = 5
 
 SCHEMA: tuple[LiteralString, ...] = (
     "CREATE CONSTRAINT squall_schema IF NOT EXISTS FOR (n:SquallSchema) REQUIRE n.id IS UNIQUE",
@@ -129,11 +130,11 @@ WRITES: Mapping[Kind, LiteralString] = {
 
 
 class GraphError(SquallError):
-    """The graph could not be reached, or refused. `refused_login`: trying often would lock others out, too."""
+    """The server could not be reached, refused the login, or refused what was asked."""
 
-    def __init__(self, text: str, *, refused_login: bool = False) -> None:
+    def __init__(self, text: str, kind: Literal["unreachable", "login", "refused"] = "refused") -> None:
         super().__init__(text)
-        self.refused_login = refused_login
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Graph:
                 auth=None if password is None else (options.user, password),
                 connection_timeout=min(CONNECT_S, options.timeout),
                 connection_acquisition_timeout=options.timeout,
-                max_transaction_retry_time=min(RETRY_S, options.timeout / 2),
+                max_transaction_retry_time=0,  # the writer tries again, and logs once
                 notifications_min_severity=NotificationMinimumSeverity.OFF,
                 telemetry_disabled=True,
                 user_agent="squall",
@@ -214,18 +215,25 @@ class Graph:
     async def _execute(self, work: Any) -> Any:
         try:
             async with asyncio.timeout(self._timeout_s), self._driver.session(database=self._database) as session:
+                for _ in range(MAX_DEADLOCKS):
+                    with contextlib.suppress(TransientError):
+                        return await session.execute_write(work)
                 return await session.execute_write(work)
         except TimeoutError as error:
-            raise GraphError(f"Neo4j at {self.url}: no answer within {self._timeout_s:g} s") from error
+            raise GraphError(f"Neo4j at {self.url}: no answer within {self._timeout_s:g} s", "unreachable") from error
         except AuthError as error:
             raise GraphError(
                 f"Neo4j at {self.url}: it refuses the login ({error.code}): set user and password (password: env:NAME)",
-                refused_login=True,
+                "login",
             ) from error
         except (ServiceUnavailable, OSError) as error:
-            raise GraphError(f"Neo4j at {self.url}: it cannot be reached: {str(error).splitlines()[0]}") from error
+            why = str(error).partition("\n")[0]
+            raise GraphError(f"Neo4j at {self.url}: it cannot be reached: {why}", "unreachable") from error
         except (DriverError, Neo4jError) as error:
-            raise GraphError(f"Neo4j at {self.url}: {type(error).__name__}: {error}") from error
+            passing = isinstance(error, DriverError) or error.is_retryable()
+            raise GraphError(
+                f"Neo4j at {self.url}: {type(error).__name__}: {error}", "unreachable" if passing else "refused"
+            ) from error
 
 
 def resolved(what: str, text: str) -> str:

@@ -66,7 +66,7 @@ class Writer:
                 await self._write()
             except GraphError as error:
                 pause_s = max(self._flush_s, min(2 * pause_s, LONGEST_PAUSE_S))
-                if error.refused_login:
+                if error.kind == "login":
                     pause_s = max(pause_s, AFTER_REFUSED_LOGIN_S)
                 self._failed(error)
             except Exception:
@@ -88,8 +88,9 @@ class Writer:
             self._outbox.popleft()
 
     def _failed(self, error: GraphError) -> None:
-        if str(error) != self._trouble:
-            self._trouble = str(error)
+        trouble = str(error) if error.kind == "refused" else error.kind
+        if trouble != self._trouble:
+            self._trouble = trouble
             self._logger.error("neo4j: %s; events go on, and what is counted meanwhile is written later", error)
 
     def _works(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, LiteralString
 
 from neo4j import AsyncGraphDatabase
+from neo4j import NotificationMinimumSeverity as Severity
 from tests.core.world import Log
 
 from squall import EventRouter, Plugin
@@ -16,6 +17,7 @@ from squall.plugins.memory import MemoryPlugin
 from squall.plugins.neo4j import Neo4jPlugin
 
 TIMEOUT_S = 40.0
+QUIET = Severity.OFF
 
 
 def own() -> str:
@@ -38,7 +40,7 @@ async def router(url: str, *plugins: Plugin, log: Log | None = None, **more: obj
 
 async def ask(url: str, query: LiteralString, **parameters: object) -> list[list[Any]]:
     """The records of a query, as lists of values."""
-    async with AsyncGraphDatabase.driver(url, connection_timeout=5) as driver:
+    async with AsyncGraphDatabase.driver(url, notifications_min_severity=QUIET) as driver:
         found = await driver.execute_query(query, parameters, database_="neo4j")
         return [list(record.values()) for record in found.records]
 
