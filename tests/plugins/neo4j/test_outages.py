@@ -45,9 +45,9 @@ def has(url: str, topic: str, count: int):  # type: ignore[no-untyped-def]
 
 
 async def test_a_killed_server_knows_every_event_when_it_is_back(server: servers.Server) -> None:
-    """`kill -9` while events are published, over and over: none waits for it, and none is counted twice or never."""
+    """`kill -9` while events are published: none waits for it, and none is counted twice or never."""
     topic, log, heard = own(), Log(), Heard()
-    async with router(server.url, log=log, timeout=2.0) as squall:
+    async with router(server.url, log=log) as squall:
         await squall.subscriber(f"{topic}-billing").subscribe(topic, heard)
         await publish(squall, topic, 50)
         await until(has(server.url, topic, 50))
@@ -62,7 +62,6 @@ async def test_a_killed_server_knows_every_event_when_it_is_back(server: servers
         await publish(squall, topic, 7)
         await until(has(server.url, topic, count + 7))
     assert await has(server.url, topic, count + 7)()
-    assert len(log.at_least(logging.ERROR)) == 1, log.text
     (error,) = log.at_least(logging.ERROR)
     assert error.startswith(f"neo4j: Neo4j at {server.url}: it cannot be reached: ")
     assert "neo4j: it works again, and all counts are written; audit rows dropped so far: 0" in log.text
