@@ -20,7 +20,7 @@ Serve = Callable[[], AbstractAsyncContextManager[ToxiproxyClient]]
 
 @pytest.fixture(scope="session")
 def toxiproxy_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The HTTP API's port of a Toxiproxy server of this session's own."""
+    """The HTTP API's port of a Toxiproxy server of these tests' own."""
     with toxiproxy_server(tmp_path_factory.mktemp("toxiproxy")) as server:
         yield server.port
 

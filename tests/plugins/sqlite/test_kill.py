@@ -112,7 +112,8 @@ async def deliver_the_rest(path: Path) -> set[int]:
     async with EventRouter([SqlitePlugin(path=str(path))]) as router:
         name = await router.subscriber("shop").subscribe("order.>", handle, name="billing", start="earliest")
         dispatcher = router.subscriptions.get(name)
+        seen = 0
         while await dispatcher.backlog():
+            await until(lambda: len(delivered) > seen)  # noqa: B023  also what came while it was counted
             seen = len(delivered)
-            await until(lambda: len(delivered) > seen)  # noqa: B023
     return delivered
