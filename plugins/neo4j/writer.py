@@ -48,7 +48,8 @@ class Writer:
             self._observer.noted("stopped")
         try:
             async with asyncio.timeout(timeout_s):
-                await self._write()
+                await self._write()  # what was under way when the task ended
+                await self._write()  # and what has come since
                 await self._graph.stopped(self._who, at(self._clock.time_ns()))
         except (GraphError, TimeoutError) as error:
             self._outbox.extend(self._batches.cut(self._observer.take()))
