@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from squall.core.delivery import Observer
@@ -55,3 +56,9 @@ class Neo4jPlugin(Plugin):
     @hookimpl
     async def squall_shutdown(self, ctx: Context) -> None:
         await self._writer.stop(self.options.timeout)
+
+    @hookimpl
+    def squall_cli_commands(self) -> Mapping[str, Callable[..., int]]:
+        from squall.plugins.neo4j.command import flow
+
+        return {"flow": flow}

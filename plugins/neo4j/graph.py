@@ -21,6 +21,7 @@ from typing import Any, Literal, LiteralString
 
 from neo4j import AsyncDriver, AsyncGraphDatabase, AsyncManagedTransaction, NotificationMinimumSeverity
 from neo4j.exceptions import AuthError, ConfigurationError, DriverError, Neo4jError, ServiceUnavailable, TransientError
+from neo4j.time import DateTime
 
 from squall.core.errors import ConfigError, SquallError
 from squall.plugins.neo4j.batches import Batch, Kind
@@ -189,7 +190,8 @@ class Graph:
         """The records of a query that may be run again."""
 
         async def run(tx: AsyncManagedTransaction) -> list[dict[str, Any]]:
-            return await (await tx.run(query, parameters)).data()
+            rows = await (await tx.run(query, parameters)).data()
+            return [{name: _native(value) for name, value in row.items()} for row in rows]
 
         found: list[dict[str, Any]] = await self._execute(run)
         return found
@@ -227,13 +229,17 @@ class Graph:
                 "login",
             ) from error
         except (ServiceUnavailable, OSError) as error:
-            why = str(error).partition("\n")[0]
+            why = str(error).partition("\n")[0].rstrip(":")
             raise GraphError(f"Neo4j at {self.url}: it cannot be reached: {why}", "unreachable") from error
         except (DriverError, Neo4jError) as error:
             passing = isinstance(error, DriverError) or error.is_retryable()
             raise GraphError(
                 f"Neo4j at {self.url}: {type(error).__name__}: {error}", "unreachable" if passing else "refused"
             ) from error
+
+
+def _native(value: Any) -> Any:
+    return value.to_native() if isinstance(value, DateTime) else value
 
 
 def resolved(what: str, text: str) -> str:

@@ -60,7 +60,7 @@ async def test_routers_that_write_at_once_add_up(neo4j_url: str) -> None:
 
     async def batches(number: int) -> int:
         query: LiteralString = "MATCH (r:Router {name: $name}) RETURN r.batch"
-        return max([0, *(batch for (batch,) in await ask(neo4j_url, query, name=f"{a}-{number}"))])
+        return max([0, *(int(batch) for (batch,) in await ask(neo4j_url, query, name=f"{a}-{number}"))])
 
     async def work(number: int) -> None:
         async with router(neo4j_url, flush=0.01, router=f"{a}-{number}") as squall:
