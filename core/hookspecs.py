@@ -57,14 +57,14 @@ def squall_observer(ctx: Context) -> Observer | None:
 
 @hookspec
 def squall_startup(ctx: Context) -> Awaitable[None] | None:
-    """Called at router start, when its store is open; in the configuration's order, one after the other. Returns
-    nothing, or what is awaited: it may be async. A raise stops the start, and shuts down what was started before."""
+    """Called at router start, when its store is open; in the configuration's order, one after the other. It may be
+    async. Returns nothing. A raise stops the start, and shuts down what was started before."""
 
 
 @hookspec
 def squall_shutdown(ctx: Context) -> Awaitable[None] | None:
-    """Called when the router has stopped and observers were told everything; in the reverse order. Returns nothing, or
-    what is awaited: it may be async. A raise is logged, and the others are shut down all the same."""
+    """Called when the router has stopped and observers were told everything; in the reverse order. It may be async.
+    Returns nothing. A raise is logged, and the others are shut down all the same."""
 
 
 @hookspec
