@@ -7,7 +7,7 @@ the oldest make room for the newest, and are counted.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 
@@ -23,8 +23,9 @@ OTHERS = "$others"
 """The topic, source and subscriber of what is not told apart any more: nobody's, for types that begin with $ are
 squall's own."""
 
-_ROUTE = attrgetter("source", "type")
-_TYPE = attrgetter("event.type")
+_SOURCE = attrgetter("source")
+_TYPE = attrgetter("type")
+_TYPE_OF = attrgetter("event.type")
 _IS_OWN = attrgetter("published_ns")  # of a shared store, events of other routers are announced too
 
 
@@ -53,7 +54,7 @@ class _Deliveries:
 class FlowObserver(Observer):
     """Adds up publishes and deliveries, and notes what is done with subscriptions.
 
-    A batch of events costs a look at each event's type, in C, and one update per flow that it has.
+    A batch of events costs a look at each event's type, in C, and one update per flow that it has: most have one.
     """
 
     def __init__(self, router_id: str, time_ns: Callable[[], int], max_waiting: int, audit_window_s: float) -> None:
@@ -70,9 +71,18 @@ class FlowObserver(Observer):
     # What the router tells
 
     def published(self, events: Sequence[Event]) -> None:
-        counts = Counter(map(_ROUTE, filter(_IS_OWN, events)))
+        if not all(map(_IS_OWN, events)):
+            events = list(filter(_IS_OWN, events))
+        if not events:
+            return
+        sources, topics = list(map(_SOURCE, events)), list(map(_TYPE, events))
+        flows: Mapping[tuple[str, str], int]
+        if _alike(sources) and _alike(topics):
+            flows = {(sources[0], topics[0]): len(events)}
+        else:
+            flows = Counter(zip(sources, topics, strict=True))
         now_ns = self._time_ns()
-        for flow, count in counts.items():
+        for flow, count in flows.items():
             found = self._publishes.get(flow)
             if found is None:
                 found = self._new_publishes(flow, now_ns)
@@ -80,9 +90,14 @@ class FlowObserver(Observer):
             found.last_ns = now_ns
 
     def settled(self, subscription: Subscription, attempts: Attempts, ok_ns: int, answer: str) -> None:
-        if answer != "ok":
+        if answer != "ok" or not attempts:
             return
-        counts = Counter(map(_TYPE, attempts))
+        counts: dict[str, int]
+        if "*" in subscription.pattern or ">" in subscription.pattern:
+            topics = list(map(_TYPE_OF, attempts))
+            counts = {topics[0]: len(topics)} if _alike(topics) else Counter(topics)
+        else:
+            counts = {subscription.pattern: len(attempts)}
         now_ns = self._time_ns()
         for attempt in attempts.unusual:
             if attempt.decision is not ACK and not isinstance(attempt.decision, Ack):
@@ -183,6 +198,11 @@ class FlowObserver(Observer):
                 "detail": detail,
             }
         )
+
+
+def _alike(names: Sequence[str]) -> bool:
+    """Whether there is one name, any number of times: asked first, for it is quicker than counting."""
+    return names.count(names[0]) == len(names)
 
 
 def _deliveries_row(topic: str, subscription_id: str, flow: _Deliveries) -> Row:
