@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from squall.core.subscription import Subscription
 
 Outcome = Literal["ok", "error", "timeout", "died", "cancelled"]
+SubscriptionChange = Literal["subscribed", "unsubscribed", "detached", "paused", "resumed"]
 
 
 class Ack(NamedTuple):
@@ -143,6 +144,9 @@ class Observer:
 
     def settled(self, subscription: Subscription, attempts: Attempts, ok_ns: int, answer: str) -> None:
         """The store answered for a batch of `attempted`: 'ok', or 'refused': then it is asked again, until 'ok'."""
+
+    def subscription_changed(self, subscription: Subscription, change: SubscriptionChange) -> None:
+        """Somebody has subscribed, or done with the subscription what its owner may; the store has it already."""
 
     def gate_changed(self, subscription: Subscription, gate: str, state: str) -> None:
         """A gate of the subscription is in another state, named as a breaker's: open holds all deliveries back."""

@@ -6,7 +6,7 @@ A raise while wiring stops it with a WiringError that names the plugin and the h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from squall.core.delivery import Gate, Observer, SettlePolicy
 from squall.core.fault import Fault, Proxies
@@ -53,6 +53,18 @@ def squall_settle_policy(ctx: Context, subscription: Subscription) -> SettlePoli
 @hookspec
 def squall_observer(ctx: Context) -> Observer | None:
     """Called at router start. Returns an observer; one that raises later is logged and disabled."""
+
+
+@hookspec
+def squall_startup(ctx: Context) -> Awaitable[None] | None:
+    """Called at router start, when its store is open; in the configuration's order, one after the other. It may be
+    async. Returns nothing. A raise stops the start, and shuts down what was started before."""
+
+
+@hookspec
+def squall_shutdown(ctx: Context) -> Awaitable[None] | None:
+    """Called when the router has stopped and observers were told everything; in the reverse order. It may be async.
+    Returns nothing. A raise is logged, and the others are shut down all the same."""
 
 
 @hookspec

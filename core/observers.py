@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from logging import Logger
 
-from squall.core.delivery import Attempts, Observer
+from squall.core.delivery import Attempts, Observer, SubscriptionChange
 from squall.core.event import Event
 from squall.core.subscription import Subscription
 
-METHODS = ("published", "dropped", "attempted", "settled", "gate_changed")
+METHODS = ("published", "dropped", "attempted", "settled", "subscription_changed", "gate_changed")
 
 
 class Observers:
@@ -51,6 +51,9 @@ class Observers:
     def settled(self, subscription: Subscription, batch: Attempts, now: Callable[[], int], answer: str = "ok") -> None:
         if self.wants_settled:
             self._tell("settled", subscription, batch, now(), answer)
+
+    def subscription_changed(self, subscription: Subscription, change: SubscriptionChange) -> None:
+        self._tell("subscription_changed", subscription, change)
 
     def gate_changed(self, subscription: Subscription, gate: str, state: str) -> None:
         self._tell("gate_changed", subscription, gate, state)

@@ -40,6 +40,7 @@ P = TypeVar("P", bound=Plugin)
 class _Running:
     """What exists between start and stop."""
 
+    ctx: Context
     store: EventStore
     intake: Intake
     subscriptions: Subscriptions
@@ -115,12 +116,13 @@ class EventRouter:
         try:
             intake.head = await store.open(intake.announce)
             await intake.dedupe.load(intake.head)
+            await self._registry.startup(ctx)
         except BaseException:
             await store.close()
             raise
         self.loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         subscriptions = Subscriptions(ctx, self._registry, store, observers, intake, self._backlog)
-        self._running, self.entry = _Running(store, intake, subscriptions), intake
+        self._running, self.entry = _Running(ctx, store, intake, subscriptions), intake
         self._sweep()
 
     async def stop(self, *, timeout_s: float = 10.0) -> None:
@@ -141,7 +143,10 @@ class EventRouter:
         if running.sweeper is not None:
             running.sweeper.cancel()
         self._running = self.entry = self.loop = self._thread = None
-        await running.store.close()
+        try:
+            await running.store.close()
+        finally:
+            await self._registry.shutdown(running.ctx)
 
     def _sweep(self) -> None:
         """Watch the deadlines of all handlers, by one timer."""

@@ -84,12 +84,16 @@ class Subscriptions:
             next_seq = self._store.next_seq
             subscription.from_seq = next_seq if start == "new" else 1 if start == "earliest" else start
             # Nobody reserves room for what other routers append: it is taken in through a window.
-            return await self._begin(subscription, start != "new" or self._shared, None)
-        async with self._attached(subscription, subscription.name, start, update) as attached:
-            if not self._shared:
-                return await self._begin(subscription, True, attached)
-            self.dispatchers[subscription.id] = self._dispatcher(subscription)
-            return self._turns.start(subscription)
+            await self._begin(subscription, start != "new" or self._shared, None)
+        else:
+            async with self._attached(subscription, subscription.name, start, update) as attached:
+                if self._shared:
+                    self.dispatchers[subscription.id] = self._dispatcher(subscription)
+                    self._turns.start(subscription)
+                else:
+                    await self._begin(subscription, True, attached)
+        self._observers.subscription_changed(subscription, "subscribed")
+        return subscription.id
 
     @contextlib.asynccontextmanager
     async def _attached(
@@ -121,7 +125,7 @@ class Subscriptions:
         finally:
             self._attaching.remove(name)
 
-    async def _begin(self, subscription: Subscription, backlog: bool, attached: Attached | None) -> str:
+    async def _begin(self, subscription: Subscription, backlog: bool, attached: Attached | None) -> None:
         if self._backlog.strict_critical is not None:
             subscription.queue = CriticalFirst(self._backlog.strict_critical)
         dispatcher = self._dispatcher(subscription)
@@ -135,7 +139,6 @@ class Subscriptions:
         dispatcher.more_workers()
         if subscription.durable and self._shared:
             self._store.settle(dispatcher.progress)  # within this turn: it belongs to it from now on
-        return subscription.id
 
     def _dispatcher(self, subscription: Subscription) -> Dispatcher:
         return Dispatcher(subscription, self._wire(subscription), lambda: self._intake.head)
@@ -147,10 +150,12 @@ class Subscriptions:
 
     async def detach(self, subscription_id: str) -> None:
         """End it: nothing more is offered to it; of a durable one nothing more is owed."""
-        self.get(subscription_id)
+        subscription = self.get(subscription_id).subscription
         self._turns.stop(subscription_id)
-        if self._close(subscription_id).subscription.durable:
+        self._close(subscription_id)
+        if subscription.durable:
             await self._store.detach(subscription_id)
+        self._observers.subscription_changed(subscription, "unsubscribed")
 
     async def leave(self, subscription_id: str) -> None:
         """Deliver nothing more to it here. A durable one stays in the store, with all that it is owed."""
@@ -168,6 +173,7 @@ class Subscriptions:
             dispatcher.close(kept=name is not None)
             self._ended.append(dispatcher)
             self._attaching.discard(name or "")
+        self._observers.subscription_changed(dispatcher.subscription, "detached")
 
     def _close(self, subscription_id: str, *, kept: bool = False) -> Dispatcher:
         dispatcher = self._take_out(subscription_id)
@@ -188,12 +194,14 @@ class Subscriptions:
         dispatcher = self.get(subscription_id)
         dispatcher.subscription.paused = True
         dispatcher.credit.withdraw()
+        self._observers.subscription_changed(dispatcher.subscription, "paused")
 
     def resume(self, subscription_id: str) -> None:
         """Deliver again."""
         dispatcher = self.get(subscription_id)
         dispatcher.subscription.paused = False
         dispatcher.more_workers()
+        self._observers.subscription_changed(dispatcher.subscription, "resumed")
 
     def gate_changed(self, subscription_id: str, gate: str, state: str) -> None:
         """A gate's answer may be another now: what it gave is withdrawn, and it is asked again."""

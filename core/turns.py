@@ -29,12 +29,11 @@ class TakingTurns:
         self._begin, self._yield, self._end = begin, yield_, end
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def start(self, subscription: Subscription) -> str:
-        """Take turns at it from now on. Returns its id."""
+    def start(self, subscription: Subscription) -> None:
+        """Take turns at it from now on."""
         assert self._turns is not None, "the store is this router's alone"
         taking = self._take(self._turns, subscription)
         self._tasks[subscription.id] = asyncio.get_running_loop().create_task(taking)
-        return subscription.id
 
     def stop(self, subscription_id: str) -> None:
         """Take no more turns at it, if there were any."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
@@ -113,22 +114,55 @@ class Registry:
         raised, or which answered with something that has not what the hook's answer must have."""
         answers = []
         for plugin in self.plugins:
-            if not hasattr(plugin, hook):
-                continue
-            name = self._manager.get_name(plugin)
-            caller = self._manager.subset_hook_caller(hook, [other for other in self.plugins if other is not plugin])
-            try:
-                found = caller(**arguments)
-            except (ConfigError, WiringError):
-                raise
-            except Exception as error:
-                raise WiringError(f"plugin {name} raised in {hook}: {type(error).__name__}: {error}") from error
+            found = self._ask_one(plugin, hook, **arguments)
             words, parts = ANSWERS.get(hook, ("", ()))
             for answer in found:
                 if parts and (isinstance(answer, type) or not all(hasattr(answer, part) for part in parts)):
+                    name = self._manager.get_name(plugin)
                     raise WiringError(f"plugin {name}: {hook} returned {answer!r:.80}, expected {words}")
             answers += found
         return answers
+
+    def _ask_one(self, plugin: Plugin, hook: str, **arguments: object) -> list[Any]:
+        if not hasattr(plugin, hook):
+            return []
+        caller = self._manager.subset_hook_caller(hook, [other for other in self.plugins if other is not plugin])
+        with self._named(plugin, hook):
+            found: list[Any] = caller(**arguments)
+            return found
+
+    @contextlib.contextmanager
+    def _named(self, plugin: Plugin, hook: str) -> Iterator[None]:
+        """What a plugin raises names it and the hook, unless it is the plugin's own word on its configuration."""
+        try:
+            yield
+        except (ConfigError, WiringError):
+            raise
+        except Exception as error:
+            name = self._manager.get_name(plugin)
+            raise WiringError(f"plugin {name} raised in {hook}: {type(error).__name__}: {error}") from error
+
+    async def startup(self, ctx: Context) -> None:
+        """Start what plugins do beside the router. Raises WiringError; what was started before is shut down then."""
+        for number, plugin in enumerate(self.plugins):
+            try:
+                await self._await_one(plugin, "squall_startup", ctx)
+            except BaseException:
+                await self.shutdown(ctx, number)
+                raise
+
+    async def shutdown(self, ctx: Context, started: int | None = None) -> None:
+        """Shut down what plugins do beside the router, those that were started: the first so many, or all."""
+        for plugin in reversed(self.plugins[:started]):
+            try:
+                await self._await_one(plugin, "squall_shutdown", ctx)
+            except Exception:
+                ctx.logger.exception("plugin %s raised in squall_shutdown", self._manager.get_name(plugin))
+
+    async def _await_one(self, plugin: Plugin, hook: str, ctx: Context) -> None:
+        for answer in self._ask_one(plugin, hook, ctx=ctx):
+            with self._named(plugin, hook):
+                await answer
 
     def publish_layers(self, ctx: Context) -> list[Middleware]:
         answers = self.ask("squall_publish_middleware", ctx=ctx)

@@ -258,14 +258,16 @@ def toxiproxy_server(folder: Path) -> Server:
     return Server(folder, command, answers, port=port, scheme="http")
 
 
-def neo4j_server(folder: Path) -> Server:
-    """Neo4j without a password. Ten seconds of a core and 400 MB: what can share one takes the fixture `neo4j_url`."""
+def neo4j_server(folder: Path, *, login: bool = False) -> Server:
+    """Neo4j, without logins unless asked for. Ten seconds of a core and 400 MB: what can share one takes the fixture
+    `neo4j_url`."""
     program = str(needed("neo4j", GET))
     port = free_port()
     settings = {
         "server.default_listen_address": HOST,
         "server.bolt.listen_address": f"{HOST}:{port}",
-        "dbms.security.auth_enabled": "false",
+        "dbms.security.auth_enabled": str(login).lower(),
+        "server.http.enabled": "false",  # always port 7474: a second server would end right after it has answered
         "dbms.usage_report.enabled": "false",
         "server.memory.heap.max_size": "512m",
         "server.memory.pagecache.size": "64m",
@@ -280,13 +282,16 @@ def neo4j_server(folder: Path) -> Server:
 
     def answers() -> bool:
         from neo4j import GraphDatabase
-        from neo4j.exceptions import DriverError, Neo4jError
+        from neo4j.exceptions import AuthError, DriverError, Neo4jError
 
         with contextlib.suppress(OSError, DriverError, Neo4jError):
             socket.create_connection((HOST, port), timeout=1).close()  # the driver would take its time
             uri = f"bolt://{HOST}:{port}"
             with GraphDatabase.driver(uri, connection_timeout=5) as driver, driver.session() as session:
-                return bool(session.run("RETURN 1").single(strict=True).value() == 1)
+                try:
+                    return bool(session.run("RETURN 1").single(strict=True).value() == 1)
+                except AuthError:
+                    return login
         return False
 
     return Server(folder, [program, "console"], answers, port=port, scheme="bolt", environment=environment)

@@ -26,8 +26,9 @@ MAX_MODULE_LINES = 400
 # The goal is 2,000. Until the kernel is there, this limit only ever goes down; but for what was promised and not there:
 # 2,640 before strict_critical, the room of a backlog over restarts, refused settlements that observers are told of, and
 # overflow that ends in the dead letters; 2,715 before publishers' own ids, delays, times to live, and detach; 2,850
-# before the hooks of the command line and of a server's numbers, and stores that several routers share.
-MAX_KERNEL_LINES = 2_930
+# before the hooks of the command line and of a server's numbers, and stores that several routers share; 2,930 before
+# observers were told of subscriptions, and plugins started and shut down beside the router.
+MAX_KERNEL_LINES = 2_950
 
 # Modules that may be longer than the limit, each with its reason.
 LONG_MODULES: dict[str, str] = {}

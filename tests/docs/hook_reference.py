@@ -83,7 +83,8 @@ def implementations(folder: Path, root: Path) -> tuple[tuple[str, Use], ...]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
         for method in node.body
-        if isinstance(method, ast.FunctionDef) and "hookimpl" in map(ast.unparse, method.decorator_list)
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+        and "hookimpl" in map(ast.unparse, method.decorator_list)
     )
 
 

@@ -8,7 +8,19 @@ from collections.abc import Sequence
 import pytest
 from tests.core.world import FromAnswers, Heard, KeptMemory, ManualStore, Policy, SlowToSettle, World
 
-from squall import Attempt, Context, Event, Nak, Observer, Plugin, RoutingRule, Subscription, Term, hookimpl
+from squall import (
+    Attempt,
+    Context,
+    Event,
+    Nak,
+    Observer,
+    Plugin,
+    RoutingRule,
+    Subscription,
+    SubscriptionError,
+    Term,
+    hookimpl,
+)
 from squall.core.config import Backlog
 
 
@@ -24,6 +36,7 @@ class Notes(Observer, Plugin):
         self.attempts: list[Attempt] = []
         self.answers: list[tuple[int, str]] = []
         self.gates: list[tuple[str, str, str]] = []
+        self.changes: list[tuple[str, str]] = []
         self.invoked_ns: list[int] = []
         self.settled_attempts: list[Attempt] = []
 
@@ -53,6 +66,10 @@ class Notes(Observer, Plugin):
         self.settled_attempts.extend(attempts)
         self.answers.append((len(attempts), answer))
         self._note("settled")
+
+    def subscription_changed(self, subscription: Subscription, change: str) -> None:
+        self.changes.append((subscription.label, change))
+        self._note("subscription_changed")
 
     def gate_changed(self, subscription: Subscription, gate: str, state: str) -> None:
         self.gates.append((subscription.label, gate, state))
@@ -160,10 +177,43 @@ async def test_what_was_told_late_is_told_before_the_end() -> None:
     async with World(notes) as world:
         await world.subscriber.subscribe(">", Heard())
         await world.publish("a")
-    assert sorted(notes.calls) == ["attempted", "published", "settled"]
+    assert sorted(notes.calls) == ["attempted", "published", "settled", "subscription_changed"]
 
 
-@pytest.mark.parametrize("method", ["published", "dropped", "attempted", "settled", "gate_changed"])
+async def test_what_is_done_with_subscriptions_is_told_when_it_is_done() -> None:
+    """By their owners, with and without a name; what fails is not told, nor what the router does when it stops."""
+    notes = Notes()
+    async with World(notes) as world:
+        own = await world.subscriber.subscribe("a", Heard())
+        await world.subscriber.pause_subscription(own)
+        await world.subscriber.resume_subscription(own)
+        named = await world.subscriber.subscribe("b", Heard(), name="invoices")
+        for wrong in (world.subscriber.pause_subscription, world.subscriber.detach, world.subscriber.unsubscribe):
+            with pytest.raises(SubscriptionError):
+                await wrong("nobody")
+        with pytest.raises(SubscriptionError):
+            await world.subscriber.subscribe("b", Heard(), name="invoices")
+        await world.subscriber.detach(named)
+        await world.subscriber.subscribe("b", Heard(), name="invoices")
+        await world.subscriber.unsubscribe(own)
+        await world.subscriber.unsubscribe(named)
+        await world.subscriber.subscribe("c", Heard(), name="left over")
+    assert notes.changes == [
+        ("billing", "subscribed"),
+        ("billing", "paused"),
+        ("billing", "resumed"),
+        ("invoices", "subscribed"),
+        ("invoices", "detached"),
+        ("invoices", "subscribed"),
+        ("billing", "unsubscribed"),
+        ("invoices", "unsubscribed"),
+        ("left over", "subscribed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "method", ["published", "dropped", "attempted", "settled", "subscription_changed", "gate_changed"]
+)
 async def test_an_observer_that_raises_is_disabled_loudly(method: str) -> None:
     """In whatever method: it is told nothing more, the log names it, and neither events nor other observers notice."""
     wrong, right, plain, changes, heard = Notes(method), Notes(), Notes(), Changes(), Heard()

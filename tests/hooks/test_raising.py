@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -12,7 +13,14 @@ from squall.core import hookspecs
 from squall.core.wiring import Registry
 
 HOOKS = [name for name in vars(hookspecs) if name.startswith("squall_")]
-AT_START = ["squall_event_store", "squall_store_wrapper", "squall_publish_middleware", "squall_observer"]
+AT_START = [
+    "squall_event_store",
+    "squall_store_wrapper",
+    "squall_publish_middleware",
+    "squall_observer",
+    "squall_startup",
+]
+AT_STOP = ["squall_shutdown"]
 AT_SUBSCRIBE = ["squall_gate", "squall_deliver_middleware", "squall_settle_policy"]
 AT_LOADING = ["squall_targets", "squall_faults", "squall_proxies"]
 WHEN_ASKED = ["squall_metrics_text", "squall_cli_commands"]
@@ -58,6 +66,14 @@ class Unlucky(Plugin):
         self.raise_in("squall_observer")
 
     @hookimpl
+    async def squall_startup(self, ctx: Context) -> None:
+        self.raise_in("squall_startup")
+
+    @hookimpl
+    async def squall_shutdown(self, ctx: Context) -> None:
+        self.raise_in("squall_shutdown")
+
+    @hookimpl
     def squall_targets(self) -> None:
         self.raise_in("squall_targets")
 
@@ -92,7 +108,7 @@ class Innocent(Plugin):
 
 def test_every_hook_is_raised_in_here() -> None:
     """One that is added must be held too."""
-    assert sorted(HOOKS) == sorted(AT_START + AT_SUBSCRIBE + AT_LOADING + WHEN_ASKED)
+    assert sorted(HOOKS) == sorted(AT_START + AT_STOP + AT_SUBSCRIBE + AT_LOADING + WHEN_ASKED)
 
 
 @pytest.mark.parametrize("hook", AT_START)
@@ -117,6 +133,17 @@ async def test_a_raise_at_start_leaves_no_store_open() -> None:
     other = World(store=kept)
     async with other:
         await other.publish("a")
+
+
+@pytest.mark.parametrize("hook", AT_STOP)
+async def test_a_raise_at_stop_is_logged(hook: str) -> None:
+    """With the plugin's name and the hook's; the router has stopped all the same, and may be started again."""
+    world = World(Innocent(), Unlucky(hook))
+    async with world:
+        await world.publish("a")
+    assert world.log.at_least(logging.ERROR) == [f"plugin Unlucky#3 raised in {hook}"]
+    async with world:
+        await world.publish("a")
 
 
 @pytest.mark.parametrize("hook", AT_SUBSCRIBE)

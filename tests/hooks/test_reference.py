@@ -46,6 +46,8 @@ def test_the_hooks_stand_in_the_order_of_the_way_of_an_event() -> None:
         "deliver_middleware",
         "settle_policy",
         "observer",
+        "startup",
+        "shutdown",
         "metrics_text",
         "targets",
         "faults",

@@ -1,0 +1,44 @@
+"""What is written to the graph in one transaction: rows by kind, under a number that is counted once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+MAX_ROWS = 500
+Kind = Literal["subscriptions", "publishes", "deliveries", "audit"]
+Row = Mapping[str, object]
+"""Parameters of a query, by name: text, whole numbers, times, or nothing."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """At most MAX_ROWS rows. A router's numbers grow by one: the graph takes each of them once, however often it is
+    sent."""
+
+    number: int
+    rows: Mapping[Kind, list[Row]]
+
+
+class Batches:
+    """Cuts rows into batches, numbered from 1."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def cut(self, rows: Iterable[tuple[Kind, Row]]) -> Iterator[Batch]:
+        """The rows in their order, those of a kind together in each batch."""
+        rest = iter(rows)
+        while some := list(itertools.islice(rest, MAX_ROWS)):
+            by_kind: dict[Kind, list[Row]] = {}
+            for kind, row in some:
+                by_kind.setdefault(kind, []).append(row)
+            yield Batch(next(self._numbers), by_kind)
+
+
+def at(time_ns: int) -> datetime:
+    """A wall time as the graph holds it."""
+    return datetime.fromtimestamp(time_ns / 1e9, UTC)

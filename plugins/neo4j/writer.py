@@ -1,0 +1,103 @@
+"""Writes what was observed, in the background: in batches, again and again until each is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from logging import Logger
+
+from squall.core.clock import Clock
+from squall.plugins.neo4j.batches import Batch, Batches, at
+from squall.plugins.neo4j.graph import Graph, GraphError, Who
+from squall.plugins.neo4j.observing import FlowObserver
+
+LONGEST_PAUSE_S = 5.0
+AFTER_REFUSED_LOGIN_S = 60.0
+
+
+class Writer:
+    """Takes from the observer what is new whenever all that was taken before is written: so what waits is bounded by
+    what the observer holds, twice."""
+
+    def __init__(
+        self, observer: FlowObserver, graph: Graph, who: Who, clock: Clock, logger: Logger, flush_s: float
+    ) -> None:
+        self._observer, self._graph, self._who = observer, graph, who
+        self._clock, self._logger, self._flush_s = clock, logger, flush_s
+        self._batches = Batches()
+        self._outbox: deque[Batch] = deque()
+        self._prepared = False
+        self._trouble: str | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def prepare(self) -> None:
+        """Connect, and set the graph up. Raises GraphError."""
+        await self._graph.prepare()
+        self._prepared = True
+
+    def start(self) -> None:
+        """Write from now on, until `stop`."""
+        self._observer.noted("started")
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self, timeout_s: float) -> None:
+        """Write the rest within timeout_s, as far as that is possible, and close."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._observer.noted("stopped")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._write()  # what was under way when the task ended
+                await self._write()  # and what has come since
+                await self._graph.stopped(self._who, at(self._clock.time_ns()))
+        except (GraphError, TimeoutError) as error:
+            self._outbox.extend(self._batches.cut(self._observer.take()))
+            rows = sum(len(rows) for batch in self._outbox for rows in batch.rows.values())
+            why = f"no answer within {timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
+            self._logger.error("neo4j: the router stops, and the last %d rows were not written: %s", rows, why)
+        finally:
+            await self._graph.close()
+
+    async def _run(self) -> None:
+        pause_s = 0.0
+        while True:
+            await self._clock.sleep(pause_s)
+            try:
+                await self._write()
+            except GraphError as error:
+                pause_s = max(self._flush_s, min(2 * pause_s, LONGEST_PAUSE_S))
+                if error.kind == "login":
+                    pause_s = max(pause_s, AFTER_REFUSED_LOGIN_S)
+                self._failed(error)
+            except Exception:
+                pause_s = LONGEST_PAUSE_S
+                self._logger.exception("neo4j: writing failed in a way that it should not; it is tried again")
+            else:
+                pause_s = self._flush_s
+                self._works()
+
+    async def _write(self) -> None:
+        """Write all that is there. Raises GraphError; what was not written stays in the outbox."""
+        if not self._prepared:
+            await self.prepare()
+        if not self._outbox:
+            self._outbox.extend(self._batches.cut(self._observer.take()))
+        while self._outbox:
+            now = at(self._clock.time_ns())
+            await self._graph.write(self._outbox[0], self._who, now, self._observer.audit_dropped)
+            self._outbox.popleft()
+
+    def _failed(self, error: GraphError) -> None:
+        trouble = str(error) if error.kind == "refused" else error.kind
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._logger.error("neo4j: %s; events go on, and what is counted meanwhile is written later", error)
+
+    def _works(self) -> None:
+        if self._trouble is not None:
+            self._trouble = None
+            self._logger.warning(
+                "neo4j: it works again, and all counts are written; audit rows dropped so far: %d",
+                self._observer.audit_dropped,
+            )
