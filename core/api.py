@@ -87,10 +87,13 @@ class EventPublisher:
         """Like publish_batch; returns the receipts, in the same order."""
         made, again = await self._publish_batch(events)
         durability = self.router.durability
-        return [Receipt(one.id, one.seq, durability if one.seq else None, one.id in again) for one in made]
+        return [
+            Receipt(one.id, one.seq, durability if one.seq else None, number in again)
+            for number, one in enumerate(made)
+        ]
 
-    async def _publish_batch(self, events: list[EventData]) -> tuple[list[Event], set[str]]:
-        """The events as they were published, and the ids of those that were repetitions."""
+    async def _publish_batch(self, events: list[EventData]) -> tuple[list[Event], set[int]]:
+        """The events as they were published, and the places of those that were repetitions."""
         intake = self.router.intake
         made = []
         for number, one in enumerate(events):

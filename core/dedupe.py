@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from squall.core.clock import Clock
-from squall.core.errors import Conflict, SquallError
+from squall.core.errors import Conflict, Outcome, PublishError, StoreError
 from squall.core.event import Event
 from squall.core.query import every_page
 from squall.core.store import EventStore, Query
@@ -19,24 +19,37 @@ Store = Callable[[Sequence[Event]], Awaitable[None]]
 @dataclass(slots=True)
 class _Seen:
     """An id that was published, remembered until `until_ns` (monotonic). `seq` is 0 while it is not known; `storing` is
-    awaited while the event is being stored; `doubtful_after`, where nobody knows whether it was stored, is the seq
-    after which it would stand. `event_type` is None where a routing rule may have changed it."""
+    awaited while the event is being stored; `doubtful`, where nobody knows whether it was stored, are the seqs between
+    which it would stand. `event_type` is None where a routing rule may have changed it."""
 
     content: bytes
     event_type: str | None
     until_ns: int
     seq: int = 0
     storing: asyncio.Future[None] | None = None
-    doubtful_after: int | None = None
+    doubtful: tuple[int, int] | None = None
+
+
+@dataclass(slots=True)
+class _Storing:
+    """Events that are being stored, and what is noted of their ids. `answer` is the store's, once it was asked: what
+    becomes of them, whether or not their publisher still waits for it."""
+
+    events: Sequence[Event]
+    fresh: dict[str, _Seen]
+    after: int
+    over: asyncio.Future[None]
+    answer: asyncio.Future[None] | None = None
 
 
 class Dedupe:
-    """Which of the callers' ids were seen within the store's window."""
+    """Which of the callers' ids were seen within the store's window. `storing` are those that are being stored."""
 
     def __init__(self, store: EventStore, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._window_ns = round(store.capabilities.dedupe_window_s * 1e9)
         self.seen: dict[str, _Seen] = {}
+        self.storing: dict[str, _Storing] = {}
 
     async def load(self, head: int) -> None:
         """Remember what was stored within the window before this router was started. Raises StoreError."""
@@ -47,26 +60,42 @@ class Dedupe:
             until_ns = self._clock.monotonic_ns() + event.time_ns - since_ns
             self.seen[event.id] = _Seen(_content(event), None, until_ns, event.seq)
 
-    async def publish(self, events: Sequence[Event], store: Store) -> set[str]:
-        """Store those events that were not stored before, all or none; returns the ids of the others, which are given
-        their seq. Raises Conflict, and what `store` raises."""
+    async def publish(self, events: Sequence[Event], store: Store) -> set[int]:
+        """Store those events that were not stored before, all or none; returns the places of the others, which are
+        given their seq. Raises Conflict, StoreError where it cannot be looked up, and what `store` raises."""
         await self._settled(events)
         # No await from here until they are noted: who comes now with the same id waits for this one.
-        again: set[str] = set()
         fresh: dict[str, _Seen] = {}
-        for event in events if self._window_ns else ():
-            seen = self._find(event)
-            if event.id in fresh:
-                raise Conflict(f"event_id {event.id}: given to two events of the batch; nothing of it was stored")
-            if seen is not None and seen.seq:
-                event.seq = seen.seq
-                again.add(event.id)
+        again: dict[int, _Seen] = {}
+        for number, event in enumerate(events if self._window_ns else ()):
+            seen = self._find(event, fresh)
+            if seen is not None:
+                again[number] = seen
             elif event.own_id:
                 fresh[event.id] = _Seen(_content(event), event.type, self._until_ns())
-        rest = [event for event in events if event.id not in again]
+        rest = [event for number, event in enumerate(events) if number not in again]
         if rest:
             await self._store_fresh(rest, fresh, store)
-        return again
+        for number, seen in again.items():
+            events[number].seq = seen.seq
+        return set(again)
+
+    def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
+        """Have the store append them. If these are being stored under their own ids, its answer is what counts."""
+        storing = next((self.storing[event.id] for event in events if event.id in self.storing), None)
+        if storing is None:
+            return self._store.append(events)
+        storing.answer = asyncio.get_running_loop().create_future()
+        try:
+            pending = self._store.append(events)
+        except Exception as error:
+            storing.answer.set_exception(error)
+            raise
+        if pending is None:
+            storing.answer.set_result(None)
+            return None
+        storing.answer = asyncio.ensure_future(pending)
+        return storing.answer
 
     async def _settled(self, events: Sequence[Event]) -> None:
         """Returns when of each of these ids it is known whether it is stored."""
@@ -74,40 +103,49 @@ class Dedupe:
         while waited:  # while one is waited for, another may be given again
             waited = False
             for event in events:
-                while (seen := self._find(event)) is not None:
+                while (seen := self._find(event, {})) is not None:
                     if seen.storing is not None:
                         await asyncio.shield(seen.storing)
-                    elif seen.doubtful_after is not None:
-                        seen.seq, seen.doubtful_after = await self._look_up(event.id, seen.doubtful_after), None
+                    elif seen.doubtful is not None:
+                        await self._look_up(event.id, seen, *seen.doubtful)
                     else:
                         break
                     waited = True
 
     async def _store_fresh(self, events: Sequence[Event], fresh: dict[str, _Seen], store: Store) -> None:
-        storing, before = asyncio.get_running_loop().create_future(), self._store.next_seq - 1
-        for seen in fresh.values():
-            seen.storing = storing
-        self.seen.update(fresh)
+        over = asyncio.get_running_loop().create_future()
+        storing = _Storing(events, fresh, self._store.next_seq - 1, over)
+        for event_id, seen in fresh.items():
+            seen.storing = over
+            self.seen[event_id], self.storing[event_id] = seen, storing
         try:
             await store(events)
-        except BaseException as error:
-            surely_not = isinstance(error, SquallError) and getattr(error, "outcome", "fail") == "fail"
-            for event_id, seen in fresh.items():
-                seen.doubtful_after = before
-                if surely_not:
-                    del self.seen[event_id]
-            raise
         finally:
-            storing.set_result(None)
-            for seen in fresh.values():
-                seen.storing = None
-        for event in events:
-            if event.id in fresh:
-                fresh[event.id].seq = event.seq
+            if storing.answer is None or storing.answer.done():
+                self._over(storing)
+            else:  # its publisher was cancelled; what the store was given it goes on with
+                storing.answer.add_done_callback(lambda _: self._over(storing))
 
-    def _find(self, event: Event) -> _Seen | None:
-        """What is known of the event's id. Raises Conflict where that was another event."""
-        seen = self.seen.get(event.id) if event.own_id else None
+    def _over(self, storing: _Storing) -> None:
+        """It is known what became of these events, or that it is not known."""
+        outcome = _outcome(storing.answer)
+        for event in storing.events:
+            seen = storing.fresh.get(event.id)
+            if seen is None:
+                continue
+            seen.storing = None
+            del self.storing[event.id]
+            if outcome == "ok" and event.seq:  # else a routing rule has dropped it
+                seen.seq = event.seq
+            elif outcome == "info":
+                seen.doubtful = storing.after, self._store.next_seq
+            else:
+                del self.seen[event.id]
+        storing.over.set_result(None)
+
+    def _find(self, event: Event, batch: Mapping[str, _Seen]) -> _Seen | None:
+        """What is known of the event's id, from before or from its batch. Raises Conflict where that was another."""
+        seen = (batch.get(event.id) or self.seen.get(event.id)) if event.own_id else None
         if seen is None or seen.until_ns <= self._clock.monotonic_ns():
             return None
         if seen.content != _content(event) or seen.event_type not in (None, event.type):
@@ -124,13 +162,29 @@ class Dedupe:
             del self.seen[oldest[0]]
         return now_ns + self._window_ns
 
-    async def _look_up(self, event_id: str, after: int) -> int:
-        """The seq under which the store has this id; 0 where it has not."""
-        query = Query(own_id=True, after_seq=after, before_seq=self._store.next_seq)
-        async for event in every_page(self._store, query):
-            if event.id == event_id:
-                return event.seq
-        return 0
+    async def _look_up(self, event_id: str, seen: _Seen, after: int, before: int) -> None:
+        """Ask the store whether it has this id. Raises StoreError while it does not say."""
+        found = 0
+        try:
+            async for event in every_page(self._store, Query(own_id=True, after_seq=after, before_seq=before)):
+                if event.id == event_id:
+                    found = event.seq
+                    break
+        except StoreError as error:
+            raise StoreError(
+                f"event_id {event_id}: whether it was stored is not known yet ({error}); try again", "info"
+            ) from error
+        seen.seq, seen.doubtful = found, None
+        if not found and self.seen.get(event_id) is seen:
+            del self.seen[event_id]
+
+
+def _outcome(answer: asyncio.Future[None] | None) -> Outcome:
+    """What a store's answer, where it was asked at all, says about the events."""
+    if answer is None:
+        return "fail"
+    error = asyncio.CancelledError() if answer.cancelled() else answer.exception()
+    return "ok" if error is None else error.outcome if isinstance(error, PublishError) else "info"
 
 
 def _content(event: Event) -> bytes:

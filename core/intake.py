@@ -157,22 +157,17 @@ class Intake:
         self._pass(event)
         return None
 
-    async def submit_once(self, events: Sequence[Event]) -> set[str]:
-        """Take events in, all or none, save those that repeat an earlier publish: returns the ids of these. Raises
-        PublishError."""
-        self._check_open()
-        if not any(event.own_id for event in events):
-            await self.submit_all(events)
-            return set()
-        return await self.dedupe.publish(events, self.submit_all)
-
-    async def submit_all(self, events: Sequence[Event]) -> None:
-        """Take up to 1,000 events in, all or none. Raises PublishError."""
+    async def submit_once(self, events: Sequence[Event]) -> set[int]:
+        """Take up to 1,000 events in, all or none, save those that repeat an earlier publish: returns the places of
+        these. Raises PublishError."""
         self._check_open()
         if len(events) > MAX_BATCH:
             raise InvalidEvent(f"events: expected at most {MAX_BATCH}, got {len(events)}")
+        if any(event.own_id for event in events):
+            return await self.dedupe.publish(events, self._submit_all)
         if events:
             await self._submit_all(events)
+        return set()
 
     async def _submit_all(self, events: Sequence[Event]) -> None:
         if not self._layers:
@@ -232,6 +227,7 @@ class Intake:
 
     async def _admit(self, events: Sequence[Event]) -> None:
         """Reserve room for all events in all their subscriptions, then store them. A wait may change who gets them."""
+        self._check_open()  # middleware may have waited until the router stops
         needs = await self._needs(events)
         late = {target: target.reserve(wanted) for target, wanted in needs.items()}
 
@@ -244,7 +240,7 @@ class Intake:
                         target.return_room(event)
 
         try:
-            pending = self._append(events)
+            pending = (self.dedupe.append if self.dedupe.storing else self._append)(events)
         except Exception as error:
             answered(stored=False)
             raise _store_error(error) from error

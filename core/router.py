@@ -195,9 +195,13 @@ class EventRouter:
         made = intake.make(
             event.source, event.type, event.payload, event.priority, event.correlation_id, event.key, event.metadata
         )
-        own = msgspec.structs.replace(event, metadata=made.metadata, seq=0, published_ns=made.published_ns)
-        pending = intake.submit(own)
-        if pending is not None:
+        published_ns = made.published_ns
+        if event.due_ns or event.expires_ns:  # a delay and a time to live count from when it was published first
+            published_ns = event.published_ns or published_ns - (self.clock.time_ns() - event.time_ns)
+        own = msgspec.structs.replace(event, metadata=made.metadata, seq=0, published_ns=published_ns)
+        if own.own_id:
+            await intake.submit_once([own])
+        elif (pending := intake.submit(own)) is not None:
             await pending
 
     def replay(self, query: Query | None = None) -> AsyncIterator[Event]:

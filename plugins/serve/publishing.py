@@ -70,7 +70,7 @@ class Begun:
             for number in numbers:
                 self._made[number] = error
         else:
-            self._again.update(number for number, event in zip(numbers, events, strict=True) if event.id in again)
+            self._again.update(number for place, number in enumerate(numbers) if place in again)
 
 
 class Publishing:
@@ -122,7 +122,7 @@ class Publishing:
                 raise InvalidEvent(f"events[{number}].{error}; nothing of the batch was stored") from error
         again = await intake.submit_once(made)
         durability = self._router.durability
-        return [_receipt(event, durability, event.id in again) for event in made]
+        return [_receipt(event, durability, number in again) for number, event in enumerate(made)]
 
     def _intake(self) -> Intake:
         if not self._open:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from tests.core.world import Heard, Held, KeptMemory, Policy, World, until
 
-from squall import Context, Event, EventData, Observer, Plugin, Priority, hookimpl
+from squall import Context, Event, EventData, Observer, Plugin, Priority, Query, hookimpl
 from squall.core.clock import VirtualClock
 from squall.core.config import Backlog
 from squall.core.errors import InvalidEvent
@@ -183,3 +184,22 @@ async def test_nothing_is_remembered_of_a_delay_that_is_over() -> None:
         await world.clock.advance(2)
         assert heard.types == ["late"]
         assert world.router.subscriptions.get(own).progress.returned == {}
+
+
+async def test_who_routes_an_event_again_does_not_prolong_its_time() -> None:
+    """Its time to live counts from when it was published first, whether it was kept in memory or read anew."""
+    heard = Heard()
+    async with World() as world:
+        await world.subscriber.subscribe(">", heard)
+        await world.publisher.publish("a", b"", ttl_s=5)
+        await world.clock.advance(4)
+        (known,) = (await world.router.store.read(Query())).events
+        read = msgspec.structs.replace(known, published_ns=0)
+        await world.router.route_event(known)
+        await world.clock.advance(0.5)
+        assert len(heard.events) == 2
+        await world.clock.advance(2)
+        await world.router.route_event(known)
+        await world.router.route_event(read)
+        await world.clock.advance(1)
+        assert (len(heard.events), world.router.get_metrics().expired) == (2, 2)

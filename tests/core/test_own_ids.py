@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from tests.core.world import Heard, KeptMemory, ManualStore, World, stored, until
+from tests.core.world import Heard, KeptMemory, ManualStore, World, paused, stored, until
 
-from squall import Conflict, Context, EventData, Plugin, Refused, RoutingRule, StoreError, around, hookimpl
+from squall import (
+    Conflict,
+    Context,
+    EventData,
+    EventRouter,
+    Plugin,
+    Query,
+    Refused,
+    RoutingRule,
+    StoreError,
+    around,
+    hookimpl,
+)
+from squall.core.config import Backlog
 from squall.core.errors import InvalidEvent
 from squall.core.event import Event
 from squall.core.middleware import Middleware, Next
+from squall.plugins.sqlite import SqlitePlugin
 
 ID, OTHER = "6f098ad8-fcd7-43f9-8b1c-dea496a4e578", "0c0f3f9e-51c5-4a86-8f0b-6c4f4a3bb1f5"
 WINDOW_S = 120.0
@@ -140,8 +155,8 @@ async def test_of_a_batch_only_what_is_new_is_stored() -> None:
         assert [(one.seq, one.duplicate) for one in receipts] == [(2, False), (1, True), (3, False)]
         assert await stored(world) == ["a", "b", "c"]
         fresh = str(uuid4())
-        with pytest.raises(Conflict, match="given to two events of the batch"):
-            await world.publisher.publish_batch([EventData("d", b"", event_id=fresh)] * 2)
+        with pytest.raises(Conflict, match="another event was published with it"):
+            await world.publisher.publish_batch([EventData(one, b"", event_id=fresh) for one in "de"])
         with pytest.raises(Conflict):
             await world.publisher.publish_batch([EventData("d", b"", event_id=fresh), EventData("d", b"", event_id=ID)])
         assert await stored(world) == ["a", "b", "c"]
@@ -190,3 +205,91 @@ async def test_an_id_that_is_given_while_a_batch_waits_for_another_is_waited_for
         await second
         assert [one.duplicate for one in await batch] == [True, True]
         assert await stored(world) == ["b", "a"]
+
+
+async def test_a_batch_may_repeat_itself() -> None:
+    """The second is a repetition, as it would be a moment later; both have the first one's seq."""
+    heard = Heard()
+    async with World() as world:
+        await world.subscriber.subscribe(">", heard)
+        one, other = EventData("a", b"", event_id=ID), EventData("b", b"")
+        receipts = await world.publisher.publish_batch_with_receipts([one, other, one])
+        assert [(receipt.seq, receipt.duplicate) for receipt in receipts] == [(1, False), (2, False), (1, True)]
+        await world.clock.settle()
+        assert await stored(world) == heard.types == ["a", "b"]
+
+
+async def test_a_batch_is_too_large_with_its_repetitions() -> None:
+    """As it would be if nothing of it had been stored before."""
+    async with World() as world:
+        await world.publisher.publish("a", b"", event_id=ID)
+        with pytest.raises(InvalidEvent, match="expected at most 1000, got 1001"):
+            await world.publisher.publish_batch([EventData("a", b"", event_id=ID)] * 1001)
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_what_the_store_was_given_goes_on_without_its_publisher(is_stored: bool) -> None:
+    """Who repeats a publish that was cancelled waits for what becomes of the first, and has a true answer."""
+    kept = KeptMemory(ManualStore)
+    async with World(store=kept) as world:
+        first = world.publishing("a", event_id=ID)
+        await until(lambda: kept.store.waiting)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        again = asyncio.ensure_future(world.publisher.publish_with_receipt("a", b"", event_id=ID))
+        await world.clock.settle()
+        assert not again.done()
+        kept.store.auto = True
+        kept.store.commit() if is_stored else kept.store.fail()
+        assert (await again).duplicate is is_stored
+        assert (await stored(world)).count("a") == 1
+        assert world.router.intake.dedupe.storing == {}
+
+
+async def test_who_gives_up_before_the_store_is_asked_has_stored_nothing() -> None:
+    """It waited for room: the room is whole, and the id is nobody's."""
+    async with World(backlog=Backlog(max_events=2, timeout=60)) as world:
+        own = await paused(world)
+        await world.publish("a", "b")
+        waiting = world.publishing("c", event_id=ID)
+        await world.clock.settle()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert world.router.intake.dedupe.seen == {}
+        await world.subscriber.resume_subscription(own)
+        assert not (await world.publisher.publish_with_receipt("d", b"", event_id=ID)).duplicate
+        await world.clock.settle()
+        assert await world.places(own, 5) == 2
+
+
+@pytest.mark.parametrize("turns", range(1, 7))
+async def test_publishes_to_a_file_may_be_cancelled_at_any_time(turns: int, tmp_path: Path) -> None:
+    """Repeated, each is stored once."""
+    async with EventRouter([SqlitePlugin(path=str(tmp_path / "squall.db"))]) as router:
+        publisher = router.publisher("shop")
+        for number in range(20):
+            own = str(uuid4())
+            first = asyncio.ensure_future(publisher.publish("a", number, event_id=own))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            await publisher.publish("a", number, event_id=own)
+        assert [one.data async for one in router.replay()] == [*range(20)]
+
+
+async def test_a_ready_made_event_with_an_id_of_its_publisher_is_stored_once() -> None:
+    """However it is published again."""
+    async with World() as world:
+        await world.publisher.publish("a", b"", event_id=ID)
+        (known,) = (await world.router.store.read(Query())).events
+        await world.router.route_event(known)
+        assert await stored(world) == ["a"]
+
+
+async def test_a_copy_has_an_id_that_squall_made() -> None:
+    """It is nobody's repetition, after a restart too."""
+    async with World() as world:
+        world.router.add_routing_rule(RoutingRule("a", copy_to="b"))
+        await world.publisher.publish("a", b"", event_id=ID)
+        assert [one.own_id for one in (await world.router.store.read(Query())).events] == [True, False]

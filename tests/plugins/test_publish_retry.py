@@ -9,7 +9,19 @@ from random import Random
 import pytest
 from tests.core.world import Heard, Held, KeptMemory, ManualStore, StoreWrapper, World
 
-from squall import Event, EventStore, Overflow, Plugin, Priority, PublishError, Query, Refused, RoutingRule, StoreError
+from squall import (
+    Event,
+    EventStore,
+    NotRunning,
+    Overflow,
+    Plugin,
+    Priority,
+    PublishError,
+    Query,
+    Refused,
+    RoutingRule,
+    StoreError,
+)
 from squall.core.config import Backlog
 from squall.core.middleware import Middleware, guard
 from squall.core.plugin import Context, hookimpl
@@ -171,3 +183,24 @@ async def test_nothing_is_ever_stored_twice() -> None:
         elif isinstance(answer, PublishError) and answer.outcome == "fail":
             assert str(number) not in stored
     assert sum(isinstance(answer, str) for answer in answers.values()) > 150
+
+
+async def test_what_waits_for_its_next_try_is_not_taken_in_when_the_router_stops() -> None:
+    """The stop finishes what it found, and nobody is acknowledged behind its back."""
+    kept, held = KeptMemory(ManualStore), Held()
+    async with World(RetryPlugin(None, **RETRY), store=kept) as world:
+        await world.subscriber.subscribe(">", held)
+        kept.store.auto = True
+        await world.publish("a")
+        kept.store.error_at_append = StoreError("the disk is gone")
+        publishing = world.publishing("b")
+        await world.clock.settle()
+        stopping = asyncio.ensure_future(world.router.stop())
+        await world.clock.settle()
+        kept.store.error_at_append = None
+        await world.clock.advance(2)
+        with pytest.raises(NotRunning):
+            await publishing
+        held.finish_all()
+        await world.finish(stopping, 1)
+        assert [call.event.type for call in held.calls] == ["a"]
