@@ -6,14 +6,15 @@ What is per delivery appends to `done`; everything else happens once per turn of
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from squall.core.clock import Clock
+from squall.core.ahead import Ahead
+from squall.core.clock import Clock, Timer
 from squall.core.credit import Credit
 from squall.core.delivery import Attempt, Attempts, Decision, Gate, Nak, Outcome, SettlePolicy
+from squall.core.dropping import Dropping
 from squall.core.endings import Endings
 from squall.core.event import Event, Priority
 from squall.core.keys import KeyLocks
@@ -22,7 +23,7 @@ from squall.core.observers import Observers
 from squall.core.progress import SubscriptionProgress
 from squall.core.room import Room
 from squall.core.store import EventStore
-from squall.core.subscription import DROPS, Subscription
+from squall.core.subscription import DROPS_OLD, Subscription
 from squall.core.window import Window
 from squall.core.workers import BATCH, Worker, Workers
 
@@ -58,10 +59,11 @@ class Dispatcher(Room):
         self.subscription = subscription
         self.wiring = wiring
         self.settles_first = subscription.delivery == "at-most-once"
+        self.ahead = Ahead(self) if self.settles_first and subscription.durable else None
         self.queue = subscription.queue
         self.queue.measure(wiring.clock.monotonic_ns())  # rates count from here
         self._levels = self.queue.levels
-        self.delayed: dict[int, Event] = {}
+        self.delayed: dict[int, tuple[Event, Timer]] = {}
         self.window: Window | None = None
         self.take_in: Callable[[Event], None] = self.offer
         if self.choosy:
@@ -70,15 +72,17 @@ class Dispatcher(Room):
             self.take_in = self._offer_from_first
         self.endings = Endings(subscription, wiring.policy, wiring.clock, wiring.observers.logger)
         self.progress = SubscriptionProgress(self)
-        keyed = subscription.concurrency > 1 or subscription.on_retry == "block_key"
-        self.keys = KeyLocks() if keyed else None
+        one_by_key = subscription.concurrency > 1 or subscription.on_retry == "block_key"
+        self.keys = KeyLocks() if one_by_key else None
+        self.dropping: Dropping | None = None
+        if subscription.overflow in DROPS_OLD:
+            self.dropping = Dropping(self.queue, self.delayed, self.keys, subscription.overflow)
         self.done = Attempts()
         self.flush_due = self.closed = self.over = False
         self.attentive = True
         self.pending = self.cancelled = self.dropped = self.expired = 0
         self.workers = Workers(self)
         self.credit = Credit(wiring.gate, wiring.clock, wiring.observers.logger, subscription.label, self.more_workers)
-        self._settled: deque[Event] = deque()
         self._unusual: list[Attempt] = []
         self._counted = 0
         self.head = head
@@ -99,7 +103,7 @@ class Dispatcher(Room):
         left_ns = event.left_ns(event.due_ns, self.wiring.clock) if event.due_ns else 0
         if left_ns > 0:
             if self.subscription.durable:
-                self.progress.returned[event.seq] = event.priority
+                self.progress.delayed(event)
             self.delay(event, left_ns / 1e9)
         return left_ns > 0
 
@@ -146,13 +150,11 @@ class Dispatcher(Room):
         """What is published is stored: let go of what came late, and of what waits past the bound."""
         for event in late:
             self._drop(event)
-        if self.subscription.overflow in DROPS:
-            lowest = self.subscription.overflow == "drop_lowest"
-            while self.room < 0 and (oldest := self.queue.drop(lowest=lowest)) is not None:
-                self.pending -= 1
-                self.room += 1
-                self._drop(oldest)
-                self.release_key(oldest)
+        while self.dropping is not None and self.room < 0 and (oldest := self.dropping.take()) is not None:
+            self.pending -= 1
+            self.room += 1
+            self._drop(oldest)
+            self.release_key(oldest)
 
     def _drop(self, event: Event) -> None:
         if self.subscription.overflow == "drop_new":
@@ -168,37 +170,32 @@ class Dispatcher(Room):
         if self.credit.left <= 0 and not self._more_credit():
             return None
         event = None
-        if not self.settles_first:
-            event = self._next()
-        elif self._settled:
-            event = self._settled.popleft()
+        if self.ahead is None:
+            event = self.next()
+        elif self.ahead.settled:
+            event = self.ahead.settled.popleft()
         if event is not None:
             self.credit.left -= 1
         return event
 
-    def _next(self) -> Event | None:
+    def next(self) -> Event | None:
+        """The next event whose key is free, or None."""
         while (event := self.queue.take()) is not None:
             if self.keys is None or self.keys.claim(event):
                 if self.subscription.concurrency > 1 and not self.flush_due:
                     self._flush_soon()  # if the handler suspends, the flush finds events left, and workers for them
                 return event
+            if self.dropping is not None:
+                self.dropping.noted(event)
         return None
 
-    async def settle_ahead(self) -> bool:
-        """At most once: settle what is next before it is handled. What is in hand then is not delivered again."""
-        batch: list[Event] = []
-        while len(batch) < min(BATCH, self.credit.left) and (event := self._next()) is not None:
-            batch.append(event)
-        if batch:
-            await self.progress.settle_first(batch)
-            self._settled.extend(batch)
-            self.more_workers()
-        return bool(batch)
+    def _waiting(self) -> int:
+        return len(self.queue) + (0 if self.ahead is None else len(self.ahead.settled))
 
     def _more_credit(self) -> bool:
         """May more be delivered now? Asks the gate for as many as a batch takes."""
         self.flush()  # so that a batch mostly has one permit; it may also pause the subscription
-        waiting = len(self.queue) + len(self._settled)
+        waiting = self._waiting()
         held = self.over or self.subscription.paused or self.progress.unsaved > MAX_UNSAVED
         if not waiting or held or len(self.delayed) >= self.wiring.max_delayed:
             return False
@@ -206,7 +203,7 @@ class Dispatcher(Room):
 
     def more_workers(self) -> None:
         """Wake, or start, as many workers as there are events and slots for."""
-        waiting = len(self.queue) + len(self._settled)
+        waiting = self._waiting()
         if waiting and not self.over:
             self.workers.more(waiting)
 
@@ -217,13 +214,14 @@ class Dispatcher(Room):
 
     def delay(self, event: Event, delay_s: float) -> None:
         """Deliver event again after delay_s. It keeps its room, so that a store of failures stays bounded."""
-        self.delayed[event.seq] = event
 
         def due() -> None:
-            if self.delayed.pop(event.seq, None) is not None:
-                self.return_to_front(event)
+            del self.delayed[event.seq]
+            self.return_to_front(event)
 
-        self.wiring.clock.call_later(delay_s, due)
+        self.delayed[event.seq] = event, self.wiring.clock.call_later(delay_s, due)
+        if self.dropping is not None:
+            self.dropping.noted(event)
 
     def release_key(self, event: Event) -> None:
         """The next event of its key may go, unless this one comes again and keeps the others waiting."""
@@ -297,7 +295,7 @@ class Dispatcher(Room):
 
     def in_hand(self) -> list[Event]:
         """Events that were taken from the queue and are not settled."""
-        waiting = self.keys.waiting() if self.keys is not None else []
+        waiting = [*self.keys.waiting.values()] if self.keys is not None else []
         if self.settles_first:
             return waiting
         events = self.workers.running + [attempt.event for attempt in self.done]
@@ -319,7 +317,7 @@ class Dispatcher(Room):
     @property
     def busy(self) -> bool:
         """Is anything waiting or running that a stop should wait for? Delayed retries are not."""
-        if self.closed or self.subscription.paused:
+        if self.over or self.subscription.paused:
             return bool(self.workers.running)
         return self.pending > len(self.delayed)
 
@@ -338,20 +336,30 @@ class Dispatcher(Room):
         if self.window is not None:
             self.window.close()
         ending = len(self.workers.running) + len(self.done)
-        self.cancelled += 0 if kept else self.pending - ending
+        lost = self.ahead.give_up() if self.ahead is not None and kept else 0
+        self.cancelled += lost if kept else self.pending - ending
         self.pending = ending
-        for waiting in (*self.queue.levels, self._settled, self.delayed):
+        self._cancel_timers()
+        for waiting in (*self.queue.levels, self.delayed):
             waiting.clear()
         self.give_room(self.wiring.room)
         while self.workers.idle:
             self.workers.wake()
 
-    async def halt(self) -> None:
-        """The router stops: cancel what still runs, uncounted, and settle what ended."""
+    def _cancel_timers(self) -> None:
+        for _, timer in self.delayed.values():
+            timer.cancel()
+
+    async def halt(self, spared: Worker | None = None) -> None:
+        """The router stops: cancel what still runs, uncounted, save for the worker that is spared; settle what ended,
+        and nothing else."""
         self.over = True
         self.credit.close()
         if self.window is not None:
             self.window.close()
-        await self.workers.halt()
+        await self.workers.halt(spared)
         self.flush()
+        self._cancel_timers()
+        if self.ahead is not None:
+            self.ahead.take_back()
         self.give_room(0)  # who still waits for room learns that the router has stopped

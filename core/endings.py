@@ -13,15 +13,17 @@ from squall.core.subscription import Subscription
 
 @dataclass(slots=True)
 class Failure:
-    """What is known of an event whose delivery failed before. Times are wall ns and monotonic ns."""
+    """What is known of an event whose delivery failed before, or which waits for its time (no attempts then). Of the
+    first attempt: its begin, in wall ns and monotonic ns."""
 
-    attempts: int
-    first_wall_ns: int
-    first_ns: int
+    attempts: int = 0
+    first_wall_ns: int = 0
+    first_ns: int = 0
 
 
 class Endings:
-    """Decides about a subscription's attempts. `failures` are the events that failed and are not settled, by seq."""
+    """Decides about a subscription's attempts. `failures` are the events that failed, or wait for their time, and
+    are not settled, by seq."""
 
     def __init__(self, subscription: Subscription, policy: SettlePolicy | None, clock: Clock, logger: Logger) -> None:
         self.failures: dict[int, Failure] = {}
@@ -56,7 +58,7 @@ class Endings:
         attempt.outcome, attempt.error = outcome, error
         if self._subscription.delivery == "at-most-once":
             return  # settled before it was handled, however it ends
-        if failure is None:
+        if failure is None or not failure.attempts:
             failure = Failure(0, self._clock.time_ns(), attempt.begun_ns)
             self.failures[attempt.event.seq] = failure
         failure.attempts += 1

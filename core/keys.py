@@ -8,11 +8,13 @@ from squall.core.event import Event
 
 
 class KeyLocks:
-    """Which event holds each key, and which wait for it, in the order in which they had their turn."""
+    """Which event holds each key, and which wait for it, in the order in which they had their turn. `waiting` are
+    those that were taken from the queue and wait for their key, by seq."""
 
     def __init__(self) -> None:
         self._holders: dict[str, Event] = {}
         self._waiting: dict[str, deque[Event]] = {}
+        self.waiting: dict[int, Event] = {}
 
     def claim(self, event: Event) -> bool:
         """Whether event may be delivered now; otherwise it is kept until its key is handed to it."""
@@ -22,6 +24,7 @@ class KeyLocks:
         if holder is event:
             return True
         self._waiting.setdefault(event.key, deque()).append(event)
+        self.waiting[event.seq] = event
         return False
 
     def hold(self, event: Event) -> None:
@@ -40,13 +43,19 @@ class KeyLocks:
         following = waiting.popleft()
         if not waiting:
             del self._waiting[event.key]
+        del self.waiting[following.seq]
         self._holders[event.key] = following
         return following
 
+    def withdraw(self, seq: int) -> Event:
+        """An event that waits for its key does so no more."""
+        event = self.waiting.pop(seq)
+        assert event.key is not None
+        self._waiting[event.key].remove(event)
+        if not self._waiting[event.key]:
+            del self._waiting[event.key]
+        return event
+
     def in_hand(self) -> list[Event]:
         """All events that hold a key or wait for one."""
-        return [*self._holders.values(), *self.waiting()]
-
-    def waiting(self) -> list[Event]:
-        """Events that were taken from the queue and wait for their key."""
-        return [event for waiting in self._waiting.values() for event in waiting]
+        return [*self._holders.values(), *self.waiting.values()]

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from squall.core.delivery import Attempt, Attempts, Nak, Term
-from squall.core.errors import Overflow, text_of
+from squall.core.endings import Failure
+from squall.core.errors import Overflow, StoreError, text_of
 from squall.core.event import Event, Priority
 from squall.core.store import AttemptRow, Cursor, DeadLetter, Settlement
 
@@ -30,7 +31,8 @@ class SubscriptionProgress:
         self.returned: dict[int, Priority] = {}
         self.acked = 0
         self.dead_lettered = 0
-        self._refused = False
+        self.unattended_ns = 0
+        self._refused, self._given_up = False, ""
         self._warn_at_ns = 0
         self._naks: list[AttemptRow] = []
         self._dead: list[DeadLetter] = []
@@ -72,7 +74,8 @@ class SubscriptionProgress:
             if not durable or self._dispatcher.closed:
                 return  # what is not stored keeps its retries in memory alone; what has ended has none
             due_ns = clock.time_ns() + round(decision.delay_s * 1e9)
-            self._naks.append(AttemptRow(event.seq, attempt.attempt, due_ns, self._text(error)))
+            first_ns = failures[event.seq].first_wall_ns
+            self._naks.append(AttemptRow(event.seq, attempt.attempt, due_ns, self._text(error), first_ns))
             return
         failure = failures.pop(event.seq, None)
         if failure is not None and durable:
@@ -122,20 +125,51 @@ class SubscriptionProgress:
             self._cleared += [event.seq] * failed
             self._dispatcher.wiring.store.settle(self)
 
-    async def saved(self) -> None:
-        """Returns when the store has all that is settled by now."""
+    def delayed(self, event: Event) -> None:
+        """A durable subscription's event that waits for its time: kept as a retry is, so that no cursor waits for it
+        and none grows with it."""
+        self.returned.pop(event.seq, None)
+        if event.seq not in self._dispatcher.endings.failures:
+            self._dispatcher.endings.failures[event.seq] = Failure()
+            self._naks.append(AttemptRow(event.seq, 0, event.due_ns, ""))
+            self._dispatcher.wiring.store.settle(self)
+
+    async def saved(self, within_s: float | None = None) -> None:
+        """Returns when the store has all that is settled by now. Raises StoreError when it has not within that time, or
+        is asked no more."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        if self._given_up:
+            self.give_up(self._given_up)
         self._dispatcher.wiring.store.settle(self)
-        await waiter
+        if within_s is None:
+            await waiter
+            return
+        late = f"the store did not take its last settlements within {within_s:g} s"
+        timer = self._dispatcher.wiring.clock.call_later(within_s, lambda: self.give_up(late))
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+    def give_up(self, why: str) -> None:
+        """Ask the store no more. What it does not have is owed as it was, and who waits for it is told."""
+        self._given_up = why
+        self._naks, self._dead, self._cleared = [], [], []
+        label = self._dispatcher.subscription.label
+        error = StoreError(f"subscription {label}: {why}; what it settled last may be delivered again", "info")
+        for waiter in (*self._waiters, *(one for _, waiters in self._taken for one in waiters)):
+            if not waiter.done():
+                waiter.set_exception(error)
 
     async def settle_first(self, events: Sequence[Event]) -> None:
         """Settle events before they are handled (at most once); returns when the store has it."""
         for event in events:
             self.high[event.priority] = max(event.seq, self.high[event.priority])
             self.returned.pop(event.seq, None)
-        if self._dispatcher.subscription.durable:
-            await self.saved()
+            if self._dispatcher.endings.failures.pop(event.seq, None) is not None:
+                self._cleared.append(event.seq)
+        await self.saved()
 
     def take(self) -> Settlement:
         durable = self._dispatcher.subscription.durable
@@ -146,6 +180,7 @@ class SubscriptionProgress:
             self._naks if durable else [],
             self._dead,
             self._cleared if durable else [],
+            self.unattended_ns,
         )
         self._naks, self._dead, self._cleared = [], [], []
         self._taken.append((self._unconfirmed, self._waiters))
@@ -183,8 +218,10 @@ class SubscriptionProgress:
                     waiter.set_result(None)
             if batch:
                 dispatcher.confirmed(batch)
-            if before:
+            if before or settlement.naks or settlement.dead:
                 dispatcher.more_workers()  # too much that was not stored may have held them
+            return
+        if self._given_up:
             return
         if batch:
             dispatcher.wiring.observers.settled(

@@ -104,12 +104,12 @@ class PriorityEventQueue:
         self.served[best] += 1
         return levels[best].popleft()
 
-    def drop(self, *, lowest: bool) -> Event | None:
-        """Take out what was published first, or the oldest of the least urgent; None when nothing waits."""
-        waiting = [level for level in reversed(self.levels) if level]
-        if not waiting:
-            return None
-        return (waiting[0] if lowest else min(waiting, key=lambda level: level[0].seq)).popleft()
+    def oldest(self, *, lowest: bool) -> Event | None:
+        """What was published first, or the oldest of the least urgent; None when nothing waits."""
+        waiting = [level[0] for level in reversed(self.levels) if level]
+        if lowest or not waiting:
+            return waiting[0] if waiting else None
+        return min(waiting, key=lambda event: event.seq)
 
     def measure(self, now_ns: int) -> None:
         """Bring processing_rates (events/s by priority) up to date, when a window of a second is over: the mean over

@@ -146,6 +146,7 @@ class EventRouter:
         try:
             await running.store.close()
         finally:
+            await subscriptions.given_up()
             await self._registry.shutdown(running.ctx)
 
     def _sweep(self) -> None:

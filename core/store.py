@@ -67,12 +67,14 @@ class Cursor(NamedTuple):
 
 
 class AttemptRow(NamedTuple):
-    """A delivery that failed and is tried again. `attempts` counts those made; `due_ns` is wall time."""
+    """A delivery that failed and is tried again, or that waits for its time: `attempts` counts those made, and is 0
+    then. `due_ns` and `first_ns`, of the first attempt (0: not known), are wall times."""
 
     seq: int
     attempts: int
     due_ns: int
     error: str
+    first_ns: int = 0
 
 
 class DeadLetter(NamedTuple):
@@ -140,7 +142,8 @@ class Attached(NamedTuple):
 
 @dataclass
 class Settlement:
-    """What a subscription has settled since it was last asked. A move to the dead letters shares its transaction."""
+    """What a subscription has settled since it was last asked. A move to the dead letters shares its transaction.
+    `unattended_ns` says since when, in wall ns, nobody handles it any more; 0 while somebody does."""
 
     subscription_id: str
     durable: bool
@@ -148,6 +151,7 @@ class Settlement:
     naks: list[AttemptRow] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     cleared: list[int] = field(default_factory=list)
+    unattended_ns: int = 0
 
 
 class Progress(Protocol):

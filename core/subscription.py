@@ -14,7 +14,8 @@ from squall.core.queue import PriorityEventQueue
 EventHandler = Callable[..., Awaitable[Any]]
 OverflowPolicy = Literal["block", "reject", "drop_new", "dead_letter_new", "drop_old", "drop_lowest"]
 DROPS_NEW = ("drop_new", "dead_letter_new")
-DROPS = (*DROPS_NEW, "drop_old", "drop_lowest")
+DROPS_OLD = ("drop_old", "drop_lowest")
+DROPS = (*DROPS_NEW, *DROPS_OLD)
 
 
 @dataclass

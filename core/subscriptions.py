@@ -14,9 +14,8 @@ import msgspec
 from squall.core.clock import Clock
 from squall.core.config import Backlog
 from squall.core.dispatch import Dispatcher, Wiring
-from squall.core.endings import Failure
-from squall.core.errors import SubscriptionError
-from squall.core.event import Event, Priority
+from squall.core.errors import SquallError, SubscriptionError
+from squall.core.event import Event
 from squall.core.filters import Filter, Predicate, combine
 from squall.core.intake import Intake
 from squall.core.metrics import Meter, RouterMetrics, Totals, router_metrics
@@ -26,15 +25,15 @@ from squall.core.plugin import Context
 from squall.core.queue import CriticalFirst
 from squall.core.scrub import known_secrets, scrubber
 from squall.core.settle import Delivery
-from squall.core.store import Attached, DurableSpec, EventStore, Query
+from squall.core.store import Attached, DurableSpec, EventStore
 from squall.core.subscription import DROPS, EventHandler, OverflowPolicy, Subscription
 from squall.core.subscription_checks import Start, check_subscription, takes_delivery
+from squall.core.taking_up import open_window
 from squall.core.turns import TakingTurns
-from squall.core.window import Window
 from squall.core.wiring import Registry
 from squall.core.workers import Worker
 
-LOAD_AT_ONCE = 500
+SAVED_WITHIN_S = 10.0
 
 
 class Subscriptions:
@@ -57,6 +56,7 @@ class Subscriptions:
         self.dispatchers: dict[str, Dispatcher] = {}
         self._ended: list[Dispatcher] = []
         self._attaching: set[str] = set()
+        self._leaving: set[asyncio.Task[SquallError | None]] = set()
         self._shared = store.capabilities.turns is not None
         self._turns = TakingTurns(store.capabilities.turns, ctx, self._begin, self._yield, self._close)
         self._totals = Totals()
@@ -130,7 +130,7 @@ class Subscriptions:
             subscription.queue = CriticalFirst(self._backlog.strict_critical)
         dispatcher = self._dispatcher(subscription)
         if backlog:
-            await self._open_window(dispatcher, attached)
+            await open_window(dispatcher, attached, shared=self._shared)
         self.dispatchers[subscription.id] = dispatcher
         self._intake.trie.add(subscription.pattern, dispatcher)
         self._intake.forget_routes()
@@ -161,19 +161,33 @@ class Subscriptions:
         """Deliver nothing more to it here. A durable one stays in the store, with all that it is owed."""
         self._turns.stop(subscription_id)
         dispatcher = self._take_out(subscription_id)
-        name = dispatcher.subscription.name
-        if name is not None:
-            self._attaching.add(name)  # until the store has its last settlement, nobody may take it up
+        self._ended.append(dispatcher)
+        if dispatcher.subscription.name is not None:
+            self._attaching.add(dispatcher.subscription.name)  # until the store has its last settlement
+        own = dispatcher.workers.current
+        # In a task of its own: whoever asks for it may be cancelled, or be a handler that is to end first.
+        leaving = asyncio.get_running_loop().create_task(self._leave(dispatcher, own))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        if own is None and (error := await asyncio.shield(leaving)) is not None:
+            raise error
+
+    async def _leave(self, dispatcher: Dispatcher, own: Worker | None) -> SquallError | None:
+        subscription, progress = dispatcher.subscription, dispatcher.progress
         try:
-            await dispatcher.halt()
-            if name is not None and not _stands_by(dispatcher):
-                await dispatcher.progress.saved()
-            await self._turns.give_up(subscription_id)
+            await dispatcher.halt(own)
+            if subscription.durable and not _stands_by(dispatcher):
+                progress.unattended_ns = self._ctx.clock.time_ns()
+                await progress.saved(SAVED_WITHIN_S)
+            await self._turns.give_up(subscription.id)
+        except SquallError as error:
+            self._ctx.logger.warning("subscription %s: detached, but %s", subscription.label, error)
+            return error
         finally:
-            dispatcher.close(kept=name is not None)
-            self._ended.append(dispatcher)
-            self._attaching.discard(name or "")
-        self._observers.subscription_changed(dispatcher.subscription, "detached")
+            dispatcher.close(kept=subscription.durable)
+            self._attaching.discard(subscription.name or "")
+            self._observers.subscription_changed(subscription, "detached")
+        return None
 
     def _close(self, subscription_id: str, *, kept: bool = False) -> Dispatcher:
         dispatcher = self._take_out(subscription_id)
@@ -220,7 +234,9 @@ class Subscriptions:
             one.sweep(now_ns)
             one.queue.measure(now_ns)
         for one in self._ended[:]:
-            if not (one.workers.present or one.workers.abandoned or any(one.queue.processing_rates.values())):
+            if one.closed and not (
+                one.workers.present or one.workers.abandoned or any(one.queue.processing_rates.values())
+            ):
                 self._ended.remove(one)
                 self._totals.add(one)
 
@@ -235,9 +251,9 @@ class Subscriptions:
         """The router stops: cancel what runs. Durable subscriptions are owed the rest, of others it is cancelled."""
         await self._turns.halt()
         await asyncio.gather(*(one.halt() for one in (*self.dispatchers.values(), *self._ended)))
-        for one in self.dispatchers.values():
+        for one in (*self.dispatchers.values(), *self._ended):
             if one.subscription.durable:
-                if not _stands_by(one):
+                if not (one.closed or _stands_by(one)):
                     self._store.settle(one.progress)
             elif one.pending:
                 self._ctx.logger.warning(
@@ -245,6 +261,12 @@ class Subscriptions:
                     one.subscription.label,
                     one.pending,
                 )
+
+    async def given_up(self) -> None:
+        """The store is closed: what waits for it is told, and nothing is left over."""
+        for one in (*self.dispatchers.values(), *self._ended):
+            one.progress.give_up("the router has stopped")
+        await asyncio.gather(*self._leaving)
 
     def _wire(self, subscription: Subscription) -> Wiring:
         layers = self._registry.deliver_layers(self._ctx, subscription)
@@ -295,51 +317,6 @@ class Subscriptions:
                 return True
 
         return wanted
-
-    async def _open_window(self, dispatcher: Dispatcher, attached: Attached | None) -> None:
-        positions = [dispatcher.subscription.from_seq - 1] * len(Priority)
-        for cursor in attached.cursors if attached else ():
-            positions[cursor.priority] = max(positions[cursor.priority], cursor.high)
-        dispatcher.progress.high = list(positions)
-        window = Window(dispatcher, positions)
-        dispatcher.read_through(window)
-        if attached is not None:
-            await self._take_up(dispatcher, window, attached)
-
-    async def _take_up(self, dispatcher: Dispatcher, window: Window, attached: Attached) -> None:
-        """Bring back what was in hand or waiting for a retry when the subscription was last attended."""
-        rows = {row.seq: row for row in attached.attempts}
-        window.skip(set(rows))
-        opened = {seq for cursor in attached.cursors for seq in cursor.open_seqs} - set(rows)
-        now_ns = self._ctx.clock.time_ns()
-        wanted = sorted(opened | set(rows))
-        again: list[Event] = []
-        retries: list[tuple[Event, float]] = []
-        for begin in range(0, len(wanted), LOAD_AT_ONCE):
-            seqs = tuple(wanted[begin : begin + LOAD_AT_ONCE])
-            for event in (await self._store.read(Query(seqs=seqs, limit=LOAD_AT_ONCE))).events:
-                row = rows.get(event.seq)
-                if row is None:
-                    dispatcher.progress.returned[event.seq] = event.priority
-                    dispatcher.pending += 1
-                    again.append(event)
-                else:
-                    first_ns = self._ctx.clock.monotonic_ns()
-                    dispatcher.endings.failures[event.seq] = Failure(row.attempts, now_ns, first_ns)
-                    dispatcher.pending += 1
-                    if dispatcher.keys is not None and dispatcher.subscription.on_retry == "block_key":
-                        dispatcher.keys.hold(event)
-                    retries.append((event, max(0.0, (row.due_ns - now_ns) / 1e9)))
-        # What is behind it has its room; the past that a new one asks for needs none. Nothing may be delivered while it
-        # is counted: what that gives back would be counted twice.
-        if attached.cursors and not self._shared:
-            behind = dispatcher.pending + await window.backlog()
-            dispatcher.room -= behind
-        for event in again:
-            if not dispatcher.waits(event):
-                dispatcher.queue.put_nowait(event)
-        for event, delay_s in retries:
-            dispatcher.delay(event, delay_s)
 
 
 def _stands_by(dispatcher: Dispatcher) -> bool:

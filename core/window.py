@@ -67,6 +67,8 @@ class Window:
     def _free(self, level: Priority) -> int:
         """How many events a level that is behind may be given: up to its share of the window, by weight among those
         that are behind, so that each has events to be chosen from; 0 while half of that is still waiting."""
+        if len(self._dispatcher.delayed) >= self._dispatcher.wiring.max_delayed:
+            return 0  # what waits for its time is in memory too
         share = max(1, self._size * WEIGHTS[level] // sum(WEIGHTS[other] for other in self._behind()))
         waiting = len(self._dispatcher.queue.levels[level])
         return share - waiting if waiting <= share // 2 else 0

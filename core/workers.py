@@ -91,7 +91,7 @@ class Workers:
         if worker.abandoned:
             self.abandoned -= 1
         else:
-            self.present.remove(worker)
+            self._remove(worker)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._dispatcher.wiring.observers.logger.error(
                 "subscription %s: worker %d died of %r; it is replaced", self._subscription.label, worker.number, error
@@ -100,7 +100,8 @@ class Workers:
         self._dispatcher.more_workers()
 
     async def _rest(self, worker: Worker) -> None:
-        self._dispatcher.credit.withdraw()
+        if not self._dispatcher.ahead:
+            self._dispatcher.credit.withdraw()
         worker.waiter = asyncio.get_running_loop().create_future()
         self.idle.append(worker)
         self._dispatcher.attentive = True
@@ -117,7 +118,7 @@ class Workers:
         critical, high, normal, low = own.queue.levels
         done, credit, failures, by_hand = own.done, own.credit, own.endings.failures, own.wiring.by_hand
         served, keys = own.queue.served, own.keys
-        queue_take, direct = own.queue.take, keys is None and not own.settles_first
+        queue_take, direct = own.queue.take, keys is None and own.ahead is None
         call_soon = asyncio.get_running_loop().call_soon
         turns = ended = unscheduled = 0
         goes_on = True
@@ -141,7 +142,7 @@ class Workers:
                 turns = ended = unscheduled = 0
                 own.flush()
                 goes_on = not own.over
-                if goes_on and not (own.settles_first and await own.settle_ahead()):
+                if goes_on and not (own.ahead is not None and await own.ahead.settle()):
                     await self._rest(worker)
                 continue
             if event.expires_ns and own.expire(event):
@@ -228,10 +229,16 @@ class Workers:
         else:
             self._dispatcher.conclude(attempt, said, "ok", None)
 
-    async def halt(self) -> None:
-        """Cancel all; those that ignore that are abandoned."""
+    @property
+    def current(self) -> Worker | None:
+        """Whose handler is calling."""
+        task = asyncio.current_task()
+        return next((worker for worker in self.present if worker.task is task), None)
+
+    async def halt(self, spared: Worker | None = None) -> None:
+        """Cancel all; those that ignore that are abandoned. The one that is spared may end what it has in hand."""
         clock = self._dispatcher.wiring.clock
-        tasks = [worker.task for worker in self.present if worker.task is not None]
+        tasks = [worker.task for worker in self.present if worker.task is not None and worker is not spared]
         for task in tasks:
             task.cancel()
         late = asyncio.get_running_loop().create_future()
@@ -240,7 +247,10 @@ class Workers:
         await asyncio.wait([ended, late], return_when=asyncio.FIRST_COMPLETED)
         timer.cancel()
         for worker in tuple(self.present):
-            if (event := worker.event) is not None:
+            if worker is spared:
+                worker.waiter = asyncio.get_running_loop().create_future()
+                await worker.waiter
+            elif (event := worker.event) is not None:
                 self._stopped(worker, Attempt(event, worker.begun_ns, clock.monotonic_ns(), worker.permits))
                 self._abandon(worker, event, "the router stops, and its handler ignores its cancellation")
 
@@ -268,5 +278,10 @@ class Workers:
         )
         worker.abandoned = True
         worker.cancelled_ns = worker.begun_ns  # so that its end, when it comes, is not taken for a plain one
-        self.present.remove(worker)
+        self._remove(worker)
         self.abandoned += 1
+
+    def _remove(self, worker: Worker) -> None:
+        self.present.remove(worker)
+        if worker.waiter is not None and not worker.waiter.done():
+            worker.waiter.set_result(None)

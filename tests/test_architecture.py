@@ -27,8 +27,9 @@ MAX_MODULE_LINES = 400
 # 2,640 before strict_critical, the room of a backlog over restarts, refused settlements that observers are told of, and
 # overflow that ends in the dead letters; 2,715 before publishers' own ids, delays, times to live, and detach; 2,850
 # before the hooks of the command line and of a server's numbers, and stores that several routers share; 2,930 before
-# observers were told of subscriptions, and plugins started and shut down beside the router.
-MAX_KERNEL_LINES = 2_950
+# observers were told of subscriptions, and plugins started and shut down beside the router; 2,950 before a detach ended
+# whatever its handlers and the store do, and what a delay, a first attempt and a stop leave behind was kept.
+MAX_KERNEL_LINES = 2_990
 
 # Modules that may be longer than the limit, each with its reason.
 LONG_MODULES: dict[str, str] = {}
@@ -36,10 +37,13 @@ LONG_MODULES: dict[str, str] = {}
 # The kernel is what an event passes on its way. The rest of core/ is read when something is loaded or wired:
 NOT_KERNEL: dict[str, str] = {
     "core/config.py": "reads squall.yaml",
+    "core/ahead.py": "settles before it is handled what is delivered at most once",
     "core/dedupe.py": "remembers the ids that publishers give, for those events that have one",
+    "core/dropping.py": "chooses what a full subscription gives up, where it asked for that",
     "core/metrics.py": "adds up what was done, when asked",
     "core/thread.py": "gives a router a thread to run in, when it is started",
     "core/wiring.py": "makes and asks plugins",
+    "core/taking_up.py": "reads what a durable subscription is owed from before, when it is attached",
     "core/turns.py": "begins and ends deliveries where several routers take turns",
     "core/options.py": "reads a plugin's section of it",
     "core/scrub.py": "keeps secrets out of what is stored of an error, when there is one",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,6 +15,15 @@ from squall.plugins.redis.keys import Keys
 from squall.plugins.redis.server import Link
 
 _json = msgspec.json.encode
+
+
+class _Attempt(NamedTuple):
+    """An attempt row as it is stored; what an older squall wrote has no first time."""
+
+    attempts: int
+    due_ns: int
+    error: str
+    first_ns: int = 0
 
 
 async def attach(link: Link, keys: Keys, spec: DurableSpec) -> Attached:
@@ -65,7 +75,7 @@ def _fields(settlement: Settlement) -> list[str | bytes]:
         fields += (f"cursor:{int(cursor.priority)}", _json((cursor.high, distances)))
     for nak in settlement.naks:
         error = nak.error.encode(errors="backslashreplace").decode()  # better altered than never stored
-        fields += (f"attempt:{nak.seq}", _json((nak.attempts, nak.due_ns, error)))
+        fields += (f"attempt:{nak.seq}", _json((nak.attempts, nak.due_ns, error, nak.first_ns)))
     return fields
 
 
@@ -79,5 +89,5 @@ def attached_from(subscription_id: str, flat: Sequence[bytes]) -> Attached:
             high, distances = msgspec.json.decode(value, type=tuple[int, list[int]])
             cursors.append(Cursor(int(number), high, tuple(high - distance for distance in distances)))
         elif what == "attempt":
-            attempts.append(AttemptRow(int(number), *msgspec.json.decode(value, type=tuple[int, int, str])))
+            attempts.append(AttemptRow(int(number), *msgspec.json.decode(value, type=_Attempt)))
     return Attached(subscription_id, int(stored["from"]), sorted(cursors), sorted(attempts))

@@ -37,14 +37,16 @@ def _save_progress(db: apsw.Connection, settlement: Settlement) -> None:
     )
     if settlement.naks:
         db.executemany(
-            "INSERT INTO attempt VALUES(?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "attempts = excluded.attempts, due = excluded.due, error = excluded.error",
-            [(name, nak.seq, nak.attempts, nak.due_ns, _storable(nak.error)) for nak in settlement.naks],
+            "INSERT INTO attempt VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "attempts = excluded.attempts, due = excluded.due, error = excluded.error, first = excluded.first",
+            [(name, nak.seq, nak.attempts, nak.due_ns, _storable(nak.error), nak.first_ns) for nak in settlement.naks],
         )
     if settlement.cleared:  # after the naks: a retry may have succeeded before its failure was stored
         db.executemany(
             "DELETE FROM attempt WHERE subscription = ? AND seq = ?", [(name, seq) for seq in settlement.cleared]
         )
+    if settlement.unattended_ns:
+        db.execute("UPDATE subscription SET unattended = ? WHERE id = ?", (settlement.unattended_ns, name))
 
 
 def _save_dead(db: apsw.Connection, letters: list[DeadLetter], types: TypeNumbers) -> None:
@@ -131,7 +133,7 @@ def progress(db: apsw.Connection, subscription_id: str) -> tuple[list[Cursor], l
     """How far a subscription came."""
     cursors = db.execute("SELECT priority, high, open FROM cursor WHERE subscription = ?", (subscription_id,))
     attempts = db.execute(
-        "SELECT seq, attempts, due, error FROM attempt WHERE subscription = ? ORDER BY seq", (subscription_id,)
+        "SELECT seq, attempts, due, error, first FROM attempt WHERE subscription = ? ORDER BY seq", (subscription_id,)
     )
     return (
         [Cursor(priority, high, _seqs(high, distances)) for priority, high, distances in cursors],

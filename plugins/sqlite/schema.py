@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import apsw
 
 APPLICATION_ID = 0x53514C4C
-VERSION = 3
+VERSION = 4
 IndexName = Literal["type", "correlation", "id", "key"]
 
 # type is a number of the table of types; correlation is NULL where it is the id itself, metadata where it is empty.
@@ -36,7 +36,7 @@ CREATE TABLE cursor(
     PRIMARY KEY(subscription, priority)) WITHOUT ROWID;
 CREATE TABLE attempt(
     subscription TEXT NOT NULL, seq INTEGER NOT NULL, attempts INTEGER NOT NULL, due INTEGER NOT NULL,
-    error TEXT NOT NULL, PRIMARY KEY(subscription, seq)) WITHOUT ROWID;
+    error TEXT NOT NULL, first INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(subscription, seq)) WITHOUT ROWID;
 CREATE TABLE dead_letter(
     number INTEGER PRIMARY KEY, subscription_id TEXT NOT NULL, subscription TEXT NOT NULL, pattern TEXT NOT NULL,
     reason TEXT NOT NULL, attempts INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
@@ -60,7 +60,11 @@ def _extra(db: apsw.Connection) -> None:
         db.execute(f"ALTER TABLE {table} ADD COLUMN extra TEXT")
 
 
-MIGRATIONS: Sequence[Callable[[apsw.Connection], None]] = (_redrives_and_unattended, _extra)
+def _first_attempt(db: apsw.Connection) -> None:
+    db.execute("ALTER TABLE attempt ADD COLUMN first INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: Sequence[Callable[[apsw.Connection], None]] = (_redrives_and_unattended, _extra, _first_attempt)
 """The n-th step makes version n + 2 of version n + 1."""
 
 INDEXES: dict[IndexName, str] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.core.events import event
@@ -17,7 +18,17 @@ from squall import (
     StoreFileError,
     hookimpl,
 )
-from squall.core.store import Attached, Capabilities, DeadLetter, DurableSpec, Page, Progress, Query, StoreCounts
+from squall.core.store import (
+    Attached,
+    Capabilities,
+    DeadLetter,
+    DurableSpec,
+    Page,
+    Progress,
+    Query,
+    Settlement,
+    StoreCounts,
+)
 from squall.plugins.memory import MemoryOptions, MemoryStore
 
 OnStored = Callable[[Sequence[Event]], None]
@@ -149,6 +160,33 @@ class SlowToSettle(StoreWrapper):
             return
         loop = asyncio.get_running_loop()
         loop.call_soon(lambda: progress.committed(progress.take(), StoreError("no settlements today")))
+
+
+class Settlements(StoreWrapper):
+    """Remembers what subscriptions settled, commit by commit."""
+
+    def __init__(self, store: EventStore) -> None:
+        super().__init__(store)
+        self.taken: list[Settlement] = []
+
+    def settle(self, progress: Progress) -> None:
+        self.inner.settle(_Noted(progress, self.taken))
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """A progress whose settlements are noted. One asked for twice is the same."""
+
+    progress: Progress
+    taken: list[Settlement] = field(compare=False, hash=False)
+
+    def take(self) -> Settlement:
+        settlement = self.progress.take()
+        self.taken.append(settlement)
+        return settlement
+
+    def committed(self, settlement: Settlement, error: Exception | None) -> None:
+        self.progress.committed(settlement, error)
 
 
 class Stepwise(StoreWrapper):

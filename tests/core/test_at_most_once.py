@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
-from tests.core.world import Heard, Held, KeptMemory, Policy, SlowToSettle, World, until
+import pytest
+from tests.core.world import Heard, Held, KeptMemory, Policy, Settlements, SlowToSettle, World, until
 
 from squall import (
     Attempt,
@@ -14,6 +16,7 @@ from squall import (
     Gate,
     Permits,
     Plugin,
+    Priority,
     Subscription,
     WaitUntil,
     hookimpl,
@@ -106,16 +109,18 @@ class OnePermit(Plugin):
 
     @hookimpl
     def squall_gate(self, ctx: Context, subscription: Subscription) -> Gate:
-        return _OnePermit()
+        return _Permits(1)
 
 
-class _OnePermit:
+class _Permits:
     longest_wait_s = 1.0
-    left = 1
+
+    def __init__(self, n: int) -> None:
+        self._left = n
 
     def try_acquire(self, n: int) -> Permits | WaitUntil:
-        self.left, left = 0, self.left
-        return Permits(1) if left else WaitUntil(1 << 62)
+        self._left, left = 0, self._left
+        return Permits(left) if left else WaitUntil(1 << 62)
 
     def record(self, permits: Permits, attempts: Sequence[Attempt]) -> None: ...
 
@@ -134,3 +139,48 @@ async def test_no_more_is_settled_ahead_than_may_begin() -> None:
         await world.subscriber.subscribe(">", rest, name="billing", delivery="at-most-once")
         await world.clock.settle()
     assert (heard.types, rest.types) == (["a"], ["b", "c", "d", "e"])
+
+
+@pytest.mark.parametrize("how", ["stop", "detach"])
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_what_was_settled_ahead_and_has_not_begun_is_owed_again(how: str, concurrency: int) -> None:
+    """Settled by the dozen, so that not each costs a commit; left in order, only what was in hand is not delivered."""
+    kept, held, rest = KeptMemory(), Held(), Heard()
+    options: dict[str, Any] = {"name": "billing", "delivery": "at-most-once", "concurrency": concurrency}
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", held, **options)
+        await world.publish(*"abcdef")
+        await until(lambda: len(held.running) == concurrency)
+        if how == "detach":
+            await world.subscriber.detach(own)
+            await world.subscriber.subscribe(">", rest, **options)
+            await world.clock.settle()
+        await world.stop(timeout_s=0.1)
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", rest, **options)
+        await world.clock.settle()
+        assert sorted(rest.types) == [*"abcdef"[concurrency:]]
+        assert len(held.calls) == concurrency
+
+
+class TwoPermits(OnePermit):
+    """A gate that lets two deliveries begin, and no other."""
+
+    @hookimpl
+    def squall_gate(self, ctx: Context, subscription: Subscription) -> Gate:
+        return _Permits(2)
+
+
+async def test_several_workers_settle_no_more_ahead_than_may_begin() -> None:
+    """All of them together: what a process that dies has settled ahead is at risk."""
+    kept, heard = KeptMemory(Settlements), Heard()
+    async with World(TwoPermits(), store=kept) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing", delivery="at-most-once", concurrency=4)
+        await world.subscriber.pause_subscription(own)
+        await world.publish(*"abcdefgh")
+        await world.subscriber.resume_subscription(own)
+        await world.clock.advance(1)
+        assert heard.types == ["a", "b"]
+        highs = [one.high for taken in kept.store.taken for one in taken.cursors if one.priority == Priority.NORMAL]
+        assert max(highs) == 2
+        await world.stop(timeout_s=0.1)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import apsw
 import msgspec
 import pytest
-from tests.core.world import Heard, Held, KeptMemory, Policy, World, until
+from tests.core.world import Heard, Held, KeptMemory, Policy, Settlements, World, until
 
-from squall import Context, Event, EventData, Observer, Plugin, Priority, Query, hookimpl
+from squall import Context, Event, EventData, EventRouter, Observer, Plugin, Priority, Query, hookimpl
 from squall.core.clock import VirtualClock
 from squall.core.config import Backlog
 from squall.core.errors import InvalidEvent
+from squall.plugins.sqlite import SqlitePlugin
 
 
 class Drops(Observer, Plugin):
@@ -203,3 +208,65 @@ async def test_who_routes_an_event_again_does_not_prolong_its_time() -> None:
         await world.router.route_event(read)
         await world.clock.advance(1)
         assert (len(heard.events), world.router.get_metrics().expired) == (2, 2)
+
+
+@pytest.mark.parametrize("many", [10, 500])
+async def test_a_commit_costs_nothing_for_what_is_delayed(many: int) -> None:
+    """Each delay is stored once, as a retry is; what is settled afterwards carries none of it."""
+    kept, heard = KeptMemory(Settlements), Heard()
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await world.publisher.publish_batch([EventData("late", b"", delay_s=60) for _ in range(many)])
+        await world.clock.settle()
+        stored = [row for one in kept.store.taken for row in one.naks]
+        assert [(row.seq, row.attempts) for row in stored] == [(seq, 0) for seq in range(1, many + 1)]
+        kept.store.taken.clear()
+        await world.publish("a")
+        await world.clock.settle()
+        assert heard.types == ["a"]
+        (last,) = kept.store.taken
+        assert (last.naks, last.cleared, [one.open_seqs for one in last.cursors]) == ([], [], [()] * 4)
+        await world.clock.advance(61)
+        assert len(heard.events) == many + 1
+        assert sorted(seq for one in kept.store.taken for seq in one.cleared) == [*range(1, many + 1)]
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "at-most-once"])
+async def test_delays_of_a_file_are_rows_that_come_and_go(delivery: Any, tmp_path: Path) -> None:
+    """Kept over a restart, delivered once, and gone afterwards."""
+    path, clock, heard = str(tmp_path / "squall.db"), VirtualClock(), Heard()
+    for _ in range(2):
+        async with EventRouter([SqlitePlugin(path=path)], clock=clock) as router:
+            own = await router.subscriber("shop").subscribe(">", heard, name="billing", delivery=delivery)
+            if not heard.events:
+                await router.publisher("shop").publish_batch(
+                    [EventData("late", b"", delay_s=60 + number) for number in range(50)] + [EventData("a", b"")]
+                )
+                await settled(clock, lambda: heard.events)
+                await settled(clock, lambda: attempts(path) == 50)
+            else:
+                assert router.get_metrics().delayed == 50
+                await settled(clock, lambda: len(heard.events) == 51, by_s=10)
+                leaving = asyncio.ensure_future(router.subscriber("shop").detach(own))
+                await settled(clock, leaving.done)
+                await leaving
+                assert attempts(path) == 0
+            stopping = asyncio.ensure_future(router.stop(timeout_s=0))
+            await settled(clock, stopping.done)
+    assert heard.types == ["a", *["late"] * 50]
+
+
+async def settled(clock: VirtualClock, condition: Callable[[], object], by_s: float = 0.02) -> None:
+    """Move time on, and let the threads of a store work, until the condition holds."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await clock.advance(by_s)
+
+
+def attempts(path: str) -> int:
+    """How many attempt rows the file has."""
+    db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return int(db.execute("SELECT count(*) FROM attempt").get)
+    finally:
+        db.close()

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tests.core.world import Heard, Held, KeptMemory, Policy, SlowToSettle, World, until
 
-from squall import SubscriptionError
+from squall import Event, StoreError, SubscriptionError
 
 
 async def test_a_durable_one_is_taken_up_again_by_its_name() -> None:
@@ -124,3 +124,118 @@ async def test_what_is_stored_while_one_leaves_stays_owed() -> None:
         await world.subscriber.subscribe(">", again, name="billing")
         await world.clock.advance(1)
         assert again.types == ["b", "c", "d"]
+
+
+async def test_a_handler_may_detach_its_own_subscription() -> None:
+    """It ends what it has in hand, which is settled; others that run are cancelled; the rest is owed."""
+    held, heard = Held(), Heard()
+    told: list[str] = []
+
+    async def leave(event: Event) -> None:
+        if event.type == "leave":
+            await world.subscriber.detach(own)
+            await world.clock.sleep(1)  # it still has its time
+            told.append(event.type)
+        else:
+            await held(event)
+
+    async with World(Policy()) as world:
+        own = await world.subscriber.subscribe(">", leave, name="billing", concurrency=2)
+        await world.publish("a", "leave", "b", "c")
+        await until(lambda: held.cancelled)
+        with pytest.raises(SubscriptionError, match="attached already"):
+            await world.subscriber.subscribe(">", heard, name="billing")
+        await world.clock.advance(2)
+        assert told == ["leave"]
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await world.clock.settle()
+        assert heard.types == ["a", "b", "c"]
+
+
+async def test_a_handler_that_detaches_and_never_ends_is_over_its_time() -> None:
+    """Then the name is free."""
+    heard = Heard()
+
+    async def leave(event: Event) -> None:
+        await world.subscriber.detach(own)
+        await asyncio.get_running_loop().create_future()
+
+    async with World() as world:
+        own = await world.subscriber.subscribe(">", leave, name="billing", timeout_s=5)
+        await world.publish("a", "b")
+        await world.clock.advance(6)
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await world.clock.settle()
+        assert (heard.types, await world.reasons()) == (["b"], ["delivery_limit"])
+
+
+async def test_who_gives_up_a_detach_does_not_end_it() -> None:
+    """What was settled last is written, and the name is free then."""
+    heard, again, kept = Heard(), Heard(), KeptMemory(SlowToSettle)
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing")
+        kept.store.refuse = True
+        await world.publish("a")
+        await until(lambda: heard.events)
+        leaving = asyncio.ensure_future(world.subscriber.detach(own))
+        await world.clock.settle()
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        kept.store.refuse = False
+        await world.clock.advance(2)
+        await world.subscriber.subscribe(">", again, name="billing")
+        await world.clock.settle()
+        assert again.events == []
+
+
+async def test_a_detach_ends_though_the_store_refuses_settlements() -> None:
+    """After ten seconds, with an error; what was settled last is given again, and nothing that comes late takes it."""
+    heard, again, kept = Heard(), Heard(), KeptMemory(SlowToSettle)
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing")
+        kept.store.refuse = True
+        await world.publish("a")
+        await until(lambda: heard.events)
+        leaving = asyncio.ensure_future(world.subscriber.detach(own))
+        await world.clock.advance(9)
+        assert not leaving.done()
+        await world.clock.advance(2)
+        with pytest.raises(StoreError, match="within 10 s; what it settled last may be delivered again"):
+            await leaving
+        kept.store.refuse = False
+        await world.clock.advance(5)
+        await world.subscriber.subscribe(">", again, name="billing")
+        await world.clock.settle()
+        assert again.types == ["a"]
+
+
+async def test_a_stop_ends_a_detach() -> None:
+    """Within the stop's own time, whatever the store does."""
+    heard, kept = Heard(), KeptMemory(SlowToSettle)
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing")
+        kept.store.refuse = True
+        await world.publish("a")
+        await until(lambda: heard.events)
+        leaving = asyncio.ensure_future(world.subscriber.detach(own))
+        await world.clock.settle()
+        await world.stop(timeout_s=0.1)
+        with pytest.raises(StoreError, match="the router has stopped"):
+            await leaving
+
+
+async def test_what_leaves_is_counted_and_watched_meanwhile() -> None:
+    """Its sums do not vanish from the router's while it waits for the store."""
+    heard, kept = Heard(), KeptMemory(SlowToSettle)
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing")
+        await world.publish("a")
+        await until(lambda: heard.events)
+        kept.store.refuse = True
+        leaving = asyncio.ensure_future(world.subscriber.detach(own))
+        await world.clock.settle()
+        assert world.router.get_metrics().delivered == 1
+        kept.store.refuse = False
+        await world.clock.advance(2)
+        await leaving
+        assert world.router.get_metrics().delivered == 1

@@ -52,7 +52,7 @@ class KeysMachine(RuleBasedStateMachine):
     @invariant()
     def it_knows_who_holds_and_who_waits(self) -> None:
         lines = self.lines.values()
-        assert {one.seq for one in self.locks.waiting()} == {one.seq for line in lines for one in [*line][1:]}
+        assert {one.seq for one in self.locks.waiting.values()} == {one.seq for line in lines for one in [*line][1:]}
         assert {one.seq for one in self.locks.in_hand()} == {one.seq for line in lines for one in line}
 
 

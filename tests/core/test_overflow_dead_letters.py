@@ -6,9 +6,11 @@ import asyncio
 from typing import Literal
 
 import pytest
-from tests.core.world import Heard, KeptMemory, ManualStore, Policy, World, paused, until
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.core.world import Heard, Held, KeptMemory, ManualStore, Policy, World, paused, until
 
-from squall import EventData, Priority, SubscriptionError
+from squall import EventData, Nak, Priority, SubscriptionError
 from squall.core.config import Backlog
 
 Policies = Literal["dead_letter_new", "drop_old", "drop_lowest"]
@@ -130,3 +132,107 @@ async def test_a_key_is_free_when_its_holder_gives_way() -> None:
         await world.clock.advance(1)
         assert heard.types == ["a", "b"]
         assert world.router.get_metrics().pending == 0
+
+
+async def full(world: World, handler: Held, **options: object) -> None:
+    await world.subscriber.subscribe(">", handler, **options)  # type: ignore[arg-type]
+
+
+async def dropped(world: World) -> list[tuple[str, int]]:
+    return [(letter.event.type, letter.attempts) for letter in await world.dead() if letter.reason == "overflow"]
+
+
+@pytest.mark.parametrize("overflow", ["drop_old", "drop_lowest"])
+async def test_what_waits_for_its_key_is_dropped_in_its_turn(overflow: str) -> None:
+    """Taken from the queue and parked behind another it waits all the same; the room is kept to."""
+    held = Held()
+    async with World(backlog=Backlog(max_events=5)) as world:
+        await full(world, held, concurrency=3, overflow=overflow)
+        for number in range(20):
+            await world.publish(f"e{number}", key="k")
+            await world.clock.settle()
+        assert [one for one, _ in await dropped(world)] == [f"e{number}" for number in range(1, 16)]
+        assert world.router.get_metrics().pending == 5
+        while held.running:
+            held.finish_all()
+            await world.clock.settle()
+        assert [call.event.type for call in held.calls] == ["e0", *(f"e{number}" for number in range(16, 20))]
+        assert world.router.get_metrics().pending == 0
+
+
+async def test_what_waits_for_its_time_is_dropped_in_its_turn() -> None:
+    """Delayed by its publisher or after a failure: what was published first goes first."""
+    held = Held()
+    async with World(Policy(lambda delivery, error: Nak(60.0)), backlog=Backlog(max_events=3)) as world:
+        await full(world, held, overflow="drop_old")
+        await world.publish("failed")
+        await until(lambda: held.running)
+        held.running[0].fail(ValueError("broken"))
+        await world.clock.settle()
+        await world.publisher.publish("late", b"", delay_s=30)
+        await world.publish("runs")
+        await until(lambda: held.running)
+        await world.publish("a", "b", "c")
+        await world.clock.settle()
+        assert await dropped(world) == [("failed", 1), ("late", 0), ("a", 0)]
+        while held.running:
+            held.finish_all()
+            await world.clock.advance(50)
+        assert [call.event.type for call in held.calls] == ["failed", "runs", "b", "c"]
+
+
+async def test_the_least_urgent_goes_first_wherever_it_waits() -> None:
+    held = Held()
+    async with World(backlog=Backlog(max_events=4)) as world:
+        await full(world, held, overflow="drop_lowest")
+        await world.publish("runs")
+        await until(lambda: held.running)
+        await world.publisher.publish("late", b"", Priority.LOW, delay_s=30)
+        await world.publish("high", priority=Priority.HIGH)
+        await world.publish("a", "b", "c")
+        await world.clock.settle()
+        assert await dropped(world) == [("late", 0), ("a", 0)]
+
+
+async def test_a_dropped_retry_frees_its_key() -> None:
+    """It held its key while it waited to be tried again."""
+    held = Held()
+    async with World(Policy(lambda delivery, error: Nak(600.0)), backlog=Backlog(max_events=2)) as world:
+        await full(world, held, overflow="drop_old", on_retry="block_key")
+        await world.publish("a", key="k")
+        await until(lambda: held.running)
+        held.running[0].fail(ValueError("broken"))
+        await world.clock.settle()
+        await world.publish("b", "c", key="k")
+        await world.clock.settle()
+        assert [call.event.type for call in held.running] == ["b"]
+        held.finish_all()
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(Priority), st.sampled_from([None, "k"]), st.booleans()), max_size=40))
+def test_the_same_are_dropped_as_if_all_waited_in_one_place(events: list[tuple[Priority, str | None, bool]]) -> None:
+    """By age, or by urgency and age; also after much of what waits aside is over."""
+
+    async def run(overflow: str) -> None:
+        held = Held()
+        async with World(backlog=Backlog(max_events=4)) as world:
+            await full(world, held, overflow=overflow, concurrency=2)
+            waiting: list[tuple[int, int]] = []
+            lost: list[int] = []
+            for seq, (priority, key, late) in enumerate(events, start=1):
+                if len(held.running) < 2:
+                    await world.clock.settle()
+                running = {call.event.seq for call in held.running}
+                await world.publisher.publish("a", b"", priority, key=key, delay_s=1000 if late else 0.0)
+                await world.clock.settle()
+                waiting.append((-priority if overflow == "drop_lowest" else 0, seq))
+                begun = {call.event.seq for call in held.running} | running
+                waiting = [one for one in waiting if one[1] not in begun]
+                if len(waiting) + len(held.running) > 4:
+                    waiting.sort()
+                    lost.append(waiting.pop(0)[1])
+            assert [letter.event.seq for letter in await world.dead()] == lost
+
+    for overflow in ("drop_old", "drop_lowest"):
+        asyncio.run(run(overflow))

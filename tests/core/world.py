@@ -11,7 +11,16 @@ from typing import Any, Self
 
 from tests.core.events import event
 from tests.core.handlers import Call, FromAnswers, Heard, Held
-from tests.core.stores import KeptMemory, ManualStore, OnStored, OpensThenFails, SlowToSettle, Stepwise, StoreWrapper
+from tests.core.stores import (
+    KeptMemory,
+    ManualStore,
+    OnStored,
+    OpensThenFails,
+    Settlements,
+    SlowToSettle,
+    Stepwise,
+    StoreWrapper,
+)
 
 from squall import (
     Context,
@@ -48,6 +57,7 @@ __all__ = [
     "OnStored",
     "OpensThenFails",
     "Policy",
+    "Settlements",
     "SlowToSettle",
     "Stepwise",
     "StoreWrapper",

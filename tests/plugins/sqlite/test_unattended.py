@@ -97,6 +97,7 @@ async def test_a_file_of_the_first_schema_is_brought_forward(tmp_path: Path) -> 
     db.execute("ALTER TABLE subscription DROP COLUMN unattended")
     for table in ("event", "dead_letter"):
         db.execute(f"ALTER TABLE {table} DROP COLUMN extra")
+    db.execute("ALTER TABLE attempt DROP COLUMN first")
     db.execute("PRAGMA user_version = 1")
     db.close()
     async with Program(path, clock) as program:
@@ -119,3 +120,20 @@ async def _letters(program: Program, clock: HandClock) -> list[DeadLetter]:
         while not (found := await program.router.store.dead_letters()):
             await clock.advance(0.05)
     return found
+
+
+async def test_who_detaches_leaves_nobody(tmp_path: Path) -> None:
+    """From then on, not only from the next start; and whoever takes it up again attends it."""
+    clock = HandClock()
+    async with Program(tmp_path / "squall.db", clock) as program:
+        await program.subscribe("billing")
+        (own,) = program.router.subscriptions.dispatchers
+        leaving = asyncio.ensure_future(program.router.subscriber("shop").detach(own))
+        async with asyncio.timeout(10):
+            while not leaving.done():
+                await clock.advance(0.02)
+        await leaving
+        clock.move(8 * DAY_S)
+        assert await program.unattended() == ("billing",)
+        await program.subscribe("billing")
+        assert await program.unattended() == ()
