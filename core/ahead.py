@@ -46,7 +46,7 @@ class Ahead:
         while self.settled:
             event = self.settled.pop()
             self._dispatcher.progress.returned[event.seq] = event.priority
-            self._dispatcher.queue.levels[event.priority].appendleft(event)
+            self._dispatcher.queue.levels[event.priority].put_back(event)
 
     def give_up(self) -> int:
         """It cannot be owed again, and is not handled either: how much that is."""

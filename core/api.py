@@ -202,7 +202,9 @@ class EventSubscriber:
 
     async def detach(self, subscription_id: str) -> None:
         """Deliver nothing more here. Handlers that run are cancelled, which does not count as an attempt; a durable
-        subscription is owed what it was owed, and its name may be subscribed again. Returns when the store knows."""
+        subscription is owed what it was owed, and its name may be subscribed again. Returns when the store knows; or at
+        once where its own handler calls, which ends what it has in hand first. Raises StoreError after ten seconds in
+        which the store did not take the last settlements: what they say may be delivered again."""
         await self.router.subscriptions.leave(subscription_id)
 
     async def pause_subscription(self, subscription_id: str) -> None:

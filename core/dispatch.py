@@ -207,9 +207,9 @@ class Dispatcher(Room):
         if waiting and not self.over:
             self.workers.more(waiting)
 
-    def return_to_front(self, event: Event) -> None:
-        """An event whose turn was before: a retry that is due, or one that waited for its key."""
-        self.queue.levels[event.priority].appendleft(event)
+    def put_back(self, event: Event) -> None:
+        """An event that waited for its time or its key."""
+        self.queue.levels[event.priority].put_back(event)
         self.more_workers()
 
     def delay(self, event: Event, delay_s: float) -> None:
@@ -217,7 +217,7 @@ class Dispatcher(Room):
 
         def due() -> None:
             del self.delayed[event.seq]
-            self.return_to_front(event)
+            self.put_back(event)
 
         self.delayed[event.seq] = event, self.wiring.clock.call_later(delay_s, due)
         if self.dropping is not None:
@@ -228,10 +228,10 @@ class Dispatcher(Room):
         if self.keys is None or (self.subscription.on_retry == "block_key" and event.seq in self.delayed):
             return
         following = self.keys.release(event)
-        if following is not None and not self.over:
+        if following is not None and not self.closed:
             if self.subscription.durable:
                 self.progress.returned[following.seq] = following.priority
-            self.return_to_front(following)
+            self.put_back(following)
 
     # How deliveries end
 
@@ -252,7 +252,7 @@ class Dispatcher(Room):
             self.pending -= 1
         else:
             self.progress.returned[event.seq] = event.priority
-            self.queue.levels[event.priority].appendleft(event)
+            self.queue.levels[event.priority].put_back(event)
 
     def _flush_soon(self) -> None:
         self.flush_due = True
@@ -331,10 +331,8 @@ class Dispatcher(Room):
 
     def close(self, *, kept: bool = False) -> None:
         """Deliver nothing more: handlers that run may end, what waits is cancelled, or kept by the store."""
-        self.closed = self.over = True
-        self.credit.close()
-        if self.window is not None:
-            self.window.close()
+        self.closed = True
+        self.cease()
         ending = len(self.workers.running) + len(self.done)
         lost = self.ahead.give_up() if self.ahead is not None and kept else 0
         self.cancelled += lost if kept else self.pending - ending
@@ -350,13 +348,17 @@ class Dispatcher(Room):
         for _, timer in self.delayed.values():
             timer.cancel()
 
-    async def halt(self, spared: Worker | None = None) -> None:
-        """The router stops: cancel what still runs, uncounted, save for the worker that is spared; settle what ended,
-        and nothing else."""
+    def cease(self) -> None:
+        """Begin nothing more, and take nothing in."""
         self.over = True
         self.credit.close()
         if self.window is not None:
             self.window.close()
+
+    async def halt(self, spared: Worker | None = None) -> None:
+        """The router stops: cancel what still runs, uncounted, save for the worker that is spared; settle what ended,
+        and nothing else."""
+        self.cease()
         await self.workers.halt(spared)
         self.flush()
         self._cancel_timers()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import deque
+from operator import attrgetter
 
 from squall.core.event import Event, Priority
 
@@ -29,6 +31,13 @@ class Level(deque[Event]):
 
     def empty(self) -> bool:
         return not self
+
+    def put_back(self, event: Event) -> None:
+        """An event whose turn was before, or had to wait: in its place by seq, so that nothing is overtaken."""
+        if not self or event.seq < self[0].seq:
+            self.appendleft(event)
+        else:
+            self.insert(bisect_left(self, event.seq, key=attrgetter("seq")), event)
 
     def full(self) -> bool:
         return False

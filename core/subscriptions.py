@@ -161,6 +161,7 @@ class Subscriptions:
         """Deliver nothing more to it here. A durable one stays in the store, with all that it is owed."""
         self._turns.stop(subscription_id)
         dispatcher = self._take_out(subscription_id)
+        dispatcher.cease()  # at once: a handler that calls may end before anything else is done
         self._ended.append(dispatcher)
         if dispatcher.subscription.name is not None:
             self._attaching.add(dispatcher.subscription.name)  # until the store has its last settlement

@@ -27,7 +27,7 @@ async def open_window(dispatcher: Dispatcher, attached: Attached | None, *, shar
 
 async def _take_up(dispatcher: Dispatcher, window: Window, attached: Attached, *, shared: bool) -> None:
     rows = {row.seq: row for row in attached.attempts}
-    window.skip(set(rows))
+    unread: set[int] = set()
     opened = {seq for cursor in attached.cursors for seq in cursor.open_seqs} - set(rows)
     wanted = sorted(opened | set(rows))
     again: list[Event] = []
@@ -35,13 +35,18 @@ async def _take_up(dispatcher: Dispatcher, window: Window, attached: Attached, *
     for begin in range(0, len(wanted), LOAD_AT_ONCE):
         seqs = tuple(wanted[begin : begin + LOAD_AT_ONCE])
         for event in (await dispatcher.wiring.store.read(Query(seqs=seqs, limit=LOAD_AT_ONCE))).events:
-            dispatcher.pending += 1
             row = rows.get(event.seq)
+            if row is not None and not row.attempts and event.seq > dispatcher.progress.high[event.priority]:
+                unread.add(event.seq)  # no cursor has passed it: it is read in its turn, and its row goes then
+                dispatcher.endings.failures[event.seq] = Failure()
+                continue
+            dispatcher.pending += 1
             if row is None:
                 dispatcher.progress.returned[event.seq] = event.priority
                 again.append(event)
             else:
                 later.append((event, _remember(dispatcher, event, row)))
+    window.skip(set(rows) - unread)
     # What is behind it has its room; the past that a new one asks for needs none. Nothing may be delivered while it is
     # counted: what that gives back would be counted twice.
     if attached.cursors and not shared:
@@ -50,7 +55,10 @@ async def _take_up(dispatcher: Dispatcher, window: Window, attached: Attached, *
         if not dispatcher.waits(event):
             dispatcher.queue.put_nowait(event)
     for event, delay_s in later:
-        dispatcher.delay(event, delay_s)
+        if delay_s > 0:
+            dispatcher.delay(event, delay_s)
+        else:
+            dispatcher.queue.levels[event.priority].put_back(event)
 
 
 def _remember(dispatcher: Dispatcher, event: Event, row: AttemptRow) -> float:

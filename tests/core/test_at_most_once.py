@@ -184,3 +184,19 @@ async def test_several_workers_settle_no_more_ahead_than_may_begin() -> None:
         highs = [one.high for taken in kept.store.taken for one in taken.cursors if one.priority == Priority.NORMAL]
         assert max(highs) == 2
         await world.stop(timeout_s=0.1)
+
+
+async def test_what_waits_for_its_key_is_owed_after_a_detach() -> None:
+    """The one before it, which detaches the subscription and ends, hands it the key: it has not begun."""
+    rest = Heard()
+
+    async def leave(event: Event) -> None:
+        await world.subscriber.detach(own)
+
+    async with World() as world:
+        own = await world.subscriber.subscribe(">", leave, name="billing", delivery="at-most-once", concurrency=2)
+        await world.publish("a", "b", key="k")
+        await world.clock.settle()
+        await world.subscriber.subscribe(">", rest, name="billing", delivery="at-most-once", concurrency=2)
+        await world.clock.settle()
+        assert rest.types == ["b"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.core.world import Heard, Held, KeptMemory, Policy, World
+from tests.core.world import Heard, Held, KeptMemory, Policy, Stepwise, World
 
 from squall import Nak, Overflow, Priority
 from squall.core.config import Backlog
@@ -117,3 +117,34 @@ async def test_the_past_that_a_new_one_asks_for_holds_nobody() -> None:
         await world.subscriber.subscribe(">", held, name="billing", start="earliest")
         assert not await blocked(world)
         await drained(world, held)
+
+
+@pytest.mark.parametrize("early_s", [-5.0, 0.02, 0.03, 0.04])
+@pytest.mark.parametrize("attempts", [0, 1])
+async def test_room_is_right_though_all_is_due_at_once_after_a_restart(attempts: int, early_s: float) -> None:
+    """Retries, and what waited for its time, are handled while the rest is still counted: nothing is counted twice."""
+    kept, heard = KeptMemory(Stepwise), Heard(ValueError("broken") if attempts else None)
+    policy = Policy(lambda delivery, error: Nak(5.0))
+    async with World(policy, store=kept, backlog=FULL) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing", concurrency=4)
+        due_ns = world.clock.monotonic_ns() + 5 * 10**9
+        for _ in range(3):
+            await world.publisher.publish("a", b"", delay_s=0.0 if attempts else 5.0)
+        await world.clock.settle()
+        await world.clock.advance(1)
+        assert world.router.get_metrics().delayed == 3
+        await world.subscriber.pause_subscription(own)
+        await world.publish("b", "b")
+        clock = world.clock
+    await clock.advance((due_ns - clock.monotonic_ns()) / 1e9 - early_s)
+    async with World(policy, store=kept, backlog=FULL, clock=clock) as world:
+        heard.fail = None
+        kept.store.turns = 50
+        subscribing = asyncio.ensure_future(world.subscriber.subscribe(">", heard, name="billing", concurrency=4))
+        while not subscribing.done():
+            await world.clock.advance(0.01)
+        own = await subscribing
+        await world.clock.advance(10)
+        assert sorted(heard.types[-5:]) == ["a", "a", "a", "b", "b"]
+        assert world.router.subscriptions.get(own).room == 5
+        assert await world.places(own, 20) == 5

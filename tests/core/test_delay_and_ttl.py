@@ -270,3 +270,47 @@ def attempts(path: str) -> int:
         return int(db.execute("SELECT count(*) FROM attempt").get)
     finally:
         db.close()
+
+
+@pytest.mark.parametrize("options", [{}, {"name": "billing"}, {"name": "billing", "delivery": "at-most-once"}], ids=str)
+async def test_what_is_due_overtakes_nobody_that_was_published_before_it(options: Any) -> None:
+    """In its place by seq, in the queue and after a restart: the store's mark has passed neither without the other."""
+    kept, held, heard = KeptMemory(), Held(), Heard()
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", held, **options)
+        await world.publish("a", "b", "c")
+        await world.publisher.publish("late", b"", delay_s=1)
+        await world.publish("d")
+        await world.clock.advance(2)
+        for _ in range(2):
+            held.finish_all()
+            await world.clock.settle()
+        if options:
+            await world.stop(timeout_s=0.1)
+            clock = world.clock
+    assert [call.event.type for call in held.calls] == ["a", "b", "c"]
+    if options:
+        async with World(store=kept, clock=clock) as world:
+            await world.subscriber.subscribe(">", heard, **options)
+            await world.clock.settle()
+            assert heard.types == ["c", "late", "d"][options.get("delivery") == "at-most-once" :]
+
+
+async def test_a_delay_that_no_cursor_has_passed_is_read_in_its_turn() -> None:
+    """It was stored while others before it still waited; it is delivered after them, once, and its row goes."""
+    kept, held, heard = KeptMemory(), Held(), Heard()
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", held, name="billing")
+        await world.publish("a", "b", "c")
+        await world.publisher.publish("late", b"", delay_s=1)
+        await world.clock.advance(0.5)
+        await world.stop(timeout_s=0.1)
+        clock = world.clock
+    await clock.advance(5)
+    for _ in range(2):
+        async with World(store=kept, clock=clock) as world:
+            await world.subscriber.subscribe(">", heard, name="billing")
+            await clock.advance(1)
+            assert heard.types == ["a", "b", "c", "late"]
+    assert kept.memory is not None
+    assert kept.memory._durable["billing"].attempts == {}

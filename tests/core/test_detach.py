@@ -152,6 +152,25 @@ async def test_a_handler_may_detach_its_own_subscription() -> None:
         assert heard.types == ["a", "b", "c"]
 
 
+async def test_a_handler_that_detaches_may_end_at_once() -> None:
+    """The first thing that its worker does then is to end too."""
+    heard, again = Heard(), Heard()
+
+    async def leave(event: Event) -> None:
+        await heard(event)
+        await world.subscriber.detach(own)
+
+    async with World() as world:
+        own = await world.subscriber.subscribe(">", leave, name="billing")
+        await world.publish("a")
+        await until(lambda: heard.events)
+        await world.publish("b")
+        await world.clock.settle()
+        await world.subscriber.subscribe(">", again, name="billing")
+        await world.clock.settle()
+        assert (heard.types, again.types) == (["a"], ["b"])
+
+
 async def test_a_handler_that_detaches_and_never_ends_is_over_its_time() -> None:
     """Then the name is free."""
     heard = Heard()

@@ -177,7 +177,7 @@ async def test_what_waits_for_its_time_is_dropped_in_its_turn() -> None:
         assert await dropped(world) == [("failed", 1), ("late", 0), ("a", 0)]
         while held.running:
             held.finish_all()
-            await world.clock.advance(50)
+            await world.clock.advance(20)
         assert [call.event.type for call in held.calls] == ["failed", "runs", "b", "c"]
 
 
