@@ -57,6 +57,7 @@ class Subscriptions:
         self.dispatchers: dict[str, Dispatcher] = {}
         self._ended: list[Dispatcher] = []
         self._attaching: set[str] = set()
+        self._left: dict[str, Dispatcher] = {}
         self._shared = store.capabilities.turns is not None
         self._turns = TakingTurns(store.capabilities.turns, ctx, self._begin, self._yield, self._close)
         self._totals = Totals()
@@ -69,8 +70,10 @@ class Subscriptions:
         return found
 
     def meter(self, subscription_id: str) -> Meter:
-        """What reads the sums of one subscription. Raises SubscriptionError where there is none."""
-        return Meter(self.get(subscription_id))
+        """What reads the sums of one subscription, by its id or a durable one's name, also of one that was left here.
+        Raises SubscriptionError where there is none."""
+        named = {one.subscription.name: one for one in self.dispatchers.values() if one.subscription.durable}
+        return Meter(named.get(subscription_id) or self._left.get(subscription_id) or self.get(subscription_id))
 
     def default_overflow(self, durable: bool) -> OverflowPolicy:
         """What a full subscription does unless it says otherwise; a durable one never drops."""
@@ -108,6 +111,7 @@ class Subscriptions:
             new_id = subscription.id
             attached = await self._store.attach(_spec(subscription, name, start, update))
             subscription.id, subscription.from_seq = attached.id, attached.from_seq
+            self._left = {key: one for key, one in self._left.items() if one.subscription.name != name}
             if attached.given_up:
                 self._ctx.logger.warning(
                     "subscription %r: its pattern or filters are others now; what it was owed before seq %d, up to %d "
@@ -173,6 +177,8 @@ class Subscriptions:
             dispatcher.close(kept=name is not None)
             self._ended.append(dispatcher)
             self._attaching.discard(name or "")
+            if name is not None and not self._shared:  # else another router may go on with it, and counts
+                self._left[name] = self._left[subscription_id] = dispatcher
         self._observers.subscription_changed(dispatcher.subscription, "detached")
 
     def _close(self, subscription_id: str, *, kept: bool = False) -> Dispatcher:
@@ -245,6 +251,7 @@ class Subscriptions:
                     one.subscription.label,
                     one.pending,
                 )
+                one.close()
 
     def _wire(self, subscription: Subscription) -> Wiring:
         layers = self._registry.deliver_layers(self._ctx, subscription)
