@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from squall.core.argument_checks import entries
 from squall.core.errors import InvalidEvent, NotRunning, WrongThread
-from squall.core.event import Event, EventData, Priority, Receipt, check_text, with_options
+from squall.core.event import Event, EventData, Priority, Receipt, check_text
 from squall.core.filters import Filter
+from squall.core.publish_options import with_options
 from squall.core.subscription import EventHandler, OverflowPolicy, Subscription
 from squall.core.thread import answer_in_thread
 
@@ -96,7 +98,7 @@ class EventPublisher:
         """The events as they were published, and the places of those that were repetitions."""
         intake = self.router.intake
         made = []
-        for number, one in enumerate(events):
+        for number, one in entries(events):
             try:
                 event = intake.make(
                     self.source, one.event_type, one.payload, one.priority, one.correlation_id, one.key, one.metadata

@@ -7,6 +7,7 @@ from logging import Logger
 
 from squall.core.clock import Clock, Timer
 from squall.core.delivery import Attempts, Gate, Permits, WaitUntil
+from squall.core.trouble import Trouble
 
 UNLIMITED = 1 << 60
 GATE_FAILED_S = 1.0
@@ -24,7 +25,8 @@ class Credit:
     ) -> None:
         self.left = 0
         self.permits: Permits | None = None
-        self._gate, self._clock, self._logger, self._label = gate, clock, logger, label
+        self._gate, self._clock = gate, clock
+        self._trouble, self._untold = Trouble(logger, label), Trouble(logger, label)
         self._open_again = open_again
         self._timer: Timer | None = None
 
@@ -42,8 +44,9 @@ class Credit:
                 answer = self._gate.try_acquire(n)
                 if not isinstance(answer, Permits | WaitUntil):
                     raise TypeError(f"try_acquire: expected Permits or WaitUntil, got {answer!r:.80}")
-            except Exception:
-                self._logger.exception("subscription %s: a gate raised; held for %s s", self._label, GATE_FAILED_S)
+                self._trouble.over("the gate answers again")
+            except Exception:  # noqa: BLE001  logged, once
+                self._trouble.add("a gate raised; it is asked again every second, and the subscription held")
                 answer = WaitUntil(self._clock.monotonic_ns() + round(GATE_FAILED_S * 1e9))
             if isinstance(answer, WaitUntil):
                 wait_ns = max(SOONEST_NS, answer.at_ns - self._clock.monotonic_ns())
@@ -86,10 +89,9 @@ class Credit:
         try:
             for permits, attempts in _by_permits(batch, in_order=in_order):
                 self._gate.record(permits, attempts)
-        except Exception:
-            self._logger.exception(
-                "subscription %s: a gate raised about an outcome; it does not know of it", self._label
-            )
+            self._untold.over("the gate takes outcomes again")
+        except Exception:  # noqa: BLE001  logged, once
+            self._untold.add("a gate raised about outcomes; it does not know of them")
 
 
 def _by_permits(batch: Attempts, *, in_order: bool) -> list[tuple[Permits, Attempts]]:

@@ -51,7 +51,8 @@ class Dispatcher(Room):
     """Everything that happens to one subscription's events.
 
     `pending` counts the events that are owed and neither settled nor only in the store. `attentive`: what comes next
-    is to be seen to, because a worker may be woken, started, or asked for with a flush.
+    is to be seen to, because a worker may be woken, started, or asked for with a flush. `kept` is what was pending when
+    it was left to the store.
     """
 
     def __init__(self, subscription: Subscription, wiring: Wiring, head: Callable[[], int]) -> None:
@@ -81,6 +82,7 @@ class Dispatcher(Room):
         self.flush_due = self.closed = self.over = False
         self.attentive = True
         self.pending = self.cancelled = self.dropped = self.expired = 0
+        self.kept: int | None = None
         self.workers = Workers(self)
         self.credit = Credit(wiring.gate, wiring.clock, wiring.observers.logger, subscription.label, self.more_workers)
         self._unusual: list[Attempt] = []
@@ -335,6 +337,7 @@ class Dispatcher(Room):
         self.cease()
         ending = len(self.workers.running) + len(self.done)
         lost = self.ahead.give_up() if self.ahead is not None and kept else 0
+        self.kept = self.pending - ending - lost if kept else None
         self.cancelled += lost if kept else self.pending - ending
         self.pending = ending
         self._cancel_timers()

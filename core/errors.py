@@ -11,7 +11,8 @@ SquallError
 │   └── StoreError       the store failed
 ├── SubscriptionError    unknown subscription, changed pattern of a durable name, undeclarative filter
 ├── NotRunning           the router is not started, is stopping, or has stopped
-├── WrongThread          publish_sync on the loop's own thread
+├── AlreadyRunning       the router runs, or is still stopping, and cannot be started
+├── WrongThread          publish_sync on the loop's own thread; an await in another loop or thread than the router's
 └── StoreFileError       a database file that is locked, foreign, corrupt or of another version: exit 4
 
 Retry and Reject are raised by handlers to settle a delivery.
@@ -113,8 +114,13 @@ class NotRunning(SquallError):
     """The router takes no work now."""
 
 
+class AlreadyRunning(SquallError):
+    """The router is started already."""
+
+
 class WrongThread(SquallError):
-    """A blocking call on the event loop's own thread, which would never return."""
+    """A call in a thread or event loop from which it would never return: one that blocks on the router's own, or one
+    that is awaited in another."""
 
 
 def text_of(error: object) -> str:

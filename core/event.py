@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-from uuid import UUID
 
 import msgspec
 
-from squall.core.errors import MAX_DELAY_S, InvalidEvent
+from squall.core.errors import InvalidEvent
 
 if TYPE_CHECKING:
     from squall.core.clock import Clock
@@ -142,15 +141,19 @@ def encode(payload: Any) -> tuple[bytes, str | None]:
     try:
         if hasattr(payload, "SerializeToString"):
             return payload.SerializeToString(), _PROTOBUF + payload.DESCRIPTOR.full_name
-        encoded = msgspec.json.encode(payload)
-        if b"null" in encoded:  # which is also what it makes of numbers that JSON cannot hold
-            json.dumps(msgspec.to_builtins(payload, str_keys=True), allow_nan=False)
-        return encoded, _JSON
+        return _json(payload), _JSON
     except Exception as error:
         raise InvalidEvent(
             f"payload: a {type(payload).__name__} cannot be serialized ({error}); "
             "expected bytes, a protobuf message, or what JSON can hold"
         ) from error
+
+
+def _json(value: Any) -> bytes:
+    encoded = msgspec.json.encode(value)
+    if b"null" in encoded:  # which is also what it makes of numbers that JSON cannot hold
+        json.dumps(msgspec.to_builtins(value, str_keys=True), allow_nan=False)
+    return encoded
 
 
 def content(payload: Any, metadata: Mapping[str, Any] | None) -> tuple[bytes, dict[str, Any]]:
@@ -167,34 +170,14 @@ def content(payload: Any, metadata: Mapping[str, Any] | None) -> tuple[bytes, di
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
     """Raises InvalidEvent for what a store could not keep: metadata is plain data, as JSON holds it."""
+    if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
+        raise InvalidEvent(f"metadata: expected a mapping of text to plain data, got {metadata!r:.80}")
+    if not isinstance(metadata.get(CONTENT_TYPE, ""), str):
+        raise InvalidEvent(f"metadata[{CONTENT_TYPE!r}]: expected text, got {metadata[CONTENT_TYPE]!r:.80}")
     try:
-        msgspec.json.encode(metadata)
+        _json(metadata)
     except Exception as error:
         raise InvalidEvent(f"metadata: expected what JSON can hold, by name ({error})") from error
-
-
-def with_options(event: Event, event_id: str | None, delay_s: float, ttl_s: float | None) -> None:
-    """Give a new event its publisher's own id, and the times from which and until which it is delivered. Raises
-    InvalidEvent."""
-    if event_id is not None:
-        try:
-            own = str(UUID(event_id))
-        except (AttributeError, TypeError, ValueError):
-            raise InvalidEvent(f"event_id: expected a UUID as text, got {event_id!r:.80}") from None
-        if event.correlation_id == event.id:
-            event.correlation_id = own
-        event.id, event.own_id = own, True
-    if delay_s:
-        event.due_ns = event.time_ns + _duration_ns("delay_s", delay_s)
-    if ttl_s is not None:
-        event.expires_ns = event.time_ns + _duration_ns("ttl_s", ttl_s)
-
-
-def _duration_ns(name: str, value_s: float) -> int:
-    number = isinstance(value_s, int | float) and not isinstance(value_s, bool)
-    if not number or not 0 < value_s <= MAX_DELAY_S:
-        raise InvalidEvent(f"{name}: expected seconds above 0, at most {MAX_DELAY_S}, got {value_s!r:.80}")
-    return round(value_s * 1e9)
 
 
 def _decode_protobuf(name: str, payload: bytes) -> Any:

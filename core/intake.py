@@ -18,6 +18,7 @@ from squall.core.patterns import PatternTrie, check_type
 from squall.core.rules import RoutingRule, apply
 from squall.core.store import EventStore
 from squall.core.subscription import DROPS
+from squall.core.thread import check_loop
 
 MAX_ROUTES = 16_384
 MAX_BATCH = 1000
@@ -41,7 +42,7 @@ class Intake:
         self.refused = 0
         self.trie: PatternTrie[Dispatcher] = PatternTrie()
         self._routes: dict[str, tuple[Dispatcher, ...]] = {}
-        self._clock, self._monotonic_ns = clock, clock.monotonic_ns
+        self._clock, self._monotonic_ns, self._loop = clock, clock.monotonic_ns, asyncio.get_running_loop()
         self._wall_ns = clock.time_ns() - clock.monotonic_ns()
         self.new_id, self._append, self._observers, self._block_s = new_id, store.append, observers, block_s
         guard = guards_only(layers)
@@ -49,7 +50,8 @@ class Intake:
         self._layers = layers if guard is False else ()
         self._rules = rules
         self._open = True
-        self._plain = not layers and not rules
+        # A store that publishers wait for answers in the router's loop: each looks first whether that is its own.
+        self._plain = not (layers or rules or store.capabilities.turns or store.capabilities.durability != "memory")
         self.dedupe = Dedupe(store, clock)
         self._fresh: list[Event] = []
         self._told = 0
@@ -71,6 +73,7 @@ class Intake:
     def _check_open(self) -> None:
         if not self._open:
             raise NotRunning("the router is not running: start it, and publish before it stops")
+        check_loop(self._loop)
 
     def forget_routes(self) -> None:
         """Subscriptions changed."""
@@ -78,7 +81,7 @@ class Intake:
 
     def route(self, event_type: str) -> tuple[Dispatcher, ...]:
         """Who gets events of this type. Raises InvalidEvent on a malformed one."""
-        found = self._routes.get(event_type)
+        found = self._routes.get(event_type) if isinstance(event_type, str) else None
         if found is None:
             check_type(event_type)
             if len(self._routes) >= MAX_ROUTES:
@@ -130,8 +133,9 @@ class Intake:
         """Take one event in. Returns None when it is stored, else what to await for that. Raises PublishError."""
         if not self._plain and (long_way := self._check(event)) is not None:
             return long_way
-        targets = self._routes.get(event.type)
-        if targets is None:
+        try:
+            targets = self._routes[event.type]
+        except (KeyError, TypeError):  # a type that is no text cannot even be looked for
             targets = self.route(event.type)
         for target in targets:
             if target.choosy and not target.expects(event):
@@ -205,12 +209,11 @@ class Intake:
         """What a publish is told of an error of its middleware. `stored`: the event had come through by then."""
         if stored and isinstance(error, SquallError):
             return error  # of the kernel's own, counted where it arose
+        said = f"publish middleware raised {type(error).__name__}: {error}"
+        if stored:
+            return PublishError(said, "info")
         self.refused += 1
-        return (
-            error
-            if isinstance(error, PublishError)
-            else Refused(f"publish middleware raised {type(error).__name__}: {error}")
-        )
+        return error if isinstance(error, PublishError) else Refused(said)
 
     async def _route_and_admit(self, events: Sequence[Event]) -> None:
         if not self._rules:

@@ -70,13 +70,14 @@ class Meter:
     async def read(self) -> SubscriptionMetrics:
         """The sums by now. Raises StoreError when the store does not say what waits in it."""
         one = self._dispatcher
+        waiting = one.kept if one.closed else one.pending
         return SubscriptionMetrics(
             one.progress.acked,
             one.progress.dead_lettered,
             one.dropped,
             one.cancelled,
             one.expired,
-            0 if one.closed else one.pending + await one.backlog(),
+            0 if waiting is None else waiting + await one.backlog(),
         )
 
 

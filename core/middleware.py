@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from squall.core.errors import WiringError
+from squall.core.argument_checks import check_async
 from squall.core.event import Event
 
 PUBLISH_STAGES = ("observe", "validate", "limit", "fault")
@@ -20,35 +19,29 @@ Around = Callable[[Event, Next], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True)
 class Middleware:
-    """One layer, as `guard` or `around` made it."""
+    """One layer, as `guard` or `around` made it; `plugin` is whose it is, once it is wired."""
 
     stage: Stage
     guard: Guard | None = None
     around: Around | None = None
+    plugin: str = ""
 
 
 def guard(function: Guard, *, stage: Stage = "validate") -> Middleware:
-    """A plain function called with each event; it may change event.metadata at publish, and raises to refuse. Raises
-    WiringError for an async one, which would never run."""
-    if inspect.iscoroutinefunction(function):
-        raise WiringError(f"guard: expected a plain function, got the async {function!r:.80}: use squall.around(…)")
+    """A plain function called with each event; at publish it may change event.metadata, and nothing else of it. It
+    raises to refuse. Raises WiringError for an async one, which would never run."""
+    check_async("guard", function, wanted=False)
     return Middleware(stage, guard=function)
 
 
 def around(function: Around, *, stage: Stage = "validate") -> Middleware:
-    """An async function(event, next) that awaits next(event) to go on. The general form, and the dearer one."""
+    """An async function(event, next) that awaits next(event) to go on. The general form, and the dearer one.
+
+    At publish it may change event.metadata, and nothing else; and it goes on once: again only where next(event) raised.
+    Around a handler, each next(event) calls the handler. Raises WiringError for a plain function.
+    """
+    check_async("around", function, wanted=True)
     return Middleware(stage, around=function)
-
-
-def ordered(layers: Sequence[Any], stages: Sequence[str], what: str) -> list[Middleware]:
-    """Layers in the order they run: by stage, within a stage as configured. Raises WiringError on a foreign stage."""
-    for layer in layers:
-        if not isinstance(layer, Middleware) or layer.stage not in stages:
-            raise WiringError(
-                f"{what}: expected squall.guard(…) or squall.around(…) with stage {', '.join(stages)}, "
-                f"got {layer!r:.120}"
-            )
-    return sorted(layers, key=lambda layer: stages.index(layer.stage))
 
 
 def guards_only(layers: Sequence[Middleware]) -> Guard | Literal[False] | None:

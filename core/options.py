@@ -11,7 +11,7 @@ import types
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Self, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
@@ -63,8 +63,26 @@ _EXPECTED = {
 """pydantic's error types, each as the end of `expected …`."""
 
 
-class Options(BaseModel):
+if TYPE_CHECKING:  # who makes one in Python has its arguments checked as pydantic's own
+    from pydantic._internal._model_construction import ModelMetaclass as _MadeInPython
+else:
+
+    class _MadeInPython(type(BaseModel)):
+        """Of classes whose instances, made in Python, raise ConfigError where pydantic raises its ValidationError; what
+        is validated as a part of a file is explained with its place in there."""
+
+        def __call__(cls, *args: object, **values: object) -> object:
+            try:
+                return super().__call__(*args, **values)
+            except ValidationError as error:
+                findings = explain(error, cls, values)
+            raise ConfigError([Problem(cls.__name__, found.text(), hint=found.hint) for found in findings])
+
+
+class Options(BaseModel, metaclass=_MadeInPython):
     """Base of every options model: frozen, no unknown keys, no silent conversion (`"5"` is not 5, 1 is not true).
+
+    Made in Python, one raises ConfigError with every problem.
 
     `noun` is what messages call a section of this kind: "'patern' is not an option of a subscriber".
     """

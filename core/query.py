@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from squall.core.errors import StoreError
+from squall.core.argument_checks import check_kind
+from squall.core.errors import ConfigError, StoreError
 from squall.core.event import Event
 from squall.core.filters import Predicate, combine
 from squall.core.patterns import compile_pattern
 from squall.core.store import EventStore, Page, Query
 
 
-async def every_page(store: EventStore, query: Query) -> AsyncIterator[Event]:
+def history(store: EventStore, query: Query | None, head: int, begin: Callable[[], None]) -> AsyncIterator[Event]:
+    """All events up to head that answer the query, or all. `begin` is called when the reading begins, and may raise."""
+    query = Query() if query is None else query
+    check_kind(ConfigError, "replay", Query, query)
+    end = min(query.before_seq or head + 1, head + 1)
+    return every_page(store, replace(query, before_seq=end), begin)
+
+
+async def every_page(store: EventStore, query: Query, begin: Callable[[], None] = lambda: None) -> AsyncIterator[Event]:
     """All events that answer the query, read query.limit at a time. query.before_seq must be given: where a search
-    that goes upward ends. Raises StoreError."""
+    that goes upward ends. `begin` is called when the reading begins. Raises StoreError, and what `begin` raises."""
+    begin()
     end = query.before_seq
     if end is None:
         raise ValueError("every_page: expected a query with before_seq")

@@ -7,7 +7,8 @@ import contextlib
 import logging
 import threading
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -17,16 +18,17 @@ import msgspec
 
 from squall.core import thread, wiring
 from squall.core.api import EventPublisher, EventSubscriber
+from squall.core.argument_checks import check_kind
 from squall.core.clock import Clock, SystemClock, Timer
 from squall.core.config import Backlog, load_config
-from squall.core.errors import ConfigError, NotRunning
+from squall.core.errors import AlreadyRunning, ConfigError, InvalidEvent, NotRunning
 from squall.core.event import Durability, Event, check_text
 from squall.core.identity import fresh_seed, seeded_ids, system_ids
 from squall.core.intake import Intake
 from squall.core.metrics import RouterMetrics
 from squall.core.observers import Observers
 from squall.core.plugin import Context, Plugin
-from squall.core.query import every_page
+from squall.core.query import history
 from squall.core.rules import RoutingRule
 from squall.core.store import EventStore, Query
 from squall.core.subscriptions import Subscriptions
@@ -70,6 +72,7 @@ class EventRouter:
         self._logger = logger or logging.getLogger("squall")
         self._rules: list[RoutingRule] = []
         self._running: _Running | None = None
+        self._last: RouterMetrics | None = None
         self.entry: Intake | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread: int | None = None
@@ -103,9 +106,10 @@ class EventRouter:
     # Start and stop
 
     async def start(self) -> None:
-        """Start the event routing engine. Raises WiringError, ConfigError or StoreFileError; nothing runs then."""
+        """Start the event routing engine; after a stop it may be started again, and begins anew. Raises WiringError,
+        ConfigError or StoreFileError, and nothing runs then; AlreadyRunning where it runs."""
         if self._running is not None:
-            raise NotRunning("the router runs already")
+            raise AlreadyRunning("start: the router runs already, or is still stopping: await stop() first")
         base = self._seed if self._seed is not None else fresh_seed()
         new_id = seeded_ids(Random(f"{base}:ids")) if self.clock.virtual else system_ids()
         ctx = Context(self.clock, lambda name: Random(f"{base}:{name}"), self._logger, self._gate_changed)
@@ -133,6 +137,7 @@ class EventRouter:
         running = self._running
         if running is None:
             return
+        thread.check_loop(self.loop)
         running.intake.close()
         deadline_ns = self.clock.monotonic_ns() + round(timeout_s * 1e9)
         subscriptions = running.subscriptions
@@ -140,6 +145,7 @@ class EventRouter:
             await self.clock.sleep(DRAIN_POLL_S)
         await subscriptions.halt()
         running.intake.flush()
+        self._last = self.get_metrics()
         if running.sweeper is not None:
             running.sweeper.cancel()
         self._running = self.entry = self.loop = self._thread = None
@@ -191,6 +197,7 @@ class EventRouter:
     async def route_event(self, event: Event) -> None:
         """Route event to subscribers: publish a ready-made event, through the whole chain. Raises PublishError."""
         intake = self.intake
+        check_kind(InvalidEvent, "route_event", Event, event)
         for name in ("id", "source", "correlation_id", "version"):
             check_text(name, getattr(event, name))
         made = intake.make(
@@ -207,21 +214,30 @@ class EventRouter:
 
     def replay(self, query: Query | None = None) -> AsyncIterator[Event]:
         """History, read page by page up to what is stored now: no handlers, no acknowledgements. `async for event in
-        router.replay(Query(pattern="order.>"))`. Raises NotRunning and, while reading, StoreError."""
-        running, query = self._started(), query or Query()
-        end = min(query.before_seq or running.intake.head + 1, running.intake.head + 1)
-        return every_page(running.store, replace(query, before_seq=end))
+        router.replay(Query(pattern="order.>"))`. Raises NotRunning and, while reading, StoreError and WrongThread."""
+        running = self._started()
+        return history(running.store, query, running.intake.head, partial(thread.check_loop, self.loop))
 
     def add_routing_rule(self, rule: RoutingRule) -> None:
         """Add custom routing rule: rules act in the order in which they were added, before an event is stored."""
+        check_kind(ConfigError, "add_routing_rule", RoutingRule, rule)
         self._rules.append(rule)
         if self._running is not None:
             self._running.intake.add_rule(rule)
 
     def get_metrics(self) -> RouterMetrics:
-        """Get router performance metrics."""
+        """Get router performance metrics: of what was done since the last start, after a stop too. Raises NotRunning
+        before the first start."""
+        if self._running is None and self._last is not None:
+            return self._last
         running = self._started()
         return running.subscriptions.metrics(running.intake.published, running.intake.refused)
+
+    async def backlog(self, subscription: str) -> int:
+        """How many events a subscription is owed that have not ended, those that wait in the store alone included. It
+        is given by id or name; a durable one after `detach` too. Raises SubscriptionError for one that was not
+        subscribed in this router since its start, NotRunning, and StoreError."""
+        return (await self.subscriptions.meter(subscription).read()).pending
 
     @property
     def intake(self) -> Intake:
@@ -244,8 +260,10 @@ class EventRouter:
 
     @property
     def subscriptions(self) -> Subscriptions:
-        """All subscriptions. Raises NotRunning."""
-        return self._started().subscriptions
+        """All subscriptions, for the router's own loop. Raises NotRunning and WrongThread."""
+        running = self._started()
+        thread.check_loop(self.loop)
+        return running.subscriptions
 
     def _started(self) -> _Running:
         if self._running is None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from squall.core.argument_checks import check_rule
 from squall.core.event import Event, Priority
 from squall.core.filters import Filter
-from squall.core.patterns import check_type, compile_pattern
+from squall.core.patterns import compile_pattern
 
 
 @dataclass
@@ -17,7 +18,8 @@ class RoutingRule:
     """For events that match `pattern` and all `filters`: drop, or give another type or priority, or copy.
 
     `copy_to` adds a copy under another type, with an id of its own, and lets the event itself go on unchanged by it.
-    `count` says how many events the rule has acted on.
+    `count` says how many events the rule has acted on. Raises SubscriptionError for a malformed pattern, InvalidEvent
+    for a malformed type, and ConfigError for all else that is wrong.
     """
 
     pattern: str
@@ -29,11 +31,7 @@ class RoutingRule:
     count: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        for event_type in (self.target, self.copy_to):
-            if event_type is not None:
-                check_type(event_type)
-        if not (self.target or self.drop or self.copy_to or self.priority is not None):
-            raise ValueError(f"routing rule for {self.pattern!r}: expected one of target, drop, copy_to, priority")
+        check_rule(self)
         self._matches = compile_pattern(self.pattern)
         self._filters = [wanted.compile() for wanted in self.filters]
 

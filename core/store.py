@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from squall.core.argument_checks import check_query
 from squall.core.errors import SubscriptionError
 from squall.core.event import Durability, Event, Priority
 
@@ -31,7 +32,8 @@ class Capabilities:
 @dataclass(frozen=True)
 class Query:
     """Which stored events; all given conditions must hold. Times are wall nanoseconds, bounds of seq exclusive; own_id
-    asks for those whose publisher gave the id."""
+    asks for those whose publisher gave the id. Raises SubscriptionError for a malformed pattern, and ConfigError for
+    all else that is wrong."""
 
     pattern: str | None = None
     source: str | None = None
@@ -45,6 +47,9 @@ class Query:
     own_id: bool = False
     newest_first: bool = False
     limit: int = 500
+
+    def __post_init__(self) -> None:
+        check_query(self)
 
 
 class Page(NamedTuple):

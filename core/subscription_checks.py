@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from typing import Literal, TypeGuard, get_args
+from typing import Literal, get_args
 
+from squall.core.argument_checks import is_async, is_whole
 from squall.core.errors import SubscriptionError
 from squall.core.event import MAX_TEXT, Priority
 from squall.core.filters import Filter
@@ -27,7 +28,7 @@ def check_subscription(subscription: Subscription, start: Start) -> None:
     takes_delivery(subscription.handler)
     for option, (low, high) in _RANGES.items():
         value = getattr(subscription, option)
-        number = _whole(value) or (isinstance(value, float) and option == "timeout_s")
+        number = is_whole(value) or (isinstance(value, float) and option == "timeout_s")
         _expect(number and low <= value <= high, option, f"{low} to {high}", value)
     for option, allowed in _CHOICES.items():
         value = getattr(subscription, option)
@@ -36,8 +37,9 @@ def check_subscription(subscription: Subscription, start: Start) -> None:
         value = getattr(subscription, option)
         _expect(value is None or isinstance(value, Priority), option, "a squall.Priority", value)
     for one in subscription.filters:
-        _expect(isinstance(one, Filter) or callable(one), "filters", "squall.Filter(…) or a function of an event", one)
-    _expect(start in ("new", "earliest") or (_whole(start) and start >= 1), "start", "new, earliest or a seq", start)
+        plain = isinstance(one, Filter) or (callable(one) and not is_async(one))
+        _expect(plain, "filters", "squall.Filter(…) or a plain function of an event, not an async one", one)
+    _expect(start in ("new", "earliest") or (is_whole(start) and start >= 1), "start", "new, earliest or a seq", start)
     name = subscription.name
     _expect(
         name is None or (isinstance(name, str) and 0 < len(name) <= MAX_TEXT),
@@ -51,7 +53,7 @@ def check_subscription(subscription: Subscription, start: Start) -> None:
 
 def takes_delivery(handler: object) -> bool:
     """Does the handler take (event, delivery)? Raises SubscriptionError when it is no async function of one or two."""
-    if not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)):
+    if not is_async(handler):
         raise SubscriptionError(
             f"handler: expected an async function of (event) or (event, delivery), got {handler!r:.80}"
         )
@@ -77,10 +79,6 @@ def _check_durable(subscription: Subscription) -> None:
                 f"subscription {subscription.name!r}: the filters of a durable subscription are data, because they are "
                 f"stored with it: expected squall.Filter(…), got {one!r:.80}"
             )
-
-
-def _whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _expect(ok: bool, option: str, expected: str, got: object) -> None:

@@ -57,6 +57,7 @@ class Subscriptions:
         self._ended: list[Dispatcher] = []
         self._attaching: set[str] = set()
         self._leaving: set[asyncio.Task[SquallError | None]] = set()
+        self._left: dict[str, Dispatcher] = {}
         self._shared = store.capabilities.turns is not None
         self._turns = TakingTurns(store.capabilities.turns, ctx, self._begin, self._yield, self._close)
         self._totals = Totals()
@@ -69,8 +70,10 @@ class Subscriptions:
         return found
 
     def meter(self, subscription_id: str) -> Meter:
-        """What reads the sums of one subscription. Raises SubscriptionError where there is none."""
-        return Meter(self.get(subscription_id))
+        """What reads the sums of one subscription, by its id or a durable one's name, also of one that was left here.
+        Raises SubscriptionError where there is none."""
+        named = {one.subscription.name: one for one in self.dispatchers.values() if one.subscription.durable}
+        return Meter(named.get(subscription_id) or self._left.get(subscription_id) or self.get(subscription_id))
 
     def default_overflow(self, durable: bool) -> OverflowPolicy:
         """What a full subscription does unless it says otherwise; a durable one never drops."""
@@ -108,6 +111,7 @@ class Subscriptions:
             new_id = subscription.id
             attached = await self._store.attach(_spec(subscription, name, start, update))
             subscription.id, subscription.from_seq = attached.id, attached.from_seq
+            self._left = {key: one for key, one in self._left.items() if one.subscription.name != name}
             if attached.given_up:
                 self._ctx.logger.warning(
                     "subscription %r: its pattern or filters are others now; what it was owed before seq %d, up to %d "
@@ -187,6 +191,8 @@ class Subscriptions:
         finally:
             dispatcher.close(kept=subscription.durable)
             self._attaching.discard(subscription.name or "")
+            if subscription.name is not None and not self._shared:  # else another router may go on with it, and counts
+                self._left[subscription.name] = self._left[subscription.id] = dispatcher
             self._observers.subscription_changed(subscription, "detached")
         return None
 
@@ -262,6 +268,7 @@ class Subscriptions:
                     one.subscription.label,
                     one.pending,
                 )
+                one.close()
 
     async def given_up(self) -> None:
         """The store is closed: what waits for it is told, and nothing is left over."""

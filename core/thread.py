@@ -9,7 +9,7 @@ import threading
 from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from squall.core.errors import PublishError
+from squall.core.errors import PublishError, WrongThread
 
 if TYPE_CHECKING:
     from squall.core.router import EventRouter
@@ -32,6 +32,16 @@ def running(router: R) -> Iterator[R]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def check_loop(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Raises WrongThread where what is awaited now would be answered in this other loop, and never here."""
+    if asyncio.get_running_loop() is not loop:
+        raise WrongThread(
+            "awaited in another event loop or thread than the router's, and would never be answered: nothing was done. "
+            "Await it where the router was started, or hand it over: asyncio.run_coroutine_threadsafe(…, router.loop); "
+            "publish_sync publishes from any other thread"
+        )
 
 
 def answer_in_thread(

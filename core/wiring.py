@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
@@ -13,10 +14,12 @@ import pluggy
 from squall.core import hookspecs
 from squall.core.config import PluginSection
 from squall.core.delivery import Gate, SettlePolicy
-from squall.core.errors import ConfigError, Problem, WiringError
+from squall.core.errors import ConfigError, Problem, PublishError, Refused, WiringError
+from squall.core.event import Event, Priority
 from squall.core.gates import AllGates
-from squall.core.middleware import DELIVER_STAGES, PUBLISH_STAGES, Middleware, ordered
+from squall.core.middleware import DELIVER_STAGES, PUBLISH_STAGES, Middleware, Next
 from squall.core.observers import METHODS
+from squall.core.options import did_you_mean
 from squall.core.plugin import Context, Plugin
 from squall.core.store import EventStore
 from squall.core.subscription import Subscription
@@ -96,6 +99,7 @@ class Registry:
             if not isinstance(plugin, Plugin):
                 raise WiringError(f"plugins[{number}]: expected an instance of a squall.Plugin, got {plugin!r:.80}")
             name = f"{type(plugin).__name__}#{number + 1}"
+            _check_hooks(type(plugin), name)
             try:
                 self._manager.register(plugin, name)
                 self._manager.check_pending()
@@ -165,12 +169,28 @@ class Registry:
                 await answer
 
     def publish_layers(self, ctx: Context) -> list[Middleware]:
-        answers = self.ask("squall_publish_middleware", ctx=ctx)
-        return ordered(_flat(answers), PUBLISH_STAGES, "publish middleware")
+        """What each event passes before it is stored, in this order."""
+        layers = self._layers("squall_publish_middleware", PUBLISH_STAGES, ctx=ctx)
+        return [_held_to_its_part(layer) for layer in layers]
 
     def deliver_layers(self, ctx: Context, subscription: Subscription) -> list[Middleware]:
-        answers = self.ask("squall_deliver_middleware", ctx=ctx, subscription=subscription)
-        return ordered(_flat(answers), DELIVER_STAGES, "deliver middleware")
+        """What stands around the handler, from the outside in."""
+        return self._layers("squall_deliver_middleware", DELIVER_STAGES, ctx=ctx, subscription=subscription)
+
+    def _layers(self, hook: str, stages: Sequence[str], **arguments: object) -> list[Middleware]:
+        """Layers in the order they run: by stage, within a stage as configured. Raises WiringError on a foreign stage
+        and on what is no layer."""
+        layers, what = [], hook.removeprefix("squall_").replace("_", " ")
+        for plugin in self.plugins:
+            name = self._manager.get_name(plugin) or ""
+            for layer in _flat(self._ask_one(plugin, hook, **arguments)):
+                if not isinstance(layer, Middleware) or layer.stage not in stages:
+                    raise WiringError(
+                        f"plugin {name}: {what}: expected squall.guard(…) or squall.around(…) with stage "
+                        f"{', '.join(stages)}, got {layer!r:.120}"
+                    )
+                layers.append(replace(layer, plugin=name))
+        return sorted(layers, key=lambda layer: stages.index(layer.stage))
 
     def gate(self, ctx: Context, subscription: Subscription) -> Gate | None:
         gates = self.ask("squall_gate", ctx=ctx, subscription=subscription)
@@ -196,6 +216,66 @@ class Registry:
             if hasattr(plugin, "squall_store_wrapper"):
                 store = next(iter(Registry([plugin]).ask("squall_store_wrapper", ctx=ctx, store=store)), store)
         return store
+
+
+def _check_hooks(kind: type[Plugin], name: str) -> None:
+    """Raises WiringError for a method that looks like a hook and would never be called."""
+    hooks = [hook for hook in vars(hookspecs) if hook.startswith("squall_")]
+    for method in dir(kind):
+        if not method.startswith("squall_") or not callable(getattr(kind, method)):
+            continue
+        if method not in hooks:
+            hint = did_you_mean(method, hooks, "hooks")
+            raise WiringError(
+                f"plugin {name}: {kind.__qualname__}.{method}: there is no such hook, and the prefix is for hooks; "
+                f"{hint}"
+            )
+        if not hasattr(getattr(kind, method), "squall_impl"):
+            raise WiringError(
+                f"plugin {name}: {kind.__qualname__}.{method} would never be called: put @squall.hookimpl before it"
+            )
+
+
+def _held_to_its_part(layer: Middleware) -> Middleware:
+    """A layer that may change an event's metadata but neither type nor priority, and goes on with each event once:
+    again only where what follows raised, as a retry does. One that goes on twice would store twice under one id."""
+    function, check = layer.around, layer.guard
+
+    def unchanged(event: Event, given: tuple[str, Priority]) -> None:
+        if (event.type, event.priority) != given:
+            raise Refused(
+                f"plugin {layer.plugin}: its publish middleware made {event.type!r:.80}, {event.priority!r:.80} of an "
+                f"event of {given[0]!r}, {given[1]!r}; expected metadata to be changed and nothing else: add a "
+                "squall.RoutingRule to change types and priorities"
+            )
+
+    def guarded(event: Event) -> None:
+        given = event.type, event.priority
+        check(event)  # type: ignore[misc]  # a layer has the one or the other
+        unchanged(event, given)
+
+    def run(event: Event, following: Next) -> Coroutine[Any, Any, None]:
+        gone_on, given = False, (event.type, event.priority)
+
+        async def go_on(passed: Event) -> None:
+            nonlocal gone_on
+            if gone_on:
+                raise PublishError(
+                    f"plugin {layer.plugin}: its publish middleware called next twice for event {event.id} "
+                    f"({event.type}), expected once, and again only where next raised; the event went on once",
+                    "info",
+                )
+            unchanged(event, given)
+            gone_on = True
+            try:
+                await following(passed)
+            except BaseException:
+                gone_on = False
+                raise
+
+        return function(event, go_on)  # type: ignore[misc]
+
+    return replace(layer, guard=check and guarded, around=function and run)
 
 
 def _flat(answers: Sequence[Any]) -> list[Any]:

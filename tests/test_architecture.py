@@ -36,11 +36,14 @@ LONG_MODULES: dict[str, str] = {}
 
 # The kernel is what an event passes on its way. The rest of core/ is read when something is loaded or wired:
 NOT_KERNEL: dict[str, str] = {
+    "core/argument_checks.py": "checks what is given in Python before it is used",
     "core/config.py": "reads squall.yaml",
     "core/ahead.py": "settles before it is handled what is delivered at most once",
     "core/dedupe.py": "remembers the ids that publishers give, for those events that have one",
     "core/dropping.py": "chooses what a full subscription gives up, where it asked for that",
     "core/metrics.py": "adds up what was done, when asked",
+    "core/trouble.py": "logs what fails again and again",
+    "core/publish_options.py": "gives those events an id, a delay or a time to live whose publisher asks for it",
     "core/thread.py": "gives a router a thread to run in, when it is started",
     "core/wiring.py": "makes and asks plugins",
     "core/taking_up.py": "reads what a durable subscription is owed from before, when it is attached",

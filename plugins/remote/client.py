@@ -13,7 +13,7 @@ from typing import Self
 from websockets.exceptions import ConnectionClosed
 
 from squall.core.clock import Clock, SystemClock, Timer
-from squall.core.errors import NotRunning, SquallError
+from squall.core.errors import AlreadyRunning, NotRunning, SquallError
 from squall.core.event import Receipt
 from squall.core.identity import fresh_seed, seeded_ids, system_ids
 from squall.plugins.remote.attachments import Attachments
@@ -65,7 +65,7 @@ class RemoteRouter:
     async def start(self) -> None:
         """Connect. Raises Unreachable when that cannot be done within deadline_s, or StoreFileError of the buffer."""
         if self._running is not None:
-            raise NotRunning("this remote router runs already")
+            raise AlreadyRunning("start: this remote router runs already: await stop() first")
         path = self.settings.buffer_path
         journal = None if path is None else Journal(path)
         self._outbox = Outbox(self.settings, self.clock, self.logger, journal)

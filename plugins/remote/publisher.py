@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from squall.core.api import EventPublisher
+from squall.core.argument_checks import entries
 from squall.core.errors import InvalidEvent, WrongThread
 from squall.core.event import (
     MAX_PAYLOAD_BYTES,
@@ -15,10 +16,10 @@ from squall.core.event import (
     Receipt,
     check_text,
     content,
-    with_options,
 )
 from squall.core.intake import MAX_BATCH
 from squall.core.patterns import check_type
+from squall.core.publish_options import with_options
 from squall.core.thread import answer_in_thread
 from squall.plugins.remote import wire
 
@@ -88,7 +89,7 @@ class RemotePublisher(EventPublisher):
     async def publish_batch_with_receipts(self, events: list[EventData]) -> list[Receipt]:
         self.remote.check_running()
         made = []
-        for number, one in enumerate(events):
+        for number, one in entries(events):
             try:
                 event = self._make(one.event_type, one.payload, one.priority, one.correlation_id, one.key, one.metadata)
                 with_options(event, one.event_id, one.delay_s, one.ttl_s)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from squall.core.errors import InvalidEvent, NotRunning, PublishError, SquallError
-from squall.core.event import Durability, Event, Priority, Receipt, check_text, with_options
+from squall.core.event import Durability, Event, Priority, Receipt, check_text
 from squall.core.intake import Intake
+from squall.core.publish_options import with_options
 from squall.core.router import EventRouter
 
 Result = Receipt | SquallError

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         WaitUntil,
     )
     from squall.core.errors import (
+        AlreadyRunning,
         ConfigError,
         Conflict,
         InvalidEvent,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Ack",
+    "AlreadyRunning",
     "Attempt",
     "Backlog",
     "Capabilities",

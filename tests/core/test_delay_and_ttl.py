@@ -180,6 +180,19 @@ async def test_times_are_seconds(option: str, bad: object) -> None:
             await world.publisher.publish("a", b"", Priority.HIGH, **{option: bad})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("ttl_s", [0.5, 1.999, 2])
+async def test_what_would_expire_before_it_is_due_is_refused(ttl_s: float) -> None:
+    """It would be acknowledged, and never delivered."""
+    async with World() as world:
+        told = "ttl_s: expected more than delay_s, which is 2 s, got .* s: the event would expire before it may be"
+        with pytest.raises(InvalidEvent, match=told):
+            await world.publisher.publish("a", b"", delay_s=2, ttl_s=ttl_s)
+        with pytest.raises(InvalidEvent, match=told):
+            await world.publisher.publish_batch([EventData("a", b"", delay_s=2, ttl_s=ttl_s)])
+        await world.publisher.publish("a", b"", delay_s=2, ttl_s=2.001)
+        assert (await world.router.store.counts()).events == 1
+
+
 async def test_nothing_is_remembered_of_a_delay_that_is_over() -> None:
     """A subscription without a name has no cursor to keep it open in."""
     heard = Heard()

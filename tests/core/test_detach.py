@@ -258,3 +258,47 @@ async def test_what_leaves_is_counted_and_watched_meanwhile() -> None:
         await world.clock.advance(2)
         await leaving
         assert world.router.get_metrics().delivered == 1
+
+
+async def test_how_much_waits_for_a_name_can_be_asked() -> None:
+    """Attached, beyond its window, after detach, and attached again; by its id too."""
+    held, heard = Held(), Heard()
+    async with World(Policy()) as world:
+        own = await world.subscriber.subscribe("a", held, name="billing", in_flight=2)
+        await world.publish(*["a"] * 7, "other")
+        await until(lambda: held.running)
+        assert [await world.router.backlog(one) for one in ("billing", own)] == [7, 7]
+        held.running[0].finish()
+        await until(lambda: len(held.calls) == 2)
+        await world.subscriber.detach(own)
+        await world.publish("a", "other", "a")
+        await world.clock.advance(60)
+        assert [await world.router.backlog(one) for one in ("billing", own)] == [8, 8]
+        await world.subscriber.subscribe("a", heard, name="billing")
+        await world.clock.settle()
+        assert (len(heard.events), await world.router.backlog("billing")) == (8, 0)
+        await world.subscriber.unsubscribe(own)
+        with pytest.raises(SubscriptionError, match="no subscription 'billing'"):
+            await world.router.backlog("billing")
+
+
+async def test_what_waits_to_be_tried_again_is_owed_too() -> None:
+    """A retry that is not due, and an event whose time has not come."""
+    async with World(Policy()) as world:
+        own = await world.subscriber.subscribe(">", Heard(ValueError("broken")), name="billing")
+        await world.publish("a")
+        await world.publisher.publish("b", b"", delay_s=60)
+        await world.clock.advance(0.5)
+        await world.subscriber.detach(own)
+        assert await world.router.backlog("billing") == 2
+
+
+async def test_a_name_that_was_refused_keeps_its_backlog_in_view() -> None:
+    """Another pattern without `update` takes nothing up."""
+    async with World() as world:
+        own = await world.subscriber.subscribe("a", Heard(), name="billing")
+        await world.subscriber.detach(own)
+        await world.publish("a")
+        with pytest.raises(SubscriptionError, match="stored with pattern"):
+            await world.subscriber.subscribe("b", Heard(), name="billing")
+        assert await world.router.backlog("billing") == 1

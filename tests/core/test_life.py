@@ -21,6 +21,7 @@ from tests.core.world import (
 )
 
 from squall import (
+    AlreadyRunning,
     EventData,
     NotRunning,
     StoreFileError,
@@ -34,8 +35,8 @@ USES: list[Callable[[World], Awaitable[object]]] = [
     lambda world: world.router.route_event(event()),
     lambda world: world.subscriber.subscribe(">", Heard()),
     lambda world: world.subscriber.unsubscribe("x"),
+    lambda world: world.router.backlog("x"),
     lambda world: asyncio.to_thread(world.publisher.publish_sync, "a", b""),
-    lambda world: asyncio.to_thread(world.router.get_metrics),
 ]
 
 
@@ -52,14 +53,40 @@ async def test_a_router_is_used_while_it_runs(use: Callable[[World], Awaitable[o
 
 
 async def test_a_router_starts_once_at_a_time_and_stops_as_often_as_one_likes() -> None:
-    """A second start is an error, a second stop is none."""
-    world = World()
+    """A second start is an error that says what to do, a second stop is none."""
+    held, world = Held(), World()
     await world.stop()
+    await world.router.start()
+    with pytest.raises(AlreadyRunning, match=r"start: the router runs already, .* await stop\(\) first"):
+        await world.router.start()
+    await world.subscriber.subscribe(">", held)
+    await world.publish("a")
+    await until(lambda: held.running)
+    stopping = asyncio.ensure_future(world.stop())
+    await world.clock.settle()
+    with pytest.raises(AlreadyRunning, match="is still stopping"):
+        await world.router.start()
+    held.finish_all()
+    await stopping
+    await world.stop()
+
+
+async def test_figures_are_those_of_the_last_run() -> None:
+    """After a stop too, with all that the drain did; none before the first start, and anew with the next."""
+    heard, world = Heard(), World()
+    with pytest.raises(NotRunning, match="not running"):
+        world.router.get_metrics()
     async with world:
-        with pytest.raises(NotRunning, match="runs already"):
-            await world.router.start()
-        await world.publish("a")
-    await world.stop()
+        own = await world.subscriber.subscribe("held", heard)
+        await world.subscriber.subscribe("a", heard)
+        await world.subscriber.pause_subscription(own)
+        await world.publish("a", "a", "held")
+    metrics = world.router.get_metrics()
+    assert (metrics.published, metrics.delivered, metrics.cancelled, metrics.pending) == (3, 2, 1, 0)
+    assert metrics.subscriptions == 2
+    async with world:
+        assert world.router.get_metrics().published == 0
+    assert world.router.get_metrics().published == 0
 
 
 async def test_two_stops_at_once_are_one() -> None:
@@ -235,7 +262,7 @@ async def test_an_error_inside_async_with_stops_the_router_too() -> None:
         async with world:
             raise KeyError("mine")
     with pytest.raises(NotRunning):
-        world.router.get_metrics()
+        await world.publish("a")
 
 
 class OpensSlowly(StoreWrapper):

@@ -11,6 +11,7 @@ from tests.core.test_patterns import matches
 from tests.core.world import Heard, World
 
 from squall import (
+    ConfigError,
     Context,
     Event,
     EventData,
@@ -206,13 +207,13 @@ async def test_a_copy_without_room_holds_the_original_too() -> None:
 
 def test_a_rule_that_says_nothing_or_nonsense_is_refused() -> None:
     """At its making, with what was expected."""
-    with pytest.raises(ValueError, match="expected one of target, drop, copy_to, priority"):
+    with pytest.raises(ConfigError, match="expected one of target, drop, copy_to, priority"):
         RoutingRule("order.*")
     with pytest.raises(SubscriptionError, match="pattern"):
         RoutingRule("order.>.x", drop=True)
-    with pytest.raises(InvalidEvent, match="event_type"):
+    with pytest.raises(InvalidEvent, match="target: token 2"):
         RoutingRule("order.*", target="order.*")
-    with pytest.raises(InvalidEvent, match="event_type"):
+    with pytest.raises(InvalidEvent, match="copy_to: token 1"):
         RoutingRule("order.*", copy_to="a b")
 
 

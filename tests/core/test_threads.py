@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from tests.core.world import (
@@ -15,12 +17,14 @@ from tests.core.world import (
     ManualStore,
     OpensThenFails,
     World,
+    event,
 )
 
 from squall import (
     ConfigError,
     Context,
     Event,
+    EventData,
     EventRouter,
     InvalidEvent,
     NotRunning,
@@ -36,6 +40,7 @@ from squall import (
 )
 from squall.core.config import Backlog
 from squall.plugins.retry import RetryPlugin
+from squall.plugins.sqlite import SqlitePlugin
 
 
 class KeptContext(Plugin):
@@ -206,3 +211,47 @@ def test_a_lazy_router_in_a_thread_takes_a_call_from_its_own_handlers_thread_for
         asyncio.run_coroutine_threadsafe(subscribing, router.loop).result(10)
         router.publisher("shop").publish_sync("a", b"")
     assert len(told) == 1
+
+
+ELSEWHERE: list[Callable[[EventRouter], Awaitable[object]]] = [
+    lambda router: router.publisher("shop").publish("a", b""),
+    lambda router: router.publisher("shop").publish("a", b"", event_id=str(UUID(int=7))),
+    lambda router: router.publisher("shop").publish("a", b"", delay_s=1),
+    lambda router: router.publisher("shop").publish_with_receipt("a", b""),
+    lambda router: router.publisher("shop").publish_batch([EventData("a", b"")]),
+    lambda router: router.route_event(event()),
+    lambda router: router.subscriber("billing").subscribe(">", Heard(), name="billing"),
+    lambda router: router.subscriber("billing").unsubscribe("x"),
+    lambda router: router.subscriber("billing").detach("x"),
+    lambda router: router.subscriber("billing").pause_subscription("x"),
+    lambda router: router.subscriber("billing").resume_subscription("x"),
+    lambda router: anext(router.replay()),
+    lambda router: router.backlog("billing"),
+    lambda router: router.stop(),
+]
+
+
+@pytest.mark.parametrize("use", ELSEWHERE)
+async def test_what_is_awaited_in_another_loop_is_an_error_at_once(
+    use: Callable[[EventRouter], Awaitable[object]], tmp_path: Path
+) -> None:
+    """Its answer would come where the router runs, and never here. Nothing is done, and the router goes on."""
+    with EventRouter.in_thread([SqlitePlugin(path=str(tmp_path / "a.db"), durability="process")]) as router:
+        with pytest.raises(WrongThread, match=r"another event loop .*run_coroutine_threadsafe\(…, router\.loop\)"):
+            await asyncio.wait_for(use(router), 10)  # only where it hangs
+        router.publisher("shop").publish_sync("b", b"")
+        assert router.loop is not None
+        counts = asyncio.run_coroutine_threadsafe(router.store.counts(), router.loop).result()
+        assert (counts.events, router.get_metrics().subscriptions) == (1, 0)
+
+
+async def test_a_replay_may_be_made_in_one_thread_and_read_in_the_routers(tmp_path: Path) -> None:
+    """What counts is where it is awaited."""
+
+    async def read(events: AsyncIterator[Event]) -> list[str]:
+        return [one.type async for one in events]
+
+    with EventRouter.in_thread([SqlitePlugin(path=str(tmp_path / "a.db"), durability="process")]) as router:
+        router.publisher("shop").publish_sync("b", b"")
+        assert router.loop is not None
+        assert asyncio.run_coroutine_threadsafe(read(router.replay()), router.loop).result() == ["b"]

@@ -7,7 +7,7 @@ from typing import Annotated
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from squall.core.errors import ConfigError
 from squall.core.options import Options
@@ -149,7 +149,7 @@ def test_fields_hold_numbers_and_can_be_bounded() -> None:
     assert Section.of("section", {"wait": "5s", "size": "4KB"}) == Section(wait=5.0, size=4000)
     with pytest.raises(ConfigError, match=r"section: wait: expected more than 0, got '0s'"):
         Section.of("section", {"wait": "0s"})
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError, match=r"Section: wait: expected a duration"):
         Section(wait=True)
 
 

@@ -184,6 +184,24 @@ async def test_a_gate_that_raises_holds_the_subscription_loudly() -> None:
         assert heard.types == ["a"]
 
 
+async def test_a_gate_that_keeps_raising_is_logged_once() -> None:
+    """With its trace; then it is counted, and said when it is over. The next trouble is another."""
+    gates, heard = Gates(Raises), Heard()
+    async with World(gates) as world:
+        await world.subscriber.subscribe(">", heard)
+        for round_ in (1, 2):
+            gates.bulkhead.broken = True  # type: ignore[attr-defined]
+            await world.publish("a")
+            await world.clock.advance(10.5)
+            assert len(world.log.at_least(logging.ERROR)) == round_
+            assert world.log.records[-1].exc_info is not None
+            gates.bulkhead.broken = False  # type: ignore[attr-defined]
+            await world.clock.advance(1)
+            assert "the gate answers again, after it raised 11 times" in world.log.at_least(logging.WARNING)[-1]
+            assert len(world.log.records) == 2 * round_
+        assert heard.types == ["a", "a"]
+
+
 class RaisesAtRecord(Bulkhead):
     """Raises when it is told how deliveries ended."""
 
@@ -202,7 +220,10 @@ async def test_a_gate_that_raises_about_an_outcome_costs_no_settlement() -> None
         await world.clock.advance(1)
         assert heard.types == ["a", "b"]
         assert world.router.get_metrics().delivered == 2
-        assert "gate is broken" in world.log.text or world.log.at_least(logging.ERROR)
+        await world.publish("c")
+        await world.clock.advance(1)
+        (told,) = world.log.at_least(logging.WARNING)
+        assert "a gate raised about outcomes" in told
         assert world_errors == []
 
 

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Sequence
 
 import pytest
 from tests.core.world import Heard, World
 
-from squall import Context, Event, EventData, Plugin, Refused, WiringError, around, guard, hookimpl
+from squall import (
+    Context,
+    Event,
+    EventData,
+    Overflow,
+    Plugin,
+    Priority,
+    PublishError,
+    Refused,
+    WiringError,
+    around,
+    guard,
+    hookimpl,
+)
 from squall.core.middleware import PUBLISH_STAGES, Middleware, Next, Stage
 
 
@@ -134,3 +148,130 @@ def test_an_async_guard_is_refused_at_once() -> None:
 
     with pytest.raises(WiringError, match=r"guard: expected a plain function, got the async .* use squall.around"):
         guard(refuse)  # type: ignore[arg-type]
+
+
+class Calls:
+    """An object that is called like a function, and is async."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def __call__(self, event: Event, following: Next) -> None:
+        self.seen.append(event.type)
+        await following(event)
+
+
+async def test_an_object_with_an_async_call_is_an_around_and_no_guard() -> None:
+    """It works where async is meant."""
+    calls = Calls()
+    with pytest.raises(WiringError, match=r"guard: expected a plain function, got the async .* use squall\.around"):
+        guard(calls)  # type: ignore[arg-type]
+    async with World(Layers(around(calls))) as world:
+        await world.publish("a")
+    assert calls.seen == ["a"]
+
+
+@pytest.mark.parametrize("plain", [lambda event, following: None, len, "refuse", None])
+def test_a_plain_around_is_refused_at_once(plain: object) -> None:
+    """What it returns would be awaited: each publish would fail."""
+    with pytest.raises(WiringError, match=r"around: expected an async function, got .* use squall\.guard"):
+        around(plain)  # type: ignore[arg-type]
+
+
+async def twice(event: Event, following: Next) -> None:
+    """Goes on twice, one after the other."""
+    await following(event)
+    await following(event)
+
+
+async def at_once(event: Event, following: Next) -> None:
+    """Goes on twice at the same time."""
+    await asyncio.gather(following(event), following(event))
+
+
+async def quietly(event: Event, following: Next) -> None:
+    """Goes on twice, and says nothing of it."""
+    await following(event)
+    with contextlib.suppress(PublishError):
+        await following(event)
+
+
+async def test_an_around_goes_on_once() -> None:
+    """Else the event would be stored twice under one id. The error names the plugin, and the outcome is unknown to who
+    hears of it: it went on once."""
+    for layer, fails in ((twice, True), (at_once, True), (quietly, False)):
+        heard = Heard()
+        async with World(Layers(None), Layers(around(layer)), Layers(around(Calls()))) as world:
+            await world.subscriber.subscribe(">", heard)
+            told = r"plugin Layers#3: its publish middleware called next twice for event .* \(a\)"
+            with pytest.raises(PublishError, match=told) if fails else contextlib.nullcontext() as caught:
+                await world.publish("a")
+            assert caught is None or caught.value.outcome == "info"
+            await world.clock.settle()
+            assert heard.types == ["a"]
+            assert (await world.router.store.counts()).events == 1
+
+
+async def test_an_around_of_a_batch_goes_on_once() -> None:
+    async with World(Layers(around(twice))) as world:
+        with pytest.raises(PublishError, match=r"plugin Layers#2: .* called next twice"):
+            await world.publisher.publish_batch([EventData("a", b""), EventData("b", b"")])
+        assert (await world.router.store.counts()).events == 0
+
+
+async def test_an_around_may_go_on_again_where_that_failed() -> None:
+    """As a retry does."""
+    failures = [Overflow("full"), Overflow("full")]
+
+    async def retry(event: Event, following: Next) -> None:
+        while True:
+            try:
+                return await following(event)
+            except Overflow:
+                pass
+
+    async def fail(event: Event, following: Next) -> None:
+        if failures:
+            raise failures.pop()
+        await following(event)
+
+    async with World(Layers([around(retry), around(fail)])) as world:
+        await world.publish("a")
+        assert (await world.router.store.counts()).events == 1
+
+
+async def test_what_is_raised_after_the_event_went_on_is_not_told_as_a_failure() -> None:
+    """It is stored."""
+
+    async def late(event: Event, following: Next) -> None:
+        await following(event)
+        raise ValueError("too late")
+
+    async with World(Layers(around(late))) as world:
+        with pytest.raises(PublishError, match="publish middleware raised ValueError: too late") as caught:
+            await world.publish("a")
+        assert caught.value.outcome == "info"
+        assert (await world.router.store.counts()).events == 1
+        assert world.router.get_metrics().refused == 0
+
+
+@pytest.mark.parametrize("as_around", [False, True])
+@pytest.mark.parametrize(("name", "value"), [("type", "audit.a"), ("type", 7), ("priority", "HIGH"), ("priority", 1)])
+async def test_a_layer_changes_neither_type_nor_priority(as_around: bool, name: str, value: object) -> None:
+    """Those are for routing rules: what is asked of it names the plugin, and nothing is stored."""
+
+    def change(event: Event) -> None:
+        setattr(event, name, Priority(value) if value == 1 else value)
+
+    async def change_too(event: Event, following: Next) -> None:
+        change(event)
+        await following(event)
+
+    async with World(Layers(None), Layers(around(change_too) if as_around else guard(change))) as world:
+        told = rf"plugin Layers#3: its publish middleware made .*{value}.* of an event of .*squall\.RoutingRule"
+        with pytest.raises(Refused, match=told):
+            await world.publish("a", priority=Priority.LOW)
+        with pytest.raises(Refused, match=told):
+            await world.publisher.publish_batch([EventData("a", b"", Priority.LOW)])
+        assert (await world.router.store.counts()).events == 0
+        assert world.router.get_metrics().refused == 2

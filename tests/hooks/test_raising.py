@@ -185,6 +185,42 @@ def test_a_hook_that_does_not_exist_is_refused_when_the_plugin_is_enabled() -> N
         EventRouter([Misspelt()])
 
 
+def test_a_hook_without_its_mark_is_refused() -> None:
+    """It would silently never be called, in a subclass of a plugin that has it too."""
+
+    class Forgetful(Plugin):
+        def squall_observer(self, ctx: object) -> None: ...
+
+    class Heir(Innocent):
+        def squall_gate(self, ctx: Context) -> None: ...
+
+    for kind, method in ((Forgetful, "Forgetful.squall_observer"), (Heir, "Heir.squall_gate")):
+        with pytest.raises(
+            WiringError, match=rf"plugin {kind.__name__}#1: .*{method} .*put @squall\.hookimpl before it"
+        ):
+            EventRouter([kind()])
+
+
+def test_a_method_that_is_called_like_a_hook_is_one() -> None:
+    """Marked or not, with the nearest right name; what is no method may be called as it likes."""
+
+    class Misspelt(Plugin):
+        def squall_obsrever(self, ctx: object) -> None: ...
+
+    class Marked(Plugin):
+        @hookimpl
+        def squall_settle_polcy(self, ctx: object) -> None: ...
+
+    class Named(Plugin):
+        squall_version = "1"
+
+    with pytest.raises(WiringError, match=r"Misspelt\.squall_obsrever: .*did you mean 'squall_observer'\?"):
+        EventRouter([Misspelt()])
+    with pytest.raises(WiringError, match=r"Marked\.squall_settle_polcy: .*did you mean 'squall_settle_policy'\?"):
+        EventRouter([Marked()])
+    EventRouter([Named()])
+
+
 def test_a_hook_with_an_argument_that_it_is_not_given_is_refused() -> None:
     """With the plugin's name and the argument's."""
 
