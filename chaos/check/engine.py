@@ -139,7 +139,7 @@ def _of_keys(finding: Finding, case: Case, *, expected: bool) -> Finding:
     if finding.state != "valid" or case.number("SELECT count(*) FROM (FROM publish WHERE key IS NOT NULL LIMIT 1)"):
         return finding
     why = "no event had a key: there was nothing to look at"
-    return replace(finding, state="unknown" if expected else "not judged", summary=why, why_unknown=why)
+    return replace(finding, state="unknown" if expected else "not judged", summary=why, why_unknown=why, code="no_keys")
 
 
 def _subscribers(wanted: Expectation) -> Sequence[str | None]:
@@ -169,7 +169,7 @@ def _guarded(name: str, judge: Judgement) -> Finding:
     except Exception as error:  # noqa: BLE001  whatever fails in a judgement must make it unknown, and is reported
         trace = "".join(traceback.format_exception(error)[-2:])
         text = f"the checker failed: {type(error).__name__}: {error}"
-        return Finding(name, "unknown", text.splitlines()[0], why_unknown=trace, failed=True)
+        return Finding(name, "unknown", text.splitlines()[0], why_unknown=trace, code="checker_failed")
 
 
 def _told(what: str, tell: Callable[[], tuple[T, ...]]) -> tuple[tuple[T, ...], list[Reason]]:
@@ -204,8 +204,7 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str,
         yield Reason("drain_limit", f"the drain ended with {pending} pending, last progress {end.quiet_s:.1f} s before")
     for finding in findings:
         if finding.state == "unknown":
-            code = "checker_failed" if finding.failed else "undecided"
-            yield Reason(code, f"{finding.title or finding.name}: {finding.why_unknown}")
+            yield Reason(finding.code or "undecided", f"{finding.title or finding.name}: {finding.why_unknown}")
     for text in () if first else facts.reasons:
         yield Reason("runner", text)
 
