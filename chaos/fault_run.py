@@ -25,7 +25,7 @@ State = Literal["planned", "active", "healed"]
 @dataclass(frozen=True)
 class FaultProgress:
     """One fault as people watch it. in_s: seconds until it is to begin, negative afterwards; for_s: how long it is to
-    last; hits: calls that it has acted on so far."""
+    last; hits: what it has acted on so far, one by one."""
 
     id: str
     do: str

@@ -12,7 +12,7 @@ import duckdb
 from squall.chaos.check import blame_latency, blame_liveness, blame_loss, blame_presence, blame_seq
 from squall.chaos.check.case import open_case
 from squall.chaos.check.commonalities import coincidences, shared
-from squall.chaos.check.diagnosis import Diagnosis
+from squall.chaos.check.diagnosis import Diagnosis, cut_off
 from squall.chaos.check.evidence import Evidence, gather
 from squall.chaos.check.facts import RunFacts
 from squall.chaos.check.fates import fates
@@ -140,6 +140,7 @@ def why(folder: Path, facts: RunFacts, event: int, violations: Sequence[Violatio
     if event not in evidence.ops and event not in evidence.tries and event not in evidence.ends:
         return None
     diagnoses = [tell(evidence, violation) for violation in own]
+    timed_out = [] if own else [cut_off(evidence, event, number) for number in evidence.subscriptions]
     sentences = [_about(event, v, d) for v, d in zip(own, diagnoses, strict=True)] or fates(evidence, event)
     ops = evidence.ops.get(event, [])
     return Story(
@@ -149,7 +150,7 @@ def why(folder: Path, facts: RunFacts, event: int, violations: Sequence[Violatio
         evidence.origin_ns,
         path(evidence, event),
         tuple(dict.fromkeys(sentences)),
-        tuple(dict.fromkeys(d.advice for d in diagnoses if d.advice)),
+        tuple(dict.fromkeys(d.advice for d in (*diagnoses, *timed_out) if d is not None and d.advice)),
     )
 
 

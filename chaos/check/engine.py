@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -33,6 +34,7 @@ from squall.chaos.check.masks import Totals, sweep
 from squall.chaos.check.notes import loop_held, notes
 from squall.chaos.check.stalls import silences
 from squall.chaos.check.verdict import Cause, Finding, Note, Reason, State, Verdict, counted, merge, was
+from squall.chaos.figures import passed
 from squall.chaos.history.reader import open_history, read_manifest
 from squall.core.target import Claims
 from squall.core.units import format_count, format_seconds
@@ -195,7 +197,7 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str,
     if facts.asked and facts.achieved < KEPT_RATE * facts.asked:
         share = f"{format_count(facts.achieved)} of {format_count(facts.asked)}"
         late = f"the generator sent only {share} events in time, within a second"
-        yield Reason("loop_held", f"{late}: {held}") if held else Reason("rate_not_kept", late)
+        yield Reason("loop_held", f"{late}: {held}") if held else Reason("rate_not_kept", late, _reachable(facts))
     yield from _fault_reasons(case)
     yield from _record_reasons(case, complete=complete)
     end = progress.standstill(case)
@@ -209,20 +211,37 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str,
         yield Reason("runner", text)
 
 
+def _reachable(facts: RunFacts) -> str:
+    """To which rate to lower the load: one that this run did reach, in two digits; nothing where none is lower."""
+    if facts.load is None or facts.load.ended <= facts.load.begun:
+        return ""
+    reached = facts.achieved * 1e9 / (facts.load.ended - facts.load.begun)
+    step = 10.0 ** max(0, math.floor(math.log10(max(reached, 1.0))) - 1)
+    reached = math.floor(reached / step) * step
+    if not 0 < reached < facts.rate:
+        return ""
+    lower = f"--set {facts.rate_variable}={reached:.0f}" if facts.rate_variable else "a lower rate in load.stages"
+    return (
+        f"Try {lower}: {format_count(reached)}/s is what this run reached in time. Or give the generator more "
+        "processor: what was asked for was not tested."
+    )
+
+
 def _fault_reasons(case: Case) -> Iterator[Reason]:
     rows = case.rows(
-        """SELECT f.name, any_value(f.kind || ' on ' || f.seam), max(f.hits) + count(h.fault), sum(f.passes),
+        """SELECT f.name, any_value(f.kind), any_value(f.seam), max(f.hits) + count(h.fault), sum(f.passes),
             bool_or(f.healed = false), any_value(f.error)
         FROM fault f LEFT JOIN (SELECT DISTINCT fault FROM fault_hit) h USING (fault) GROUP BY f.name ORDER BY f.name"""
     )
-    for name, what, hits, passes, failed, error in rows:
+    for name, kind, seam, hits, passes, failed, error in rows:
+        what = f"{kind} on {seam}"
         if not hits:
-            passed = "nothing passed where it stood"
+            told = "nothing passed where it stood"
             if passes:
-                passed = f"{counted(int(passes), 'call')} passed where it stood, and it acted on none"
+                told = f"{passed(int(passes), seam)} passed where it stood, and it acted on none"
             elif error and not failed:
-                passed = f"its evidence could not be read ({error})"
-            yield Reason("fault_never_bit", f"fault {name} ({what}) never bit: {passed}")
+                told = f"its evidence could not be read ({error})"
+            yield Reason("fault_never_bit", f"fault {name} ({what}) never bit: {told}")
         if failed:
             yield Reason("heal_failed", f"fault {name} ({what}) could not be healed: {error or 'no reason given'}")
 

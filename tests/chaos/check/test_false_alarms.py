@@ -394,9 +394,11 @@ def test_that_a_fault_never_bit_says_whether_anything_passed() -> None:
     history = clean()
     history.faults.append(FaultWindow(0, "idle", 40 * MS, 60 * MS, passes=0, hits=0))
     history.faults.append(FaultWindow(1, "rare", 40 * MS, 60 * MS, passes=7, hits=0))
+    history.faults.append(FaultWindow(2, "spare", 40 * MS, 60 * MS, "latency", "net:redis", passes=7, hits=0))
     assert [reason.text.partition(": ")[2] for reason in verdict_of(history).reasons] == [
         "nothing passed where it stood",
         "7 calls passed where it stood, and it acted on none",
+        "7 connections or pieces of data passed where it stood, and it acted on none",
     ]
 
 
