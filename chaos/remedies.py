@@ -13,6 +13,7 @@ NEXT: Mapping[ReasonCode, str] = {
     "fault_never_bit": "Raise its probability, let it last longer, or send more of what passes there.",
     "rate_not_kept": "Lower the rate, or give the generator more processor: what was asked for was not tested.",
     "loop_held": "Let the handler await, or run what blocks in a thread (asyncio.to_thread): it held up all else.",
+    "heal_failed": "Mend what its error names, then take it back by hand: squall heal.",
     "drain_limit": "Raise drain.limit: it still made progress.",
     "no_keys": "Give the load's events a key (key: {count: 100}), or expect nothing of keys.",
 }
