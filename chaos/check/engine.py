@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+import duckdb
+
 from squall.chaos.check import batches, counters, delivery, measure, order, progress, redelivery
 from squall.chaos.check.blame import blame
 from squall.chaos.check.case import Case, open_case
@@ -53,15 +55,26 @@ def check(folder: Path, claims: Claims, expectations: Sequence[Expectation], fac
     read at all.
     """
     with TemporaryDirectory(prefix="squall-check-") as spill, open_history(folder, Path(spill)) as db:
-        complete = read_manifest(folder).complete
-        case = open_case(db, claims, facts, complete=complete)
-        totals = prepare(case)
-        findings = tuple(_guarded(name, judge) for name, judge in _judgements(case, totals, expectations))
-        quiet = silences(case)
-        held = loop_held(case, quiet)
-        reasons = list(_reasons(case, totals, findings, held, complete=complete))
-        causes, failure = _told("the causes", lambda: blame(case.db, case.facts, findings, held))
-        noted, unnoted = _told("the notes", lambda: notes(case, totals, quiet))
+        return judge(db, claims, expectations, facts, complete=read_manifest(folder).complete)
+
+
+def judge(
+    db: duckdb.DuckDBPyConnection,
+    claims: Claims,
+    expectations: Sequence[Expectation],
+    facts: RunFacts,
+    *,
+    complete: bool = True,
+) -> Verdict:
+    """As check, of the tables or views of a history that is open; `complete`: its recording was finished."""
+    case = open_case(db, claims, facts, complete=complete)
+    totals = prepare(case)
+    findings = tuple(_guarded(name, judgement) for name, judgement in _judgements(case, totals, expectations))
+    quiet = silences(case)
+    held = loop_held(case, quiet)
+    reasons = list(_reasons(case, totals, findings, held, complete=complete))
+    causes, failure = _told("the causes", lambda: blame(case.db, case.facts, findings, held))
+    noted, unnoted = _told("the notes", lambda: notes(case, totals, quiet))
     return make_verdict(findings, [*reasons, *failure, *unnoted], totals, causes, noted)
 
 
@@ -165,9 +178,9 @@ def _thresholds(case: Case, wanted: Expectation, subscriber: str | None) -> Iter
             return
 
 
-def _guarded(name: str, judge: Judgement) -> Finding:
+def _guarded(name: str, judgement: Judgement) -> Finding:
     try:
-        return judge()
+        return judgement()
     except Exception as error:  # noqa: BLE001  whatever fails in a judgement must make it unknown, and is reported
         trace = "".join(traceback.format_exception(error)[-2:])
         text = f"the checker failed: {type(error).__name__}: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.chaos.check.model import (
@@ -16,6 +17,7 @@ from tests.chaos.check.model import (
     Outcome,
     Terminal,
     Told,
+    write,
 )
 from tests.chaos.check.runs import (
     CLAIMS,
@@ -33,6 +35,7 @@ from tests.chaos.check.runs import (
     without,
 )
 
+from squall.chaos.check.engine import check
 from squall.chaos.check.expectations import Duplicates, NoLoss
 from squall.core.target import Claims
 
@@ -273,6 +276,15 @@ def test_a_planted_violation_is_found_and_its_cause_told(plant: Plant, invariant
     assert invariant in invalid(verdict), verdict
     sentences = [told.sentence for told in verdict.causes if told.invariant == invariant]
     assert any(cause in sentence for sentence in sentences), sentences
+
+
+@pytest.mark.parametrize("plant", [lambda history: None, drop_it_for_one_of_two, try_too_often, store_half_a_batch])
+def test_a_history_in_files_is_judged_as_one_in_memory(plant: Plant, tmp_path: Path) -> None:
+    """The other tests here judge without files, which is quicker."""
+    history = clean()
+    plant(history)
+    expected = (NoLoss(), Duplicates())
+    assert check(write(history, tmp_path), CLAIMS, expected, FACTS) == verdict_of(history, *expected)
 
 
 def test_a_clean_run_is_valid_and_says_how_sure_that_is() -> None:
