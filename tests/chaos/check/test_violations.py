@@ -37,7 +37,6 @@ from tests.chaos.check.runs import (
 
 from squall.chaos.check.engine import check
 from squall.chaos.check.expectations import Duplicates, NoLoss
-from squall.core.target import Claims
 
 Plant = Callable[[History], None]
 
@@ -344,39 +343,6 @@ def test_losses_are_classed_by_where_they_lie() -> None:
         without(history, event)
     violations = finding_of(verdict_of(history), "no_loss").violations
     assert {(v.event, v.loss) for v in violations} == {(1, "prefix"), (5, "middle"), (10, "postfix")}
-
-
-def test_one_wrong_seq_is_one_violation() -> None:
-    """An event with a seq far too high does not make all that follow late."""
-    history = clean(50)
-    history.publishes[4].seq = history.attempts[4].seq = 10**12
-    verdict = verdict_of(history)
-    assert finding_of(verdict, "order").count == 1
-    assert finding_of(verdict, "order").violations[0].witness == 5
-    assert finding_of(verdict, "order").figures["late"] == 45
-
-
-def test_without_seqs_order_is_judged_by_acknowledgement_before_publish() -> None:
-    """A target that numbers nothing is held to what any observer could see."""
-    history = clean()
-    swap_two_of_a_key(history)
-    for op in history.publishes:
-        op.seq = None
-    for one in history.attempts:
-        one.seq = None
-    history.intervals[0].from_seq = None
-    verdict = verdict_of(history, claims=Claims(durability="disk", seq_scope=None))
-    assert [(v.event, v.witness) for v in finding_of(verdict, "order").violations] == [(5, 6)]
-
-
-def test_block_key_lets_nothing_pass_a_retry() -> None:
-    """Held keys retry directly after their own event; a subscription that skips may pass."""
-    for on_retry, expected in (("block_key", {"order"}), ("skip", set())):
-        history = clean(10, replace(DURABLE, on_retry=on_retry))  # type: ignore[arg-type]
-        history.attempts[4] = failed(5)
-        history.attempts.append(handled(5, begun_ms=86, attempt=2))
-        history.attempts[7].ended = 85 * MS
-        assert invalid(verdict_of(history)) == expected
 
 
 def test_a_target_that_stands_still_after_the_heal_is_invalid_not_unknown() -> None:
