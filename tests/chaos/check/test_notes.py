@@ -123,6 +123,15 @@ def test_a_handler_that_holds_the_loop_is_named(tmp_path: Path) -> None:
     assert "billing's handler held the event loop" in reason.text
 
 
+def test_a_handler_that_holds_the_loop_beyond_the_load_is_named() -> None:
+    """What was due comes only afterwards, and the load is over by then."""
+    history = held_up(clean(99), 952, 1300)
+    (blocking,) = [one for one in history.attempts if one.event == 95]
+    blocking.begun, blocking.ended = 952 * MS, 1300 * MS
+    (told,) = noted(history, "loop_held")
+    assert told.startswith("billing's handler held the event loop for 348 ms in one call"), told
+
+
 def test_a_handler_that_waits_holds_nothing() -> None:
     """Nothing was due meanwhile, so that nothing went on is no wonder."""
     history = clean(90)
