@@ -253,6 +253,9 @@ def test_each_copy_of_an_event_may_be_tried_as_often_as_any() -> None:
         one.result, one.settlement = "error", "nak"
     history.attempts += tries
     assert finding_of(verdict_of(history), "max_attempts").count == 1
+    tries[1].settle_answer = "refused"
+    assert finding_of(verdict_of(history), "max_attempts").count == 0, "what was refused is no definite failure"
+    tries[1].settle_answer = "ok"
     be_stored_twice(history)
     assert finding_of(verdict_of(history), "max_attempts").count == 0
 
@@ -273,3 +276,19 @@ def test_a_handler_has_ended_with_its_process() -> None:
     assert finding_of(verdict_of(history), "overlap").count == 1
     history.processes += [Process(0, -30 * MS, 49 * MS), Process(1, 50 * MS)]
     assert finding_of(verdict_of(history), "overlap").count == 0
+
+
+def test_with_deliveries_missing_a_retry_is_not_taken_for_the_first() -> None:
+    """That one may have begun in order, unseen."""
+    history = clean()
+    history.attempts[4] = handled(5, begun_ms=86, attempt=2)
+    assert finding_of(verdict_of(history), "order").count == 1
+    history.gaps.append(Gap("attempt", 51 * MS, 55 * MS))
+    assert finding_of(verdict_of(history), "order").count == 0
+
+
+@pytest.mark.parametrize(("achieved", "codes"), [(2849, ["rate_not_kept"]), (2850, [])])
+def test_a_load_need_not_be_kept_to_the_last_event(achieved: int, codes: list[str]) -> None:
+    """Ninety-five of a hundred in time are the load that was asked for."""
+    verdict = verdict_of(clean(), facts=replace(FACTS, asked=3000, achieved=achieved))
+    assert [reason.code for reason in verdict.reasons] == codes

@@ -35,7 +35,7 @@ def test_a_waiting_level_is_passed_over_at_most_its_bound(after: int, starved: b
     assert (finding_of(verdict, "starvation").state == "invalid") is starved
 
 
-@pytest.mark.parametrize("excuse", ["pause", "late publish", "late join", "concurrency"])
+@pytest.mark.parametrize("excuse", ["pause", "late publish", "late join", "key", "concurrency"])
 def test_a_level_that_could_not_run_is_not_starved(excuse: str) -> None:
     """A pause holds, an event that was not there yet did not wait, and every slot may be taken once more."""
     history = backlog(1, 40, 22)
@@ -45,6 +45,10 @@ def test_a_level_that_could_not_run_is_not_starved(excuse: str) -> None:
         history.publishes[-1].ended = 690 * MS
     elif excuse == "late join":
         history.intervals[0].join_ok = 690 * MS
+    elif excuse == "key":
+        (low,) = [one for one in history.attempts if one.priority == 3]
+        low.key = history.attempts[0].key = 1
+        history.attempts[0].ended = 690 * MS
     else:
         history.intervals[0].concurrency = 5
     verdict = verdict_of(history, Starvation(), claims=replace(CLAIMS, order="none"))
