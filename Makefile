@@ -3,6 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+# Where the environment asks for no compiled modules, each process of the tests would compile squall, and pytest rewrite
+# every test, anew, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup services run test check lint bench hooks docs protos lock clean
 

@@ -14,7 +14,8 @@ from squall.chaos.message import event_of
 from squall.chaos.recorder import Recorder, current_event
 from squall.chaos.scenario import Scenario
 from squall.chaos.scenario_faults import PlannedFault
-from squall.chaos.undo import save_undo
+from squall.chaos.undo import Lease, forget, save_undo
+from squall.chaos.watchdog import Watchdog
 from squall.core.errors import ConfigError
 from squall.core.fault import Evidence, FaultContext, Seam, Undo
 
@@ -25,7 +26,7 @@ State = Literal["planned", "active", "healed"]
 @dataclass(frozen=True)
 class FaultProgress:
     """One fault as people watch it. in_s: seconds until it is to begin, negative afterwards; for_s: how long it is to
-    last; hits: calls that it has acted on so far."""
+    last; hits: what it has acted on so far, one by one."""
 
     id: str
     do: str
@@ -66,6 +67,7 @@ class FaultRun:
         self._recorder, self._seed, self._folder = recorder, scenario.seed, folder
         self._windows: list[_Window] = []
         self.failures: list[str] = []
+        self._watchdog: Watchdog | None = None
         for planned in scenario.faults:
             seam = seams.get(planned.on)
             if seam is None or not isinstance(seam, planned.fault.kind):
@@ -90,7 +92,8 @@ class FaultRun:
                 window.over.set()
 
     async def heal(self) -> None:
-        """End whatever still stands, and wait until it is gone: HEAL_S at most, then it could not be healed."""
+        """End whatever still stands, and wait until it is gone: HEAL_S at most, then it could not be healed, and its
+        plan stays for `squall heal`."""
         standing = {window.standing: window for window in self._windows if window.standing is not None}
         for window in standing.values():
             window.over.set()
@@ -107,22 +110,27 @@ class FaultRun:
                 await asyncio.wait(standing)
             finally:
                 timer.cancel()
+        if self._watchdog is not None:
+            self._watchdog.dismiss()
+            self._watchdog = None
 
     async def _stand(self, window: _Window) -> None:
         """The fault, from its plan to its end."""
-        planned, now, path, entered = window.planned, self._recorder.now, None, False
+        planned, now, entered = window.planned, self._recorder.now, False
+        lease: Lease | None = None
         try:
             undo = planned.fault.plan(window.seam)
-            if undo is not None:
-                path = save_undo(self._folder, planned.id, planned.on, planned.fault, undo)
             before = await planned.fault.evidence(window.seam)
+            if undo is not None:
+                self._watchdog = self._watchdog or Watchdog(self._folder)
+                lease = save_undo(self._folder, planned.id, planned.on, planned.fault, undo)
             window.begun_ns = now()
             async with planned.fault.inject(window.seam, self._context(window, undo)):
                 entered = True
                 await window.over.wait()
                 await self._count(window, before)
-            if path is not None:
-                path.unlink()
+            if lease is not None:
+                forget(lease.path)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  what fails is part of the verdict
             why = window.error or f"{type(error).__name__}: {error}"
             if entered:
@@ -130,6 +138,9 @@ class FaultRun:
             else:
                 window.begun_ns = None
                 self.failures.append(f"fault {planned.id} ({planned.do} on {planned.on}) could not begin: {why}")
+        finally:
+            if lease is not None:
+                lease.release()
         window.ended_ns = now()
 
     async def _count(self, window: _Window, before: Evidence) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from squall.core.fault import Network
+from squall.core.units import format_count
+
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
 
 
@@ -17,3 +20,12 @@ def latency(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds * 1e9:.0f} ns"
+
+
+def passed(count: int, seam: str) -> str:
+    """`7 calls`: what of a fault's evidence is counted at this seam. Through a network no calls pass, but connections
+    and the pieces in which data comes."""
+    one, more = "call", "calls"
+    if seam.startswith(f"{Network.prefix}:"):
+        one, more = "connection or piece of data", "connections or pieces of data"
+    return f"{format_count(count)} {one if count == 1 else more}"

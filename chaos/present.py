@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.text import Text
 
-from squall.chaos.check.verdict import Finding, FindingState, State, Verdict
+from squall.chaos.check.verdict import OF_FINDINGS, Finding, FindingState, State, Verdict
 from squall.chaos.figures import latency
 from squall.chaos.layout import LABEL, field, headline
 from squall.chaos.present_why import cause_lines, note_lines, tells
-from squall.chaos.remedies import NEXT
+from squall.chaos.remedies import what_to_do
 from squall.chaos.run import RunResult
 from squall.chaos.run_folder import LOG, REPORT, run_name
 from squall.core.config import Bench
@@ -81,12 +81,10 @@ def _reason_lines(verdict: Verdict, width: int) -> list[Text]:
     unknown = verdict.state == "unknown"
     lines, advice = list[Text](), list[Text]()
     for reason in verdict.reasons:
-        if reason.code in ("undecided", "checker_failed"):
-            continue  # its invariant's own line says so
-        if reason.text != verdict.headline:
+        if reason.code not in OF_FINDINGS and reason.text != verdict.headline:
             lines += field("why unknown" if unknown else "besides", reason.text, width, style="yellow")
-        if unknown and reason.code in NEXT:
-            advice += field("advice", NEXT[reason.code], width)
+        if unknown and (todo := what_to_do(reason)):
+            advice += field("advice", todo, width)
     return [Text(), *lines, *advice] if lines or advice else []
 
 

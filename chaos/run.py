@@ -158,7 +158,8 @@ class _Run:
         self.generator = Generator(self.recorder, self.messages, target.publish, batches)
         self.participants = Participants(scenario, config, target, self.recorder, self.writer)
         self.faults: FaultRun | None = None
-        self.facts = RunFacts(scenario.name, scenario.seed)
+        rate, rate_variable = scenario.greatest_rate
+        self.facts = RunFacts(scenario.name, scenario.seed, rate=rate, rate_variable=rate_variable)
         self.watch = Watch(self.recorder, target, on_progress or (lambda progress: None))
         self.watched = on_progress is not None
         self.began = self.aborted = False

@@ -20,7 +20,7 @@ from squall.chaos.scenario_checks import (
 from squall.chaos.scenario_expect import Entry, Expectations, read_expectations
 from squall.chaos.scenario_faults import Kinds, Place, PlannedFault, read_faults
 from squall.chaos.scenario_models import Abort, DrainSection, Load, ScenarioFile, Subscriber
-from squall.chaos.scenario_vars import fill
+from squall.chaos.scenario_vars import fill, variable
 from squall.core.config import Config, PluginSection, plugin_sections
 from squall.core.errors import ConfigError, Problem
 from squall.core.plugin import Plugin
@@ -90,6 +90,15 @@ class Scenario:
     def overridden(self) -> Mapping[str, bool | int | float | str]:
         """The variables that do not have the file's value: by --set."""
         return {name: value for name, value in self.vars.items() if value != self.source.at(("vars", name))}
+
+    @property
+    def greatest_rate(self) -> tuple[float, str]:
+        """Of the load, events per second, and the variable that says it; empty where it is written out."""
+        rates: list[tuple[float, str]] = [(0.0, "")]
+        for index, stage in enumerate(self.load.stages):
+            for key in ("rate", "to"):
+                rates.append((getattr(stage, key) or 0.0, variable(self.source.at(("load", "stages", index, key)))))
+        return max(rates)
 
     @property
     def steady_rate(self) -> float:

@@ -32,6 +32,12 @@ def fill(document: Document, sets: Sequence[str]) -> tuple[Document, list[Proble
     return document.with_data(data), problems
 
 
+def variable(value: Json) -> str:
+    """The name of the variable that a value is, as it is written; empty where it is none, or more than one."""
+    found = _VARIABLE.fullmatch(value) if isinstance(value, str) else None
+    return found[1] if found else ""
+
+
 def _override(variables: dict[str, Json], sets: Sequence[str]) -> list[Problem]:
     problems: list[Problem] = []
     for item in sets:

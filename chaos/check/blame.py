@@ -10,14 +10,18 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from squall.chaos.check import blame_latency, blame_liveness, blame_loss, blame_presence, blame_seq
+from squall.chaos.check.case import open_case
 from squall.chaos.check.commonalities import coincidences, shared
-from squall.chaos.check.diagnosis import Diagnosis
+from squall.chaos.check.diagnosis import Diagnosis, cut_off
 from squall.chaos.check.evidence import Evidence, gather
 from squall.chaos.check.facts import RunFacts
 from squall.chaos.check.fates import fates
+from squall.chaos.check.notes import loop_held
 from squall.chaos.check.path import Step, lines, path
+from squall.chaos.check.stalls import silences
 from squall.chaos.check.verdict import Cause, Finding, Violation
 from squall.chaos.history.reader import open_history
+from squall.core.target import Claims
 from squall.core.units import format_count
 
 Teller = Callable[[Evidence, Violation], Diagnosis]
@@ -66,14 +70,22 @@ def blame(
     if not condemned:
         return ()
     violations = [violation for finding in condemned for violation in finding.violations]
-    evidence = gather(db, facts, _events(violations))
-    evidence.held_loop = held
-    evidence.innocent = frozenset(coincidences(db, evidence, violations))
+    evidence = _evidence(db, facts, violations, _events(violations), held)
     return tuple(cause for finding in condemned for cause in _causes(db, evidence, finding))
 
 
 def _events(violations: Iterable[Violation]) -> set[int]:
     return {event for v in violations for event in (v.event, v.witness) if event is not None}
+
+
+def _evidence(
+    db: duckdb.DuckDBPyConnection, facts: RunFacts, violations: Sequence[Violation], events: set[int], held: str
+) -> Evidence:
+    """All by which causes are told, of these events of a run with these violations."""
+    evidence = gather(db, facts, events)
+    evidence.held_loop = held
+    evidence.innocent = frozenset(coincidences(db, evidence, violations))
+    return evidence
 
 
 def _causes(db: duckdb.DuckDBPyConnection, evidence: Evidence, finding: Finding) -> list[Cause]:
@@ -122,11 +134,13 @@ def why(folder: Path, facts: RunFacts, event: int, violations: Sequence[Violatio
     """
     own = [v for v in violations if event in (v.event, v.witness)]
     with TemporaryDirectory(prefix="squall-why-") as spill, open_history(folder, Path(spill)) as db:
-        evidence = gather(db, facts, _events(own) | {event})
-        evidence.innocent = frozenset(coincidences(db, evidence, violations))
+        case = open_case(db, Claims(), facts)
+        held = loop_held(case, silences(case))
+        evidence = _evidence(db, facts, violations, _events(own) | {event}, held)
     if event not in evidence.ops and event not in evidence.tries and event not in evidence.ends:
         return None
     diagnoses = [tell(evidence, violation) for violation in own]
+    timed_out = [] if own else [cut_off(evidence, event, number) for number in evidence.subscriptions]
     sentences = [_about(event, v, d) for v, d in zip(own, diagnoses, strict=True)] or fates(evidence, event)
     ops = evidence.ops.get(event, [])
     return Story(
@@ -136,7 +150,7 @@ def why(folder: Path, facts: RunFacts, event: int, violations: Sequence[Violatio
         evidence.origin_ns,
         path(evidence, event),
         tuple(dict.fromkeys(sentences)),
-        tuple(dict.fromkeys(d.advice for d in diagnoses if d.advice)),
+        tuple(dict.fromkeys(d.advice for d in (*diagnoses, *timed_out) if d is not None and d.advice)),
     )
 
 

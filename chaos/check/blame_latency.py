@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from squall.chaos.check.diagnosis import Diagnosis
+from collections.abc import Mapping
+
+from squall.chaos.check.diagnosis import Diagnosis, cut_off, shorten
 from squall.chaos.check.evidence import Evidence
 from squall.chaos.check.fates import fates
 from squall.chaos.check.verdict import Violation
 from squall.chaos.check.waits import For, Wait, longest, waits
 from squall.chaos.figures import latency
 
-ADVICE: dict[For, str] = {
+ADVICE: Mapping[For, str] = {
     "publisher": "Look at what holds up the event loop, or lower the rate: the load itself came late.",
     "publish": "Look at the store, and at full queues that publishes wait for.",
-    "gate": "Let it be open for a shorter time, or let the limit allow for it.",
     "queue": "Raise its concurrency or quicken its handler: it takes less than what is published.",
     "handler": "Look at what slows the handler, or let the limit allow for it.",
     "retry": "Let the backoff grow less, or let the limit allow for it.",
@@ -24,6 +25,8 @@ def slow(evidence: Evidence, violation: Violation) -> Diagnosis:
     event, name = violation.event or 0, violation.subscription or "?"
     if violation.time_ns is None:
         fate = next((text for text in fates(evidence, event) if name in text), "")
+        if (timed_out := cut_off(evidence, event, evidence.number(name))) is not None:
+            return timed_out
         sentence = f"{name} never handled it well"
         return Diagnosis(sentence, f"{sentence}: {fate}" if fate else "", "Look at why it ended otherwise.")
     found = waits(evidence, event, evidence.number(name), violation.time_ns)
@@ -38,7 +41,8 @@ def slow(evidence: Evidence, violation: Violation) -> Diagnosis:
     if evidence.held_loop and wait.what in ("publisher", "publish"):  # neither the load's fault nor the store's
         advice = "Let the handler await, or run what blocks in a thread (asyncio.to_thread)."
         return Diagnosis(f"{sentence}: {evidence.held_loop}", f"{detail}: {evidence.held_loop}", advice, traits)
-    return Diagnosis(sentence, detail, ADVICE[wait.what], traits)
+    advice = shorten(wait.gate, "let the limit allow for it") if wait.what == "gate" else ADVICE[wait.what]
+    return Diagnosis(sentence, detail, advice, traits)
 
 
 def _sentence(evidence: Evidence, wait: Wait, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from squall.chaos.check.diagnosis import HOW, Diagnosis, named
+from squall.chaos.check.diagnosis import HOW, Diagnosis, cut_off, named, shorten
 from squall.chaos.check.evidence import Evidence, Try
 from squall.chaos.check.matching import PRIORITIES
 from squall.chaos.check.verdict import Violation, counted
@@ -32,7 +32,7 @@ def _stalled(evidence: Evidence, violation: Violation) -> Diagnosis:
     held = next((one for one in evidence.gates if one.subscription == number and one.open_to_the_end), None)
     if held is not None:
         told = f"{sentence}: its {held.gate} was open since {evidence.at(held.begun)}"
-        return Diagnosis(told, advice="Let it be open for a shorter time, or the drain wait for it.")
+        return Diagnosis(told, advice=shorten(held, "let the drain wait for it"))
     last = tries[-1] if tries else None
     if last is None:
         return Diagnosis(f"{sentence}; the oldest event that waits was never delivered", advice=holds)
@@ -57,7 +57,7 @@ def _late(evidence: Evidence, violation: Violation) -> Diagnosis:
     if acked is not None and held and 2 * sum(one.lasted for one in held) > until - acked:
         how = f"its {held[0].gate.gate if held[0].gate else 'gate'} was open from {evidence.at(held[0].begun)} "
         how += f"to {evidence.at(held[-1].ended)}, and held it back"
-        advice = "Let it be open for a shorter time, or let the limit allow for it."
+        advice = shorten(held[0].gate, "let the limit allow for it")
     elif not tries:
         how, advice = (
             "not delivered by then",
@@ -65,6 +65,8 @@ def _late(evidence: Evidence, violation: Violation) -> Diagnosis:
         )
     elif failed:
         how, advice = _failures(evidence, failed), "Let the backoff grow less, or the limit allow for it."
+        if (timed_out := cut_off(evidence, violation.event or 0, evidence.number(name))) is not None:
+            advice = timed_out.advice
     elif acked is not None and 2 * (tries[0].begun - acked) > until - acked:
         how = f"not begun before {evidence.at(tries[0].begun)}"
         advice = "Look at what holds the subscription, or how fast it works off a backlog."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
+
+import duckdb
 
 from squall.chaos.check import batches, counters, delivery, measure, order, progress, redelivery
 from squall.chaos.check.blame import blame
@@ -33,6 +36,7 @@ from squall.chaos.check.masks import Totals, sweep
 from squall.chaos.check.notes import loop_held, notes
 from squall.chaos.check.stalls import silences
 from squall.chaos.check.verdict import Cause, Finding, Note, Reason, State, Verdict, counted, merge, was
+from squall.chaos.figures import passed
 from squall.chaos.history.reader import open_history, read_manifest
 from squall.core.target import Claims
 from squall.core.units import format_count, format_seconds
@@ -51,15 +55,26 @@ def check(folder: Path, claims: Claims, expectations: Sequence[Expectation], fac
     read at all.
     """
     with TemporaryDirectory(prefix="squall-check-") as spill, open_history(folder, Path(spill)) as db:
-        complete = read_manifest(folder).complete
-        case = open_case(db, claims, facts, complete=complete)
-        totals = prepare(case)
-        findings = tuple(_guarded(name, judge) for name, judge in _judgements(case, totals, expectations))
-        quiet = silences(case)
-        held = loop_held(case, quiet)
-        reasons = list(_reasons(case, totals, findings, held, complete=complete))
-        causes, failure = _told("the causes", lambda: blame(case.db, case.facts, findings, held))
-        noted, unnoted = _told("the notes", lambda: notes(case, totals, quiet))
+        return judge(db, claims, expectations, facts, complete=read_manifest(folder).complete)
+
+
+def judge(
+    db: duckdb.DuckDBPyConnection,
+    claims: Claims,
+    expectations: Sequence[Expectation],
+    facts: RunFacts,
+    *,
+    complete: bool = True,
+) -> Verdict:
+    """As check, of the tables or views of a history that is open; `complete`: its recording was finished."""
+    case = open_case(db, claims, facts, complete=complete)
+    totals = prepare(case)
+    findings = tuple(_guarded(name, judgement) for name, judgement in _judgements(case, totals, expectations))
+    quiet = silences(case)
+    held = loop_held(case, quiet)
+    reasons = list(_reasons(case, totals, findings, held, complete=complete))
+    causes, failure = _told("the causes", lambda: blame(case.db, case.facts, findings, held))
+    noted, unnoted = _told("the notes", lambda: notes(case, totals, quiet))
     return make_verdict(findings, [*reasons, *failure, *unnoted], totals, causes, noted)
 
 
@@ -139,7 +154,7 @@ def _of_keys(finding: Finding, case: Case, *, expected: bool) -> Finding:
     if finding.state != "valid" or case.number("SELECT count(*) FROM (FROM publish WHERE key IS NOT NULL LIMIT 1)"):
         return finding
     why = "no event had a key: there was nothing to look at"
-    return replace(finding, state="unknown" if expected else "not judged", summary=why, why_unknown=why)
+    return replace(finding, state="unknown" if expected else "not judged", summary=why, why_unknown=why, code="no_keys")
 
 
 def _subscribers(wanted: Expectation) -> Sequence[str | None]:
@@ -163,13 +178,13 @@ def _thresholds(case: Case, wanted: Expectation, subscriber: str | None) -> Iter
             return
 
 
-def _guarded(name: str, judge: Judgement) -> Finding:
+def _guarded(name: str, judgement: Judgement) -> Finding:
     try:
-        return judge()
+        return judgement()
     except Exception as error:  # noqa: BLE001  whatever fails in a judgement must make it unknown, and is reported
         trace = "".join(traceback.format_exception(error)[-2:])
         text = f"the checker failed: {type(error).__name__}: {error}"
-        return Finding(name, "unknown", text.splitlines()[0], why_unknown=trace, failed=True)
+        return Finding(name, "unknown", text.splitlines()[0], why_unknown=trace, code="checker_failed")
 
 
 def _told(what: str, tell: Callable[[], tuple[T, ...]]) -> tuple[tuple[T, ...], list[Reason]]:
@@ -195,7 +210,7 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str,
     if facts.asked and facts.achieved < KEPT_RATE * facts.asked:
         share = f"{format_count(facts.achieved)} of {format_count(facts.asked)}"
         late = f"the generator sent only {share} events in time, within a second"
-        yield Reason("loop_held", f"{late}: {held}") if held else Reason("rate_not_kept", late)
+        yield Reason("loop_held", f"{late}: {held}") if held else Reason("rate_not_kept", late, _reachable(facts))
     yield from _fault_reasons(case)
     yield from _record_reasons(case, complete=complete)
     end = progress.standstill(case)
@@ -204,26 +219,42 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str,
         yield Reason("drain_limit", f"the drain ended with {pending} pending, last progress {end.quiet_s:.1f} s before")
     for finding in findings:
         if finding.state == "unknown":
-            code = "checker_failed" if finding.failed else "undecided"
-            yield Reason(code, f"{finding.title or finding.name}: {finding.why_unknown}")
+            yield Reason(finding.code or "undecided", f"{finding.title or finding.name}: {finding.why_unknown}")
     for text in () if first else facts.reasons:
         yield Reason("runner", text)
 
 
+def _reachable(facts: RunFacts) -> str:
+    """To which rate to lower the load: one that this run did reach, in two digits; nothing where none is lower."""
+    if facts.load is None or facts.load.ended <= facts.load.begun:
+        return ""
+    reached = facts.achieved * 1e9 / (facts.load.ended - facts.load.begun)
+    step = 10.0 ** max(0, math.floor(math.log10(max(reached, 1.0))) - 1)
+    reached = math.floor(reached / step) * step
+    if not 0 < reached < facts.rate:
+        return ""
+    lower = f"--set {facts.rate_variable}={reached:.0f}" if facts.rate_variable else "a lower rate in load.stages"
+    return (
+        f"Try {lower}: {format_count(reached)}/s is what this run reached in time. Or give the generator more "
+        "processor: what was asked for was not tested."
+    )
+
+
 def _fault_reasons(case: Case) -> Iterator[Reason]:
     rows = case.rows(
-        """SELECT f.name, any_value(f.kind || ' on ' || f.seam), max(f.hits) + count(h.fault), sum(f.passes),
+        """SELECT f.name, any_value(f.kind), any_value(f.seam), max(f.hits) + count(h.fault), sum(f.passes),
             bool_or(f.healed = false), any_value(f.error)
         FROM fault f LEFT JOIN (SELECT DISTINCT fault FROM fault_hit) h USING (fault) GROUP BY f.name ORDER BY f.name"""
     )
-    for name, what, hits, passes, failed, error in rows:
+    for name, kind, seam, hits, passes, failed, error in rows:
+        what = f"{kind} on {seam}"
         if not hits:
-            passed = "nothing passed where it stood"
+            told = "nothing passed where it stood"
             if passes:
-                passed = f"{counted(int(passes), 'call')} passed where it stood, and it acted on none"
+                told = f"{passed(int(passes), seam)} passed where it stood, and it acted on none"
             elif error and not failed:
-                passed = f"its evidence could not be read ({error})"
-            yield Reason("fault_never_bit", f"fault {name} ({what}) never bit: {passed}")
+                told = f"its evidence could not be read ({error})"
+            yield Reason("fault_never_bit", f"fault {name} ({what}) never bit: {told}")
         if failed:
             yield Reason("heal_failed", f"fault {name} ({what}) could not be healed: {error or 'no reason given'}")
 

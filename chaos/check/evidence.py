@@ -153,13 +153,14 @@ class Exit:
 
 @dataclass(frozen=True)
 class Specification:
-    """What a subscription asked for, in its last interval, and when it came and went."""
+    """What a subscription asked for, in its last interval, and when it came and went. Times in ns."""
 
     name: str
     pattern: str
     filters: str | None
     priority_min: int | None
     delivery: str
+    timeout: int | None
     max_attempts: int | None
     join_invoked: int
     join_ok: int | None
@@ -173,7 +174,8 @@ class Evidence:
 
     `owners`: whose seq it is that an attempt came with. `instead`: what came to a subscription with an event's seq, and
     was not it. `innocent`: faults that are only there by coincidence.
-    `held_loop`: whose handler held the event loop, in words.
+    `held_loop`: whose handler held the event loop, in words. `slowest_ns`: by subscription, how long the slowest
+    handler took that ended well; only where an attempt was cut off.
     """
 
     origin_ns: int
@@ -191,6 +193,7 @@ class Evidence:
     instead: dict[tuple[int, int], Try] = field(default_factory=dict)
     innocent: frozenset[int] = frozenset()
     held_loop: str = ""
+    slowest_ns: Mapping[int, int] = field(default_factory=dict)
 
     def at(self, time_ns: int) -> str:
         """`29.941 s`."""
@@ -266,6 +269,10 @@ def gather(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Collection[in
     columns = ", ".join(Try.__dataclass_fields__)
     for row in db.execute(f"SELECT {columns} FROM attempt WHERE {chosen} ORDER BY begun, rid").fetchall():
         evidence.tries.setdefault(row[0], []).append(Try(*row))
+    if any(one.result == "timeout" for tries in evidence.tries.values() for one in tries):
+        evidence.slowest_ns = dict(
+            db.execute("SELECT subscription, max(ended - begun) FROM attempt WHERE result = 'ok' GROUP BY 1").fetchall()
+        )
     _impostors(db, evidence, chosen, columns)
     for row in db.execute(
         "SELECT event, subscription, c.name, k.name, priority FROM told t LEFT JOIN topic c ON c.topic = t.type "

@@ -26,7 +26,8 @@ class RunFacts:
 
     `steady_held` None: no steady state was asked for. `drain` ends when nothing is pending (`drained`), or at its
     limit; `stall_s` is how long a target that is up and healed may make no progress. `asked` and `achieved` count
-    publishes of the load.
+    publishes of the load; `rate` is the greatest that it asks for, per second, and `rate_variable` the scenario's
+    variable that says it, if one does.
     `clock_error_ns` bounds the difference between the clocks of the processes that recorded. `recorder_failures` and
     `reasons` are what else makes the verdict unknown: the recorder's failures, and reasons of the runner's own.
     """
@@ -43,6 +44,8 @@ class RunFacts:
     target_up: bool = True
     asked: int = 0
     achieved: int = 0
+    rate: float = 0.0
+    rate_variable: str = ""
     clock_error_ns: int = 0
     recorder_failures: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,25 +11,45 @@ from squall.core.units import format_count
 State = Literal["valid", "invalid", "unknown"]
 FindingState = Literal["valid", "invalid", "unknown", "not judged"]
 LossClass = Literal["prefix", "middle", "postfix"]
+ReasonCode = Literal[
+    "no_publish",
+    "no_delivery",
+    "not_steady",
+    "fault_never_bit",
+    "rate_not_kept",
+    "loop_held",
+    "heal_failed",
+    "recorder_failed",
+    "gap",
+    "drain_limit",
+    "no_keys",
+    "undecided",
+    "checker_failed",
+    "runner",
+]
+"""Why a verdict, or one finding, is unknown. The words are stable: programs may compare them."""
+NoteCode = Literal["gate_open", "not_acknowledged", "nothing_owed", "loop_held", "stall"]
+"""What a note is about; stable as well."""
+OF_FINDINGS: Collection[ReasonCode] = ("no_keys", "undecided", "checker_failed")
+"""Of a reason with such a code its invariant's own line tells as well."""
 
 EXIT_CODES: Mapping[State, int] = {"valid": 0, "invalid": 1, "unknown": 3}
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a verdict is unknown. `code` is stable: no_publish, no_delivery, not_steady, fault_never_bit, rate_not_kept,
-    loop_held, heal_failed, recorder_failed, gap, drain_limit, undecided (an invariant), checker_failed, runner."""
+    """Why a verdict is unknown. `advice`: what to do, where it follows from this run and not from the code alone."""
 
-    code: str
+    code: ReasonCode
     text: str
+    advice: str = ""
 
 
 @dataclass(frozen=True)
 class Note:
-    """What is worth knowing and changes no verdict. `code` is stable: gate_open, not_acknowledged, nothing_owed,
-    loop_held, stall."""
+    """What is worth knowing and changes no verdict."""
 
-    code: str
+    code: NoteCode
     text: str
 
 
@@ -69,10 +89,10 @@ class Cause:
 @dataclass(frozen=True)
 class Finding:
     """What one invariant came to. `title` is what people read where it says more than `name`: `latency p99`.
-    `failed`: the checker itself did.
 
     `summary` is one line for people. `figures` are its numbers by name (docs in `invariants.py`). `violations` holds at
-    most `CAP` of the `count` violations, earliest first. `why_unknown` says why it could not be decided.
+    most `CAP` of the `count` violations, earliest first. `why_unknown` says why it could not be decided, or was not
+    judged, and `code` says it to programs.
     """
 
     name: str
@@ -83,7 +103,12 @@ class Finding:
     violations: tuple[Violation, ...] = ()
     why_unknown: str = ""
     title: str = ""
-    failed: bool = False
+    code: ReasonCode | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the checker itself did."""
+        return self.code == "checker_failed"
 
 
 @dataclass(frozen=True)

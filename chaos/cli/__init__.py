@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from squall.chaos.cli.doctor import command as doctor
+from squall.chaos.cli.heal import command as heal
 from squall.chaos.cli.init import command as init
 from squall.chaos.cli.plugged import Verbs
 from squall.chaos.cli.plugins import command as plugins
@@ -58,6 +59,7 @@ app.command("plugins")(plugins)
 app.command("why")(why)
 app.command("runs")(runs)
 app.command("report")(report)
+app.command("heal")(heal)
 app.command("schema")(schema)
 app.command("doctor")(doctor)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from squall.chaos.cli.guard import INFRASTRUCTURE, DebugOption, JsonOption, guarded
+from squall.chaos.cli.heal import leftover_words
+from squall.chaos.cli.operator import ConfigOption, RunsOption, runs_folder
 
 LABEL = 11
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
+    from squall.chaos.heal import Leftover
     from squall.chaos.installed import Piece
 
 
@@ -22,13 +25,15 @@ def command(
     parts: Annotated[
         list[str] | None, typer.Argument(metavar="PART...", help="must be there: redis, neo4j, toxiproxy, …")
     ] = None,
+    config: ConfigOption = None,
+    runs: RunsOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Show what optional parts need, and what of it is here.
 
-    Python packages, servers, programs, and how to get what is missing. With PART only those, and exit code 4 unless
-    all that they need is here.
+    Python packages, servers, programs, and how to get what is missing; and faults that runs left behind. With PART only
+    those, and exit code 4 unless all that they need is here.
 
     \b
     Example:
@@ -38,15 +43,17 @@ def command(
 
     def work() -> int:
         from squall.chaos.cli.output import print_json, print_lines
+        from squall.chaos.heal import leftovers
         from squall.chaos.installed import pieces
 
         found = [piece for part in checked(parts or ()) for piece in pieces(part)]
         lacking = any(piece.state != "found" for piece in found)
         code = INFRASTRUCTURE if parts and lacking else 0
+        left = [] if parts else leftovers(runs_folder(config, runs))
         if as_json:
-            print_json({"exit_code": code, "pieces": found})
+            print_json({"exit_code": code, "pieces": found, "left": left})
         else:
-            print_lines(lambda width: piece_lines(found, width))
+            print_lines(lambda width: [*piece_lines(found, width), *left_lines(left, width)])
         return code
 
     guarded(work, as_json=as_json, debug=debug)
@@ -81,4 +88,14 @@ def piece_lines(pieces: Sequence[Piece], width: int) -> Sequence[Text]:
         label = piece.part if piece.part != before else ""
         lines += field(label, f"{piece.kind:<8} {text}", width, mark=mark, indent=0, label_width=LABEL)
         before = piece.part
+    return lines
+
+
+def left_lines(left: Sequence[Leftover], width: int) -> Sequence[Text]:
+    """What runs left broken, and how it is healed."""
+    from squall.chaos.layout import field
+
+    lines: list[Text] = []
+    for words in leftover_words(left):
+        lines += field("runs", words, width, mark=("✗", "red"), indent=0, label_width=LABEL)
     return lines

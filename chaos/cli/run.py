@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from squall.chaos.cli.guard import INTERRUPTED, DebugOption, JsonOption, guarded, worst
+from squall.chaos.cli.heal import tell_leftovers
 from squall.chaos.cli.operator import (
     ConfigOption,
     FilesArgument,
@@ -65,6 +66,7 @@ def command(
         read = read_scenarios(files, sets or (), seed, settings, catalogue)
         if dry_run:
             return _show_timelines(read, as_json=as_json)
+        tell_leftovers(settings.folder / settings.bench.runs if runs is None else runs)
         scenarios = chain(*(with_seeds(one, sets or (), repeat, settings, catalogue) for one in read))
         with within_reach(settings.folder):
             return _run_all(scenarios, settings, catalogue, runs, done, as_json=as_json)

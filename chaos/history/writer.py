@@ -58,7 +58,7 @@ class HistoryWriter:
         if table in TABLES and not any(len(column) for column in columns.values()):
             return
         try:
-            rows = _batch(TABLES[table], columns)
+            rows = rows_of(table, columns)
         except (KeyError, ValueError, TypeError, pa.ArrowException) as error:
             message = f"history table {table}: {error}"
             self.failures.append(message)
@@ -127,7 +127,10 @@ def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
 
 
-def _batch(schema: pa.Schema, columns: Mapping[str, Column]) -> pa.Table:
+def rows_of(table: str, columns: Mapping[str, Column]) -> pa.Table:
+    """The rows of a table, given as to `HistoryWriter.append`. Raises KeyError, ValueError, TypeError, ArrowException
+    where they do not fit it."""
+    schema = TABLES[table]
     if unknown := sorted(set(columns) - set(schema.names)):
         raise ValueError(f"has no column {', '.join(unknown)}; columns: {', '.join(schema.names)}")
     lengths = {name: len(column) for name, column in columns.items()}

@@ -21,7 +21,7 @@ from squall.chaos.check.verdict import Verdict
 from squall.chaos.composition import Composed, load_composed
 from squall.chaos.history.reader import MANIFEST, open_history
 from squall.chaos.present_why import tells
-from squall.chaos.remedies import NEXT
+from squall.chaos.remedies import what_to_do
 from squall.chaos.report import view
 from squall.chaos.report.measured import Measured, measure
 from squall.chaos.report.words import many
@@ -121,7 +121,7 @@ def _read(folder: Path) -> _Run:
 def _reasons(verdict: Verdict) -> list[tuple[str, str]]:
     """Each with what to do about it; last the one that is the headline, of which only that is shown."""
     reasons = sorted(verdict.reasons, key=lambda reason: reason.text == verdict.headline)
-    return [(reason.text, NEXT.get(reason.code, "")) for reason in reasons]
+    return [(reason.text, what_to_do(reason)) for reason in reasons]
 
 
 def _render(run: _Run) -> str:

@@ -10,7 +10,7 @@ from squall.chaos.check.evidence import OPEN, Gated
 from squall.chaos.check.facts import RunFacts
 from squall.chaos.check.verdict import Finding, FindingState, Verdict
 from squall.chaos.composition import Composed
-from squall.chaos.figures import latency
+from squall.chaos.figures import latency, passed
 from squall.chaos.report.axis import Axis, phases
 from squall.chaos.report.chart import Chart, Series, Tick, latency_chart, rate_chart, time_ticks
 from squall.chaos.report.meanings import MEANINGS
@@ -295,10 +295,11 @@ def fault_rows(measured: Measured) -> tuple[FaultRow, ...]:
 
 def _evidence(fault: Fault) -> str:
     if not fault.hits:
-        return f"never bit; {many(fault.passes, 'call')} passed" if fault.passes else "never bit: nothing passed"
+        return f"never bit; {passed(fault.passes, fault.seam)} passed" if fault.passes else "never bit: nothing passed"
     if fault.passes < fault.hits:
-        return f"acted on {many(fault.hits, 'call')}"
-    return f"acted on {format_count(fault.hits)} of {many(fault.passes, 'call')} ({share(fault.hits, fault.passes)})"
+        return f"acted on {passed(fault.hits, fault.seam)}"
+    whole = passed(fault.passes, fault.seam)
+    return f"acted on {format_count(fault.hits)} of {whole} ({share(fault.hits, fault.passes)})"
 
 
 def _what(fault: Fault) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -144,7 +145,8 @@ class NetworkFault(Fault):
             await client.delete(told.proxy)
             await client.create(ProxySpec(told.proxy, told.upstream, told.listen))
         if told.down:
-            await client.enable(told.proxy)
+            with contextlib.suppress(NotFound):  # the proxy is gone, and so nothing of it is down
+                await client.enable(told.proxy)
 
 
 class _Toxic(NetworkFault):

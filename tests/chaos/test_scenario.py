@@ -35,6 +35,7 @@ def test_the_documented_scenario_is_read_with_every_key() -> None:
     assert read.steady is not None
     assert (read.steady.seconds, read.steady.expect[0]) == (5.0, Latency(p99=0.1))
     assert read.steady_rate == 100
+    assert read.greatest_rate == (2000, "rate")
     stages = [(stage.seconds, stage.rate, stage.to, stage.burst, stage.events) for stage in read.load.stages]
     assert stages == [(5.0, 100, 2000, None, 5250), (40.0, 2000, None, None, 80_000), (0.0, None, None, 5000, 5000)]
     assert (read.load.seconds, read.load.total) == (45.0, 90_250)
@@ -64,6 +65,14 @@ def test_what_a_scenario_leaves_out_has_defaults() -> None:
     assert (read.seed, read.expect, read.steady, read.faults, read.plugins) == (1, None, None, (), ())
     assert scenario(MINIMAL + "expect: []\n").expect == ()
     assert scenario(MINIMAL, seed=7).seed == 7
+
+
+def test_the_greatest_rate_of_a_load_names_the_variable_that_says_it() -> None:
+    """By which name `--set` changes it; none where it is written out."""
+    assert scenario(MINIMAL).greatest_rate == (5, "")
+    text = MINIMAL.replace("rate: 5", 'rate: 300, to: "${top}"') + "vars: {top: 200}\n"
+    assert scenario(text).greatest_rate == (300, "")
+    assert scenario(text, "top=400").greatest_rate == (400, "top")
 
 
 def test_a_variable_keeps_its_type_where_it_stands_alone() -> None:

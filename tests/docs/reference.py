@@ -282,21 +282,16 @@ def _meanings(_: str) -> Table:
     return Table(("invariant", "in plain words", "exactly"), [(f"`{n}`", text, None) for n, text in MEANINGS.items()])
 
 
-def codes() -> list[str]:
-    """The codes of the reasons why a verdict is unknown, in the order in which the verdict's own words list them."""
-    listed = _words(verdict.Reason.__doc__).partition(" stable: ")[2].rstrip(".")
-    return [code.split()[0] for code in listed.split(", ")]
+def codes() -> list[verdict.ReasonCode]:
+    """The codes of the reasons why a verdict is unknown."""
+    return list(get_args(verdict.ReasonCode))
 
 
-def used_codes() -> set[str]:
-    """The codes that the checker gives."""
+def used_codes() -> set[verdict.ReasonCode]:
+    """Those of them that the checker gives."""
     tree = ast.parse(Path(engine.__file__).read_text(encoding="utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Reason"]
-    names = {ast.unparse(call.args[0]) for call in calls}
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return {ast.literal_eval(name) for name in names if name.startswith("'")} | (
-        {"checker_failed", "undecided"} & texts if "code" in names else set()
-    )
+    return {code for code in codes() if code in texts}
 
 
 def _reasons(_: str) -> Table:

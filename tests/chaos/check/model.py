@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
+
+import duckdb
+import pyarrow as pa
 
 from squall.chaos.history import HistoryWriter
+from squall.chaos.history.tables import SORT, TABLES
+from squall.chaos.history.writer import rows_of
 
 Outcome = Literal["ok", "fail", "info"]
 Result = Literal["ok", "error", "timeout", "died"]
@@ -209,41 +215,66 @@ Row = TypeVar("Row")
 def write(history: History, folder: Path) -> Path:
     """Write the history into folder, compacted; returns folder."""
     writer = HistoryWriter(folder)
-    names = {p.topic for p in history.publishes} | {t.topic for t in history.told if t.topic is not None}
-    topics: dict[str | None, int] = {topic: number for number, topic in enumerate(sorted(names))}
-    keyed: list[Publish | Attempt | Told] = [*history.publishes, *history.attempts, *history.told]
-    keys = {one.key for one in keyed if one.key is not None}
-    writer.append("topic", {"topic": list(topics.values()), "name": list(topics)})
-    writer.append("key", {"key": sorted(keys), "name": [f"k-{key}" for key in sorted(keys)]})
-    rows = len(history.publishes)
-    columns = _columns(history.publishes, skip={"topic", "batch"})
-    columns["op"] = list(range(rows))
-    columns["process"] = [0] * rows
-    columns["type"] = [topics[p.topic] for p in history.publishes]
-    columns["intended"] = [p.invoked if p.intended is None else p.intended for p in history.publishes]
-    writer.append("publish", columns)
-    batched = [(p.batch, op, p.invoked) for op, p in enumerate(history.publishes) if p.batch is not None]
-    if batched:
-        writer.append(
-            "batch", dict(zip(("batch", "op", "invoked"), map(list, zip(*batched, strict=True)), strict=True))
-        )
-    writer.append("attempt", {**_columns(history.attempts), "worker": [0] * len(history.attempts)})
-    kinds = {"type": [topics.get(t.topic) for t in history.told]}
-    writer.append("told", {**_columns(history.told, skip={"topic"}), **kinds})
-    writer.append("subscription", _columns(history.intervals))
-    writer.append("terminal", _columns(history.terminals))
-    writer.append("fault", _columns(history.faults))
-    writer.append("fault_hit", _columns(history.hits))
-    writer.append("process", _columns(history.processes))
-    writer.append("control", _columns(history.controls))
-    writer.append("gap", _columns(history.gaps))
-    writer.append("counter", _columns(history.counters))
-    writer.append("gate", _columns(history.gates))
+    for table, columns in _tables(history):
+        writer.append(table, columns)
     writer.compact()
     return folder
 
 
-def _columns(rows: Sequence[Row], skip: frozenset[str] | set[str] = frozenset()) -> dict[str, list[object]]:
+@cache
+def _engine() -> duckdb.DuckDBPyConnection:
+    """One for all histories: to start one takes longer than to judge by it."""
+    db = duckdb.connect()
+    db.execute("SET GLOBAL preserve_insertion_order = false")
+    return db
+
+
+def in_memory(history: History) -> duckdb.DuckDBPyConnection:
+    """The same tables without files, for `judge`: sorted as compacted ones are, gone when the connection is closed."""
+    db = _engine().cursor()
+    given = dict(_tables(history))
+    for table, by in SORT.items():
+        columns = given.get(table, {})
+        times = columns.get(by, [])
+        order = sorted(range(len(times)), key=times.__getitem__)
+        ordered = {name: [values[place] for place in order] for name, values in columns.items()}
+        rows = rows_of(table, ordered) if times else TABLES[table].empty_table()
+        db.register("rows", rows.append_column("rid", pa.array(range(rows.num_rows), pa.int64())))
+        db.execute(f'CREATE TEMP TABLE "{table}" AS FROM rows')
+        db.unregister("rows")
+    return db
+
+
+def _tables(history: History) -> Iterator[tuple[str, dict[str, list[Any]]]]:
+    """Each table's columns."""
+    names = {p.topic for p in history.publishes} | {t.topic for t in history.told if t.topic is not None}
+    topics: dict[str | None, int] = {topic: number for number, topic in enumerate(sorted(names))}
+    keyed: list[Publish | Attempt | Told] = [*history.publishes, *history.attempts, *history.told]
+    keys = sorted({one.key for one in keyed if one.key is not None})
+    yield "topic", {"topic": list(topics.values()), "name": list(topics)}
+    yield "key", {"key": list(keys), "name": [f"k-{key}" for key in keys]}
+    columns = _columns(history.publishes, skip={"topic", "batch"})
+    columns["op"] = list(range(len(history.publishes)))
+    columns["process"] = [0] * len(history.publishes)
+    columns["type"] = [topics[p.topic] for p in history.publishes]
+    columns["intended"] = [p.invoked if p.intended is None else p.intended for p in history.publishes]
+    yield "publish", columns
+    batched = [(p.batch, op, p.invoked) for op, p in enumerate(history.publishes) if p.batch is not None]
+    yield "batch", {name: [row[place] for row in batched] for place, name in enumerate(("batch", "op", "invoked"))}
+    yield "attempt", {**_columns(history.attempts), "worker": [0] * len(history.attempts)}
+    yield "told", {**_columns(history.told, skip={"topic"}), "type": [topics.get(t.topic) for t in history.told]}
+    yield "subscription", _columns(history.intervals)
+    yield "terminal", _columns(history.terminals)
+    yield "fault", _columns(history.faults)
+    yield "fault_hit", _columns(history.hits)
+    yield "process", _columns(history.processes)
+    yield "control", _columns(history.controls)
+    yield "gap", _columns(history.gaps)
+    yield "counter", _columns(history.counters)
+    yield "gate", _columns(history.gates)
+
+
+def _columns(rows: Sequence[Row], skip: frozenset[str] | set[str] = frozenset()) -> dict[str, list[Any]]:
     if not rows:
         return {}
     names = [f.name for f in fields(rows[0]) if f.name not in skip]  # type: ignore[arg-type]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from tests.chaos.check.model import Attempt, Counter, History, Interval, Publish, in_memory
 
-from tests.chaos.check.model import Attempt, Counter, History, Interval, Publish, write
-
-from squall.chaos.check.engine import check
+from squall.chaos.check.engine import judge
 from squall.chaos.check.expectations import Expectation
 from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.check.verdict import Finding, Verdict
@@ -69,8 +66,8 @@ def swap_two_of_a_key(history: History) -> None:
 
 def verdict_of(history: History, *expected: Expectation, claims: Claims = CLAIMS, facts: RunFacts = FACTS) -> Verdict:
     """What the checker says of the history."""
-    with TemporaryDirectory() as folder:
-        return check(write(history, Path(folder) / "history"), claims, expected, facts)
+    with in_memory(history) as db:
+        return judge(db, claims, expected, facts)
 
 
 def finding_of(verdict: Verdict, name: str) -> Finding:

@@ -12,14 +12,12 @@ from tests.chaos.check.model import (
     Counter,
     FaultHit,
     FaultWindow,
-    Gap,
     History,
     Process,
     Terminal,
     Told,
 )
 from tests.chaos.check.runs import (
-    CLAIMS,
     DURABLE,
     FACTS,
     MS,
@@ -33,9 +31,8 @@ from tests.chaos.check.runs import (
     without,
 )
 
-from squall.chaos.check.expectations import Duplicates, Latency, NoLoss, Overlap, Recovery, Starvation, Throughput
+from squall.chaos.check.expectations import Duplicates, NoLoss, Overlap
 from squall.chaos.check.facts import Span
-from squall.core.target import Claims
 
 Trap = Callable[[History], None]
 
@@ -339,23 +336,6 @@ def test_an_unknown_publish_may_be_counted_as_pending() -> None:
     assert finding_of(verdict_of(history), "conservation").state == "valid"
 
 
-@pytest.mark.parametrize("missing", ["a gap", "a failure of the recorder"])
-def test_where_records_may_be_missing_absence_proves_nothing(missing: str) -> None:
-    """What seems lost, uncounted or never handled is unknown then; what was delivered twice stays found."""
-    history = clean()
-    without(history, 5)
-    history.attempts.append(handled(7, begun_ms=150, attempt=2))
-    facts = FACTS
-    if missing == "a gap":
-        history.gaps.append(Gap("attempt", 50 * MS, 60 * MS))
-    else:
-        facts = replace(FACTS, recorder_failures=("disk full",))
-    verdict = verdict_of(history, NoLoss(), Duplicates(), Latency(max=0.5), Throughput(min=1e6), facts=facts)
-    assert invalid(verdict) == {"duplicates", "one_terminal"}
-    unknown = {finding.name for finding in verdict.findings if finding.state == "unknown"}
-    assert {"no_loss", "conservation", "latency", "throughput"} <= unknown
-
-
 def test_what_was_settled_after_the_target_had_counted_was_pending_then() -> None:
     """A run that ends at its drain limit goes on working until it has stopped; what it had settled before counts."""
     history = clean()
@@ -367,87 +347,8 @@ def test_what_was_settled_after_the_target_had_counted_was_pending_then() -> Non
     assert "conservation" in invalid(verdict_of(history, facts=facts))
 
 
-@pytest.mark.parametrize(("watched_ms", "state"), [(300, "unknown"), (700, "invalid")])
-def test_a_run_that_ended_before_the_time_to_recover_was_over_proves_nothing(watched_ms: int, state: str) -> None:
-    """Interrupted, or at its drain limit: whether it would have recovered in time, nobody knows."""
-    history = clean(50)
-    without(history, 50)
-    history.faults.append(FaultWindow(0, "outage", 40 * MS, 500 * MS))
-    history.counters = [Counter((500 + watched_ms) * MS, "pending", 0, 1)]
-    drain = Span(501 * MS, (500 + watched_ms) * MS)
-    facts = replace(FACTS, drained=False, drain=drain, load=Span(0, 501 * MS), healed_ns=501 * MS)
-    wanted = Recovery.model_validate({"of": "outage", "within": 0.5, "age": 0.1})
-    finding = next(f for f in verdict_of(history, wanted, facts=facts).findings if f.title == "recovery of outage")
-    assert finding.state == state
-    assert state == "invalid" or "the run ended" in finding.why_unknown
-
-
 def test_a_count_of_pending_that_nothing_supports_is_no_stall() -> None:
     """The target's sum is wrong; nothing stands still."""
     history = clean()
     history.counters.append(Counter(2001 * MS, "pending", 0, 3))
     assert invalid(verdict_of(history, facts=replace(FACTS, drained=False))) == {"conservation"}
-
-
-def test_that_a_fault_never_bit_says_whether_anything_passed() -> None:
-    """Nothing came by, or it let all of it pass."""
-    history = clean()
-    history.faults.append(FaultWindow(0, "idle", 40 * MS, 60 * MS, passes=0, hits=0))
-    history.faults.append(FaultWindow(1, "rare", 40 * MS, 60 * MS, passes=7, hits=0))
-    assert [reason.text.partition(": ")[2] for reason in verdict_of(history).reasons] == [
-        "nothing passed where it stood",
-        "7 calls passed where it stood, and it acted on none",
-    ]
-
-
-def test_clocks_that_differ_are_given_the_benefit() -> None:
-    """Within the clocks' error two events are concurrent: too early by less is no phantom."""
-    history = clean()
-    history.attempts[4].begun = 49 * MS
-    assert "no_phantom" in invalid(verdict_of(history))
-    assert "no_phantom" not in invalid(verdict_of(history, facts=replace(FACTS, clock_error_ns=2 * MS)))
-
-
-def backlog(low: int, high: int, low_begins_after: int) -> History:
-    """Low and high events, all published at once; the low one begins after so many of the high ones."""
-    history = History(intervals=[replace(DURABLE, from_seq=None, join_invoked=-2, join_ok=-1)])
-    events = [(number, 1) for number in range(high)] + [(high + number, 3) for number in range(low)]
-    history.publishes = [
-        replace(published(event, None, level), invoked=event, ended=event + 1, seq=event) for event, level in events
-    ]
-    order = [event for event, level in events if level == 1]
-    order[low_begins_after:low_begins_after] = [event for event, level in events if level == 3]
-    for place, event in enumerate(order):
-        one = replace(handled(event, begun_ms=500 + 10 * place), key=None, seq=event, priority=dict(events)[event])
-        history.attempts.append(one)
-    history.counters = [Counter(2000 * MS, "pending", 0, 0)]
-    return history
-
-
-@pytest.mark.parametrize(("after", "starved"), [(18, False), (19, True)])
-def test_a_waiting_level_is_passed_over_at_most_its_bound(after: int, starved: bool) -> None:
-    """LOW may see 18 others begin while it waits, and no more."""
-    verdict = verdict_of(backlog(1, 40, after), Starvation(), claims=replace(CLAIMS, order="none"))
-    assert (finding_of(verdict, "starvation").state == "invalid") is starved
-
-
-@pytest.mark.parametrize("excuse", ["pause", "late publish", "concurrency"])
-def test_a_level_that_could_not_run_is_not_starved(excuse: str) -> None:
-    """A pause holds, an event that was not there yet did not wait, and every slot may be taken once more."""
-    history = backlog(1, 40, 22)
-    if excuse == "pause":
-        history.controls.append(Control("pause", 400 * MS, 690 * MS))
-    elif excuse == "late publish":
-        history.publishes[-1].ended = 690 * MS
-    else:
-        history.intervals[0].concurrency = 5
-    verdict = verdict_of(history, Starvation(), claims=replace(CLAIMS, order="none"))
-    assert finding_of(verdict, "starvation").state == "valid"
-
-
-def test_starvation_cannot_be_decided_over_several_processes() -> None:
-    """Their common order is not in the history."""
-    history = backlog(1, 40, 30)
-    history.attempts[0].process = 1
-    verdict = verdict_of(history, Starvation(), claims=Claims(order="none"))
-    assert finding_of(verdict, "starvation").state == "unknown"

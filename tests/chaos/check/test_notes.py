@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
-from tests.chaos.check.model import FaultWindow, Gate, History
+from tests.chaos.check.model import FaultWindow, Gate, History, write
 from tests.chaos.check.runs import DURABLE, FACTS, MS, clean, finding_of, handled, published, verdict_of
 
+from squall.chaos.check.blame import why
 from squall.chaos.check.expectations import Expectation, Latency, NoLoss, Order, Overlap
 from squall.chaos.check.facts import RunFacts
+from squall.chaos.remedies import what_to_do
 
 
 def noted(history: History, code: str, facts: RunFacts = FACTS) -> list[str]:
@@ -92,8 +95,9 @@ def held_up(history: History, begun: int, ended: int) -> History:
     return history
 
 
-def test_a_handler_that_holds_the_loop_is_named() -> None:
-    """Nothing else went on from its begin to its end, though something was due: not the generator is to blame."""
+def test_a_handler_that_holds_the_loop_is_named(tmp_path: Path) -> None:
+    """Nothing else went on from its begin to its end, though something was due: not the generator is to blame. The
+    verdict says so, and so does the story of each event."""
     history = held_up(clean(90), 202, 495)
     assert noted(history, "loop_held") == []
     assert "the whole process did nothing" in noted(history, "stall")[0]
@@ -108,10 +112,24 @@ def test_a_handler_that_holds_the_loop_is_named() -> None:
     assert all("billing's handler held the event loop" in one.sentence for one in causes)
     assert all("asyncio.to_thread" in one.advice for one in causes)
     late = replace(FACTS, asked=90, achieved=60)
+    violations = finding_of(verdict_of(history, Latency(max=0.1)), "latency").violations
+    story = why(write(history, tmp_path / "history"), FACTS, causes[0].first.event or 0, violations)
+    assert story is not None
+    assert any("billing's handler held the event loop" in sentence for sentence in story.sentences)
+    assert any("asyncio.to_thread" in advice for advice in story.advice)
     (reason,) = verdict_of(history, facts=late).reasons
     assert reason.code == "loop_held"
     assert "60 of 90 events in time" in reason.text
     assert "billing's handler held the event loop" in reason.text
+
+
+def test_a_handler_that_holds_the_loop_beyond_the_load_is_named() -> None:
+    """What was due comes only afterwards, and the load is over by then."""
+    history = held_up(clean(99), 952, 1300)
+    (blocking,) = [one for one in history.attempts if one.event == 95]
+    blocking.begun, blocking.ended = 952 * MS, 1300 * MS
+    (told,) = noted(history, "loop_held")
+    assert told.startswith("billing's handler held the event loop for 348 ms in one call"), told
 
 
 def test_a_handler_that_waits_holds_nothing() -> None:
@@ -136,6 +154,10 @@ def test_without_a_key_no_order_was_kept() -> None:
         op.key = one.key = None
     assert states(history) == {"no_loss": "valid", "order": "not judged", "overlap": "not judged"}
     assert states(history, Order(), Overlap()) == {"no_loss": "valid", "order": "unknown", "overlap": "unknown"}
+    verdict = verdict_of(history, Order())
+    assert [(reason.code, finding_of(verdict, "order").code) for reason in verdict.reasons] == [("no_keys", "no_keys")]
+    assert finding_of(verdict, "overlap").code == "no_keys"
+    assert "key" in what_to_do(verdict.reasons[0])
 
 
 def test_where_nothing_was_owed_nothing_could_be_lost() -> None:

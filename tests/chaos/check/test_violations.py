@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.chaos.check.model import (
@@ -16,6 +17,7 @@ from tests.chaos.check.model import (
     Outcome,
     Terminal,
     Told,
+    write,
 )
 from tests.chaos.check.runs import (
     CLAIMS,
@@ -33,8 +35,8 @@ from tests.chaos.check.runs import (
     without,
 )
 
+from squall.chaos.check.engine import check
 from squall.chaos.check.expectations import Duplicates, NoLoss
-from squall.core.target import Claims
 
 Plant = Callable[[History], None]
 
@@ -275,6 +277,15 @@ def test_a_planted_violation_is_found_and_its_cause_told(plant: Plant, invariant
     assert any(cause in sentence for sentence in sentences), sentences
 
 
+@pytest.mark.parametrize("plant", [lambda history: None, drop_it_for_one_of_two, try_too_often, store_half_a_batch])
+def test_a_history_in_files_is_judged_as_one_in_memory(plant: Plant, tmp_path: Path) -> None:
+    """The other tests here judge without files, which is quicker."""
+    history = clean()
+    plant(history)
+    expected = (NoLoss(), Duplicates())
+    assert check(write(history, tmp_path), CLAIMS, expected, FACTS) == verdict_of(history, *expected)
+
+
 def test_a_clean_run_is_valid_and_says_how_sure_that_is() -> None:
     """No violation, no cause; with n trials and no loss the rate is below 3/n at 95 %."""
     verdict = verdict_of(clean(60), NoLoss(), Duplicates())
@@ -332,39 +343,6 @@ def test_losses_are_classed_by_where_they_lie() -> None:
         without(history, event)
     violations = finding_of(verdict_of(history), "no_loss").violations
     assert {(v.event, v.loss) for v in violations} == {(1, "prefix"), (5, "middle"), (10, "postfix")}
-
-
-def test_one_wrong_seq_is_one_violation() -> None:
-    """An event with a seq far too high does not make all that follow late."""
-    history = clean(50)
-    history.publishes[4].seq = history.attempts[4].seq = 10**12
-    verdict = verdict_of(history)
-    assert finding_of(verdict, "order").count == 1
-    assert finding_of(verdict, "order").violations[0].witness == 5
-    assert finding_of(verdict, "order").figures["late"] == 45
-
-
-def test_without_seqs_order_is_judged_by_acknowledgement_before_publish() -> None:
-    """A target that numbers nothing is held to what any observer could see."""
-    history = clean()
-    swap_two_of_a_key(history)
-    for op in history.publishes:
-        op.seq = None
-    for one in history.attempts:
-        one.seq = None
-    history.intervals[0].from_seq = None
-    verdict = verdict_of(history, claims=Claims(durability="disk", seq_scope=None))
-    assert [(v.event, v.witness) for v in finding_of(verdict, "order").violations] == [(5, 6)]
-
-
-def test_block_key_lets_nothing_pass_a_retry() -> None:
-    """Held keys retry directly after their own event; a subscription that skips may pass."""
-    for on_retry, expected in (("block_key", {"order"}), ("skip", set())):
-        history = clean(10, replace(DURABLE, on_retry=on_retry))  # type: ignore[arg-type]
-        history.attempts[4] = failed(5)
-        history.attempts.append(handled(5, begun_ms=86, attempt=2))
-        history.attempts[7].ended = 85 * MS
-        assert invalid(verdict_of(history)) == expected
 
 
 def test_a_target_that_stands_still_after_the_heal_is_invalid_not_unknown() -> None:

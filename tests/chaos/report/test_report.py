@@ -22,7 +22,7 @@ from tests.chaos.report import folders
 from squall.chaos.catalogue import load_catalogue
 from squall.chaos.check.expectations import EXPECTATIONS, Latency, Throughput
 from squall.chaos.check.facts import RunFacts
-from squall.chaos.figures import latency
+from squall.chaos.figures import latency, passed
 from squall.chaos.history import open_history
 from squall.chaos.report import write_report
 from squall.chaos.report.axis import Axis
@@ -322,6 +322,11 @@ def test_words() -> None:
     assert [many(1, "delivery"), many(2, "delivery"), many(0, "key")] == ["1 delivery", "2 deliveries", "0 keys"]
     assert [rate(0.25), rate(1.5), rate(12.4), rate(9998.7)] == ["0.25/s", "1.5/s", "12/s", "9,999/s"]
     assert [latency(1234.5), latency(1.234), latency(1e-6), latency(5e-9)] == ["1,234 s", "1.23 s", "1 µs", "5 ns"]
+    assert [passed(1, "handler:billing"), passed(2000, "storage:events")] == ["1 call", "2,000 calls"]
+    assert [passed(1, "net:redis"), passed(2, "net:redis")] == [
+        "1 connection or piece of data",
+        "2 connections or pieces of data",
+    ]
 
 
 def test_a_damaged_folder_is_one_clear_error(tmp_path: Path) -> None:

@@ -223,6 +223,7 @@ async def test_healing_again_and_healing_nothing_are_the_same(toxiproxy_port: in
             peer = await at.greeted()
             assert await peer.ask(b"ping") == b"ping"
             peer.close()
+    await fault.heal(undo)  # the proxy is gone by now
 
 
 async def test_what_dies_with_the_process_has_no_plan_on_disk() -> None:
