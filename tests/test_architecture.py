@@ -35,6 +35,7 @@ LONG_MODULES: dict[str, str] = {}
 
 # The kernel is what an event passes on its way. The rest of core/ is read when something is loaded or wired:
 NOT_KERNEL: dict[str, str] = {
+    "core/compose.py": "makes the router that a scenario is run against",
     "core/config.py": "reads squall.yaml",
     "core/dedupe.py": "remembers the ids that publishers give, for those events that have one",
     "core/metrics.py": "adds up what was done, when asked",

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from squall.core import wiring
-from squall.core.config import PluginSection
+from squall.core.compose import compose, located
 from squall.core.delivery import Ack, Attempt, Attempts, Nak, Observer
 from squall.core.errors import NotRunning, PublishError
 from squall.core.event import Event, EventData
@@ -57,7 +55,7 @@ class InProcessTarget:
 
     async def start(self, ctx: RunContext) -> None:
         """Raises ConfigError, WiringError or StoreFileError."""
-        plugins = self.plugins(ctx)
+        plugins = await located(self.plugins(ctx), ctx)
         self._router = EventRouter(
             [*plugins, _Probe(self._reported, self._dropped, self._seam)],
             clock=ctx.clock,
@@ -201,32 +199,6 @@ class InProcessTarget:
         if self._router is None:
             raise NotRunning("the in-process target is not started")
         return self._router
-
-
-def compose(operator: Sequence[PluginSection] | None, scenario: Sequence[PluginSection], folder: Path) -> list[Plugin]:
-    """The operator's plugins (or the default ones) with the scenario's over them, each in the place of its like.
-
-    A store that keeps a file keeps it in folder: no scenario touches the operator's data. Raises ConfigError.
-    """
-    base = wiring.default_plugins() if operator is None else wiring.from_sections(operator)
-    over = {type(plugin): plugin for plugin in wiring.from_sections(scenario)}
-    if any(_is_store(plugin) for plugin in over.values()):
-        base = [plugin for plugin in base if type(plugin) in over or not _is_store(plugin)]
-    plugins = [over.pop(type(plugin), plugin) for plugin in base]
-    plugins += over.values()
-    return [_moved(plugin, folder) if _is_store(plugin) else plugin for plugin in plugins]
-
-
-def _is_store(plugin: Plugin) -> bool:
-    return hasattr(plugin, "squall_event_store")
-
-
-def _moved(plugin: Plugin, folder: Path) -> Plugin:
-    if "path" not in type(plugin.options).model_fields:
-        return plugin
-    path = folder / "store" / "events.db"
-    kind = type(plugin.options).model_fields["path"].annotation
-    return type(plugin)(plugin.options.model_copy(update={"path": str(path) if kind is str else path}))
 
 
 class _Probe(Plugin):

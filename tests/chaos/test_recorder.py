@@ -10,7 +10,8 @@ import pytest
 from squall import Priority, VirtualClock
 from squall.chaos.history import HistoryWriter, open_history
 from squall.chaos.message import Header, fingerprint, pack
-from squall.chaos.recorder import CHUNK_ROWS, Recorder, RecordingSink, current_event
+from squall.chaos.recorder import Recorder, RecordingSink, current_event
+from squall.chaos.rows import CHUNK_ROWS
 from squall.core.errors import StoreFileError
 from squall.core.fault import Handler
 from squall.core.target import Message, Outcome, Received, SubscriberSpec
