@@ -339,8 +339,9 @@ class RecordingSink:
                 self._ahead[payload][2:] = ok_ns, code
 
     def _lost(self, payloads: Sequence[bytes]) -> None:
-        """Their attempts are over, and their settlements stay without an answer."""
-        for payload in payloads:
+        """Their attempts are over, and their settlements stay without an answer; of all that ended, where none is
+        named."""
+        for payload in payloads or tuple(self._open):
             rows = self._open.pop(payload, [])
             kept = [row for row in rows if row[_ENDED] == NULL]
             for row in rows:

@@ -218,7 +218,8 @@ class _Run:
         try:
             await self.participants.join_first()
             limits = drain_limits(self.scenario, self.claims.longest_delay_s)
-            self.facts = replace(self.facts, stall_s=limits.stall_s)
+            told = self.claims
+            self.facts = replace(self.facts, stall_s=limits.stall_s, durability=told.durability, kept_by=told.kept_by)
             seams = {**self.target.seams(), **self.participants.seams, **self.networks.seams, **self.processes.seams}
             self.faults = FaultRun(self.scenario, seams, self.recorder, self.folder)
             point_latest(self.folder)

@@ -56,6 +56,11 @@ async def _located(plugin: Plugin, ctx: RunContext) -> Plugin:
     return _with(plugin, "url", f"{urlsplit(fields['url'].default).scheme}://{host}:{port}")
 
 
+def keeper(plugins: Sequence[Plugin], ctx: RunContext) -> str | None:
+    """Which of the servers that the run has started keeps the events; None where it is none of them."""
+    return next((name for one in plugins if is_store(one) and (name := name_of(one)) in ctx.servers), None)
+
+
 def _with(plugin: Plugin, option: str, value: object) -> Plugin:
     return type(plugin)(plugin.options.model_copy(update={option: value}))
 

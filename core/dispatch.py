@@ -73,7 +73,7 @@ class Dispatcher(Room):
         keyed = subscription.concurrency > 1 or subscription.on_retry == "block_key"
         self.keys = KeyLocks() if keyed else None
         self.done = Attempts()
-        self.flush_due = self.closed = self.over = False
+        self.flush_due = self.closed = self.over = self.kept = False
         self.attentive = True
         self.pending = self.cancelled = self.dropped = self.expired = 0
         self.workers = Workers(self)
@@ -333,7 +333,7 @@ class Dispatcher(Room):
 
     def close(self, *, kept: bool = False) -> None:
         """Deliver nothing more: handlers that run may end, what waits is cancelled, or kept by the store."""
-        self.closed = self.over = True
+        self.closed, self.over, self.kept = True, True, kept
         self.credit.close()
         if self.window is not None:
             self.window.close()

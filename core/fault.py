@@ -146,6 +146,7 @@ class Fault(Options):
     kind: ClassVar[type[Seam]]
     name: ClassVar[str]
     per_call: ClassVar[bool] = True
+    heal_s: ClassVar[float] = 30.0
 
     def plan(self, seam: Seam) -> Undo | None:
         """What `heal` will need to take the fault back; None where it dies with the process."""

@@ -181,7 +181,7 @@ class SubscriptionProgress:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-            if batch:
+            if batch and not dispatcher.kept:  # its turn was over when this was taken: its cursors were not in it
                 dispatcher.confirmed(batch)
             if before:
                 dispatcher.more_workers()  # too much that was not stored may have held them

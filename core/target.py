@@ -23,7 +23,8 @@ class Claims:
     """What a target promises, and so what is judged even where a scenario expects nothing.
 
     `order` is the scope in which deliveries keep their order. `longest_delay_s` is the greatest legal wait before a
-    redelivery: a stall or drain limit below it would judge too early. `lease_s` None: no lease ever runs out.
+    redelivery: a stall or drain limit below it would judge too early. `lease_s` None: no lease ever runs out. `kept_by`
+    names the process of the run (`redis`, `serve`) that keeps what is acknowledged: with it goes what `memory` keeps.
     """
 
     delivery: Literal["at-most-once", "at-least-once"] = "at-least-once"
@@ -33,6 +34,7 @@ class Claims:
     longest_delay_s: float = 0.0
     seq_scope: str | None = "store"
     max_attempts: int | None = None
+    kept_by: str | None = None
 
 
 class Message(NamedTuple):
@@ -107,7 +109,7 @@ class Sink(Protocol):
 
     def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused", "lost"] = "ok") -> None:
         """The settlements that were asked for last for these were answered; or are `lost`: no answer will come, and
-        nobody knows whether they count."""
+        nobody knows whether they count. Lost and without payloads: all that have no answer yet."""
 
     def gate_changed(self, gate: str, state: str) -> None:
         """A gate of the subscription is in another state, named as a breaker's: open holds all deliveries back."""

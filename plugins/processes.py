@@ -20,6 +20,7 @@ class ProcessFault(Fault):
     kind = Process
     name = ""
     per_call: ClassVar[bool] = False
+    heal_s: ClassVar[float] = 120.0  # a database takes its time to start, on a busy machine the more
 
     @asynccontextmanager
     async def inject(self, seam: Seam, ctx: FaultContext) -> AsyncIterator[None]:

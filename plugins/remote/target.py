@@ -17,7 +17,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
-from squall.core.compose import as_sections, compose, located, name_of
+from squall.core.compose import as_sections, compose, keeper, located, name_of
 from squall.core.delivery import Ack, Decision, Term
 from squall.core.errors import NotRunning, PublishError
 from squall.core.event import Durability, Event, EventData
@@ -77,7 +77,8 @@ class ServedTarget:
         await self._remote.start()
         self._publisher = self._remote.publisher("bench")
         status = await self._ask("/v1/status")
-        self.claims = replace(self.claims, durability=cast("Durability", status["durability"]))
+        durability = cast("Durability", status["durability"])
+        self.claims = replace(self.claims, durability=durability, kept_by=keeper(plugins, ctx) or "serve")
         router = [plugin for plugin in plugins if name_of(plugin) != "serve"]
         random = Random(0)
         wiring = Context(ctx.clock, lambda name: random, logging.getLogger("squall"), lambda *change: None)
