@@ -34,7 +34,7 @@ def find_unfinished(case: Case) -> None:
         SELECT event, subscription, key, priority, seq, invoked, acked,
             CASE WHEN tries.event IS NULL THEN 'undelivered' WHEN termed THEN 'dead letter missing'
                 WHEN settled THEN 'settled early' ELSE 'unfinished' END AS form,
-            false AS cancelled, {_forgotten(case)} AS forgotten
+            false AS cancelled, {_forgotten(case)} AND form <> 'settled early' AS forgotten
         FROM pairs JOIN ops USING (event) LEFT JOIN tries USING (event, subscription)"""
     )
     leaving = [i for i in case.intervals if i.ends]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import duckdb
 
@@ -250,7 +251,7 @@ class Evidence:
     def keeper_ended(self, acked: int) -> Exit | None:
         """The process that kept what was acknowledged then, if it has ended before it had to be there again."""
         lives = [one for one in self.processes if one.name == self.kept_by]
-        for one, following in zip(lives, [*lives[1:], None], strict=True):
+        for one, following in zip_longest(lives, lives[1:]):
             if one.exited is not None and (following is None or acked < following.started):
                 return one
         return None

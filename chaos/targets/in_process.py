@@ -176,9 +176,11 @@ class InProcessTarget:
         router = self._running
         counts = {}
         for name in self._meters:
-            sums = await self._meter(name).read()
+            meter = self._meter(name)
+            sums = await meter.read()
             if self._shared:  # other sums begin anew with each turn
-                counts[name] = SubscriberCounts(None, None, None, None, None, sums.pending)
+                pending = None if meter.stands_by else sums.pending
+                counts[name] = SubscriberCounts(None, None, None, None, None, pending)
                 continue
             counts[name] = SubscriberCounts(
                 owed=None,

@@ -23,7 +23,7 @@ async def status(router: EventRouter) -> dict[str, Any]:
                 "name": subscription.name,
                 "subscriber": subscription.subscriber_id,
                 "pattern": subscription.pattern,
-                "pending": sums.pending,
+                "pending": None if meter.stands_by else sums.pending,
             }
         )
     return {

@@ -62,7 +62,8 @@ _STATUS = {
         "next_seq": {"type": "integer", "description": "the seq that the next event gets"},
         "subscriptions": {
             "type": "array",
-            "description": "id, name, subscriber, pattern, and how many events are pending",
+            "description": "id, name, subscriber, pattern, and how many events are pending (null: another "
+            "router of the same store delivers it)",
             "items": {"type": "object"},
         },
     },

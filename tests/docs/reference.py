@@ -29,6 +29,7 @@ from squall.core import config, filters, units
 from squall.core.options import Options
 from squall.plugins.faults import FaultsPlugin
 from squall.plugins.network import NetworkPlugin
+from squall.plugins.processes import ProcessesPlugin
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
