@@ -125,6 +125,20 @@ async def test_each_fault_bites_is_healed_and_leaves_no_process(tmp_path: Path, 
     assert (result.folder / "servers" / "redis.log").exists()
 
 
+async def test_what_memory_does_not_keep_is_told_and_not_condemned(tmp_path: Path) -> None:
+    """Without an append-only file, and without `no_loss`: the claim is what is judged."""
+    needed("redis-server", "make services")
+    slow = {"pattern": "order.>", "durable": True, "timeout": "1s", "handler": {"latency": "50ms"}}
+    fault = {"id": "gone", "at": "1s", "for": "300ms", "do": "kill", "on": "process:redis"}
+    sections = scenario(fault, servers={"redis": {"appendonly": False}}, subscribers={"billing": slow})
+    del sections["expect"]
+    result = await run(tmp_path, sections)
+    loss = next(one for one in result.verdict.findings if one.name == "no_loss")
+    assert loss.figures["forgotten"] > 0
+    assert (result.verdict.state, loss.figures["lost"]) == ("valid", 0), result.verdict
+    assert "lost as a claim of memory allows" in result.verdict.headline
+
+
 async def test_a_process_that_ends_by_itself_is_told(tmp_path: Path) -> None:
     """Nobody's fault stood: the verdict is unknown, and names it."""
     needed("redis-server", "make services")
