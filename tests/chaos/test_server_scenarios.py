@@ -28,6 +28,8 @@ FAULTS = {
     "slow-network-half": {"slow-1": "latency", "slow-2": "latency"},
     "serve-killed": {"killed": "kill", "restarted": "restart"},
 }
+HUNGRY = "neo4j-gone"
+"""Alone: Neo4j takes ten seconds of a core to start, twice, and who shares it with that cannot keep a rate."""
 VALID = [name for name in WITH_SERVERS if name != "redis-killed-no-aof"]
 
 
@@ -37,8 +39,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ran]]:
     for program in ("redis-server", "neo4j"):
         needed(program, "make services")
     runs = tmp_path_factory.mktemp("runs")
+    first = {HUNGRY: run(HUNGRY, runs)}
+    others = [name for name in WITH_SERVERS if name != HUNGRY]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield dict(zip(WITH_SERVERS, pool.map(lambda name: run(name, runs), WITH_SERVERS), strict=True))
+        yield first | dict(zip(others, pool.map(lambda name: run(name, runs), others), strict=True))
 
 
 def facts(one: Ran) -> dict[str, Any]:
