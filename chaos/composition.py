@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from squall.chaos.answers import context, example
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.scenario import Scenario
-from squall.chaos.targets.in_process import compose
+from squall.core.compose import compose, is_store
 from squall.core.config import Config, PluginSection
 from squall.core.delivery import Gate, SettlePolicy
 from squall.core.errors import ConfigError, Problem, StoreFileError, WiringError
@@ -36,6 +36,9 @@ ROLES: Mapping[str, str] = {
     "squall_proxies": "network proxies",
 }
 """What a plugin is, by the hooks that it has."""
+
+COMPOSED = ("in-process", "squall")
+"""Kinds of targets that are a router of the operator's plugins with the scenario's over them."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def composed(scenario: Scenario, config: Config, catalogue: Catalogue) -> Compos
     targets say themselves what they are. Raises ConfigError at the sections of plugins whose hooks are wrong, else
     WiringError."""
     section = config.targets.get(scenario.target)
-    if (section.kind if section else scenario.target) != "in-process":
+    if (section.kind if section else scenario.target) not in COMPOSED:
         return None
     names = {kind: name for name, kind in catalogue.plugins.items()}
     made = compose(config.plugins, scenario.plugins, Path())
@@ -122,7 +125,7 @@ def composition(config: Config, catalogue: Catalogue) -> Composition:
     """
     chosen = _enabled(config, catalogue)
     store = _store(chosen)
-    fallback = None if any(map(_is_store, chosen.values())) else next(iter(installed(FALLBACK_STORE)))
+    fallback = None if any(map(is_store, chosen.values())) else next(iter(installed(FALLBACK_STORE)))
     enabled = tuple(_entry(name, type(plugin), plugin) for name, plugin in chosen.items())
     others = {name: kind for name, kind in catalogue.plugins.items() if name not in (*chosen, fallback)}
     return Composition(
@@ -135,14 +138,10 @@ def composition(config: Config, catalogue: Catalogue) -> Composition:
     )
 
 
-def _is_store(plugin: Plugin) -> bool:
-    return hasattr(plugin, "squall_event_store")
-
-
 def _store(chosen: Mapping[str, Plugin]) -> str:
     """`sqlite (disk)`: the store, and what it promises."""
     durability = Registry(tuple(chosen.values())).store(context()).capabilities.durability
-    stores = [name for name, plugin in chosen.items() if _is_store(plugin)]
+    stores = [name for name, plugin in chosen.items() if is_store(plugin)]
     return f"{stores[0] if stores else next(iter(installed(FALLBACK_STORE)))} ({durability})"
 
 

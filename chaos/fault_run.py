@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -19,7 +20,6 @@ from squall.chaos.watchdog import Watchdog
 from squall.core.errors import ConfigError
 from squall.core.fault import Evidence, FaultContext, Seam, Undo
 
-HEAL_S = 30.0
 State = Literal["planned", "active", "healed"]
 
 
@@ -92,24 +92,27 @@ class FaultRun:
                 window.over.set()
 
     async def heal(self) -> None:
-        """End whatever still stands, and wait until it is gone: HEAL_S at most, then it could not be healed, and its
-        plan stays for `squall heal`."""
+        """End whatever still stands, and wait until it is gone: its `heal_s` at most, then it could not be healed, and
+        its plan stays for `squall heal`."""
         standing = {window.standing: window for window in self._windows if window.standing is not None}
         for window in standing.values():
             window.over.set()
 
-        def give_up() -> None:
-            for task, window in standing.items():
-                if not task.done():
-                    window.error = f"it took longer than {HEAL_S:g} s"
-                    task.cancel()
+        def give_up(task: asyncio.Task[None], window: _Window) -> None:
+            if not task.done():
+                window.error = f"it took longer than {window.planned.fault.heal_s:g} s"
+                task.cancel()
 
         if standing:
-            timer = self._recorder.clock.call_later(HEAL_S, give_up)
+            later = self._recorder.clock.call_later
+            timers = [
+                later(window.planned.fault.heal_s, partial(give_up, task, window)) for task, window in standing.items()
+            ]
             try:
                 await asyncio.wait(standing)
             finally:
-                timer.cancel()
+                for timer in timers:
+                    timer.cancel()
         if self._watchdog is not None:
             self._watchdog.dismiss()
             self._watchdog = None

@@ -18,14 +18,13 @@ from typing import Literal
 
 from squall.chaos.history import NULL, HistoryWriter
 from squall.chaos.message import HEADER_BYTES, fingerprint, unpack_header
+from squall.chaos.rows import Table
 from squall.chaos.sent import Sent
 from squall.core.clock import Clock
 from squall.core.errors import SquallError
 from squall.core.fault import Handler
 from squall.core.target import Message, Outcome, Received, Settlement, SubscriberSpec
 
-CHUNK_ROWS = 4096
-PACKED_ROWS = 256
 MAX_WAITING_CHUNKS = 256
 MAX_AHEAD = 100_000
 PUBLISH = (
@@ -65,35 +64,6 @@ current_event: contextvars.ContextVar[tuple[int, int] | None] = contextvars.Cont
 """The event and subscription whose handler runs, while a fault stands before it: what a hit is recorded with."""
 
 
-class Table:
-    """Rows of one table that are not written yet, one after the other: gathered in a list and packed some at a time,
-    which costs half of packing each, and never holds the loop for long."""
-
-    def __init__(self, name: str, columns: Sequence[str], recorder: Recorder) -> None:
-        self.name, self.columns, self.width = name, columns, len(columns)
-        self._recorder = recorder
-        self._rows: list[int] = []
-        self._packed: array[int] = array("q")
-        self._some, self._full = PACKED_ROWS * self.width, CHUNK_ROWS * self.width
-
-    def add(self, row: Sequence[int]) -> None:
-        self._rows += row
-        if len(self._rows) >= self._some:
-            self._pack()
-            if len(self._packed) >= self._full:
-                self.flush()
-
-    def _pack(self) -> None:
-        self._packed.fromlist(self._rows)
-        self._rows.clear()
-
-    def flush(self) -> None:
-        self._pack()
-        rows, self._packed = self._packed, array("q")
-        if rows:
-            self._recorder.write(self.name, rows, self.columns)
-
-
 class Recorder:
     """The recorder of one run. `now` is its own source of time, untouched by any fault.
 
@@ -106,10 +76,10 @@ class Recorder:
         self.acknowledged = self.refused = self.unknown = self.handled = 0
         self.latencies_ns: list[int] | None = None
         self.failures: list[str] = []
-        self.attempts = Table("attempt", ATTEMPT, self)
-        self.told = Table("told", TOLD, self)
-        self._publishes = Table("publish", PUBLISH, self)
-        self._batched = Table("batch", BATCH, self)
+        self.attempts = Table("attempt", ATTEMPT, self.write)
+        self.told = Table("told", TOLD, self.write)
+        self._publishes = Table("publish", PUBLISH, self.write)
+        self._batched = Table("batch", BATCH, self.write)
         self._tables = (self._publishes, self._batched, self.attempts, self.told)
         self._written = {"topic": 0, "key": 0}
         self._ops, self._batches = itertools.count(1), itertools.count(1)
@@ -353,7 +323,10 @@ class RecordingSink:
                 if row[_INVOKED] == NULL:
                     row[_SETTLEMENT], row[_INVOKED] = code, invoked_ns
 
-    def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused"] = "ok") -> None:
+    def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused", "lost"] = "ok") -> None:
+        if answer == "lost":
+            self._lost(payloads)
+            return
         code, opened = int(answer == "refused"), self._open
         for payload in payloads:
             rows = opened.pop(payload, None) or opened.pop(self._altered(payload), None)
@@ -364,6 +337,18 @@ class RecordingSink:
                     opened[payload] = kept
             elif payload in self._ahead:
                 self._ahead[payload][2:] = ok_ns, code
+
+    def _lost(self, payloads: Sequence[bytes]) -> None:
+        """Their attempts are over, and their settlements stay without an answer; of all that ended, where none is
+        named."""
+        for payload in payloads or tuple(self._open):
+            rows = self._open.pop(payload, [])
+            kept = [row for row in rows if row[_ENDED] == NULL]
+            for row in rows:
+                if row[_ENDED] != NULL:
+                    self._recorder.attempts.add(row)
+            if kept:
+                self._open[payload] = kept
 
     def gate_changed(self, gate: str, state: str) -> None:
         self._recorder.gate_changed(self._number, gate, state)

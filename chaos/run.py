@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import cast
 
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.check.engine import check, check_steady
@@ -21,6 +22,7 @@ from squall.chaos.history import HistoryWriter
 from squall.chaos.load import Generator, Messages
 from squall.chaos.networks import Networks
 from squall.chaos.participants import Participants
+from squall.chaos.processes import Processes
 from squall.chaos.recorder import Recorder
 from squall.chaos.report import write_report
 from squall.chaos.run_folder import COMPOSED, JUNIT, VERDICT, discard_run_folder, make_run_folder, point_latest
@@ -32,9 +34,11 @@ from squall.core.clock import Clock, SystemClock
 from squall.core.config import Config, TargetSection
 from squall.core.errors import ConfigError, Problem, SquallError
 from squall.core.identity import system_id
-from squall.core.options import did_you_mean
+from squall.core.options import Options, did_you_mean
+from squall.core.plugin import NoOptions
 from squall.core.target import Batches, Claims, RunContext, Target
 from squall.core.units import format_seconds
+from squall.core.yaml_source import Json
 
 POLL_S = 0.05
 POLL_SHARE = 10  # counting a backlog is work for the target, which has better to do
@@ -112,11 +116,22 @@ def make_target(scenario: Scenario, config: Config, catalogue: Catalogue) -> Tar
             [Problem(f"targets.{scenario.target}.kind", f"there is no kind of target '{kind}'", hint=hint)]
         )
     target = catalogue.targets[kind]()
+    target_options(target, scenario.target, config)
     for index, stage in enumerate(scenario.load.stages):
         if stage.batch is not None and not isinstance(target, Batches):
             message = f"target {scenario.target} publishes no batches (it has no publish_batch)"
             raise ConfigError([scenario.document.problem(("load", "stages", index, "batch"), message)])
     return target
+
+
+def target_options(target: Target, name: str, config: Config) -> Options:
+    """What squall.yaml says of this target besides kind and claims, as its class's `Options`. Raises ConfigError."""
+    section = config.targets.get(name)
+    said = dict(section.model_extra or {}) if section is not None else {}
+    model: type[Options] = getattr(target, "Options", NoOptions)
+    if config.document is None:
+        return model.of(f"targets.{name}", said)
+    return config.document.fit(cast("Json", said), model, ("targets", name), f"the target {name}")
 
 
 def claims_of(target: Target, section: TargetSection | None) -> Claims:
@@ -149,6 +164,7 @@ class _Run:
     ) -> None:
         self.scenario, self.config, self.target, self.folder = scenario, config, target, folder
         self.networks, self.clock, self.stop = networks, clock, stop
+        self.processes = Processes(scenario.servers, folder, clock)
         self.random = Random(f"{scenario.seed}:run")
         nonce = bytes.fromhex(system_id().replace("-", ""))[:8]
         self.writer = HistoryWriter(folder / "history")
@@ -179,19 +195,33 @@ class _Run:
         try:
             return await self._execute()
         finally:
+            await self.processes.close()
             try:
                 await self.networks.close()
             except SquallError as error:
                 logging.getLogger("squall").warning("the proxies could not be taken away: %s", error)
 
     async def _execute(self) -> RunFacts:
-        detour, plugins = self.networks.detour, self.scenario.plugins
-        await self.target.start(RunContext(self.clock, self.random, self.folder, self.config, plugins, detour))
+        await self.processes.start()
+        await self.target.start(
+            RunContext(
+                self.clock,
+                self.random,
+                self.folder,
+                self.config,
+                self.scenario.plugins,
+                self.networks.detour,
+                self.processes.servers,
+                self.processes.launch,
+                target_options(self.target, self.scenario.target, self.config),
+            )
+        )
         try:
             await self.participants.join_first()
             limits = drain_limits(self.scenario, self.claims.longest_delay_s)
-            self.facts = replace(self.facts, stall_s=limits.stall_s)
-            seams = {**self.target.seams(), **self.participants.seams, **self.networks.seams}
+            told = self.claims
+            self.facts = replace(self.facts, stall_s=limits.stall_s, durability=told.durability, kept_by=told.kept_by)
+            seams = {**self.target.seams(), **self.participants.seams, **self.networks.seams, **self.processes.seams}
             self.faults = FaultRun(self.scenario, seams, self.recorder, self.folder)
             point_latest(self.folder)
             self.began = True
@@ -219,6 +249,10 @@ class _Run:
                 for failure in self.faults.failures:
                     self._reason(failure)
                 self.faults.record(self.writer)
+            for failure in self.processes.ended_by_themselves():
+                self.facts = replace(self.facts, target_up=False)
+                self._reason(failure)
+            self.processes.record(self.writer)
             await self.recorder.close()
             self.facts = replace(self.facts, recorder_failures=(*self.recorder.failures, *self.writer.failures))
             save_facts(self.facts, self.folder)

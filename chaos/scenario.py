@@ -19,7 +19,7 @@ from squall.chaos.scenario_checks import (
 )
 from squall.chaos.scenario_expect import Entry, Expectations, read_expectations
 from squall.chaos.scenario_faults import Kinds, Place, PlannedFault, read_faults
-from squall.chaos.scenario_models import Abort, DrainSection, Load, ScenarioFile, Subscriber
+from squall.chaos.scenario_models import Abort, DrainSection, Load, ScenarioFile, ServersSection, Subscriber
 from squall.chaos.scenario_vars import fill, variable
 from squall.core.config import Config, PluginSection, plugin_sections
 from squall.core.errors import ConfigError, Problem
@@ -78,6 +78,7 @@ class Scenario:
     vars: Mapping[str, bool | int | float | str]
     target: str
     plugins: tuple[PluginSection, ...]
+    servers: ServersSection
     subscribers: Mapping[str, Subscriber]
     steady: Steady | None
     load: Load
@@ -164,6 +165,7 @@ def make_scenario(
         vars=file.vars,
         target=file.target,
         plugins=tuple(plugins),
+        servers=file.servers,
         subscribers=file.subscribers,
         steady=Steady(file.steady.duration, _models(steady)) if file.steady else None,
         load=file.load,

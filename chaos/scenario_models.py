@@ -296,6 +296,34 @@ class RandomEntry(Options):
     random: RandomSection
 
 
+class RedisSection(Options):
+    """A Redis of the run's own."""
+
+    noun: ClassVar[str] = "a redis"
+
+    appendonly: Annotated[
+        bool, Field(description="it keeps what it was given on disk; false: it forgets everything when it ends")
+    ] = True
+    appendfsync: Annotated[
+        Literal["always", "everysec", "no"], Field(description="when what it was given is on disk")
+    ] = "always"
+
+
+class Neo4jSection(Options):
+    """A Neo4j of the run's own, without logins."""
+
+    noun: ClassVar[str] = "a neo4j"
+
+
+class ServersSection(Options):
+    """Servers that the bench starts for the run, at free ports of loopback, and ends with it."""
+
+    noun: ClassVar[str] = "the servers"
+
+    redis: RedisSection | None = None
+    neo4j: Neo4jSection | None = None
+
+
 class ScenarioFile(Options):
     """A scenario file as a whole."""
 
@@ -308,6 +336,7 @@ class ScenarioFile(Options):
     vars: dict[VariableName, bool | int | float | str] = Field(default_factory=dict)
     target: Annotated[str, Field(min_length=1)] = "in-process"
     plugins: PluginList = ()
+    servers: ServersSection = ServersSection()
     subscribers: Annotated[dict[Name, Subscriber], Field(min_length=1, max_length=1000)]
     steady: SteadySection | None = None
     load: Load

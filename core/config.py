@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from squall.core.errors import ConfigError, Problem
 from squall.core.options import Loc, M, Options, did_you_mean, show
@@ -86,8 +86,9 @@ class ClaimsSection(Options):
 
 
 class TargetSection(Options):
-    """One entry under `targets:`."""
+    """One entry under `targets:`; further keys are options of its kind."""
 
+    model_config = ConfigDict(extra="allow")
     noun: ClassVar[str] = "a target"
 
     kind: Annotated[str, Field(min_length=1)]

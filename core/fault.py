@@ -61,6 +61,41 @@ class Network(Seam):
         self.host, self.port = host, port
 
 
+class Process(Seam):
+    """A process that the run has started, named `process:<name>`. Nothing else is ever signalled.
+
+    Each call returns when what it says is so. Raises SquallError where it cannot be."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process that is there now; None while there is none."""
+        raise NotImplementedError
+
+    async def answers(self) -> bool:
+        """Whether it answers just now."""
+        raise NotImplementedError
+
+    async def kill(self) -> None:
+        """End it at once, as `kill -9`."""
+        raise NotImplementedError
+
+    async def end(self, within_s: float) -> None:
+        """Tell it to end (SIGTERM), and wait for that."""
+        raise NotImplementedError
+
+    async def suspend(self) -> None:
+        """Let it stand still (SIGSTOP): connections stay, nothing is done."""
+        raise NotImplementedError
+
+    async def resume(self) -> None:
+        """Let it go on (SIGCONT), until it answers."""
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        """Start it again, at its port and with what it kept, until it answers."""
+        raise NotImplementedError
+
+
 class Proxies(Protocol):
     """Who puts proxies before what a target connects to, for the faults of a run."""
 
@@ -111,6 +146,7 @@ class Fault(Options):
     kind: ClassVar[type[Seam]]
     name: ClassVar[str]
     per_call: ClassVar[bool] = True
+    heal_s: ClassVar[float] = 30.0
 
     def plan(self, seam: Seam) -> Undo | None:
         """What `heal` will need to take the fault back; None where it dies with the process."""

@@ -67,6 +67,12 @@ class Meter:
         """How often an event is tried at most, as its settle policy says; None: no limit is known."""
         return self._dispatcher.endings.max_attempts
 
+    @property
+    def stands_by(self) -> bool:
+        """Whether another router delivers it just now, or none: what it is owed then is not counted here."""
+        one = self._dispatcher
+        return one.subscription.durable and one.window is None and not one.closed
+
     async def read(self) -> SubscriptionMetrics:
         """The sums by now. Raises StoreError when the store does not say what waits in it."""
         one = self._dispatcher

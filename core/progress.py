@@ -216,7 +216,7 @@ class SubscriptionProgress:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-            if batch:
+            if batch and dispatcher.kept is None:  # its turn was over when this was taken: its cursors were not in it
                 dispatcher.confirmed(batch)
             if before or settlement.naks or settlement.dead:
                 dispatcher.more_workers()  # too much that was not stored may have held them

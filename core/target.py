@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from squall.core.clock import Clock
 from squall.core.config import Config, PluginSection
+from squall.core.errors import SquallError
 from squall.core.event import Durability, Priority
-from squall.core.fault import Seam
+from squall.core.fault import Process, Seam
 from squall.core.filters import Filter
+from squall.core.options import Options
 from squall.core.subscription import OverflowPolicy
 
 
@@ -21,7 +23,8 @@ class Claims:
     """What a target promises, and so what is judged even where a scenario expects nothing.
 
     `order` is the scope in which deliveries keep their order. `longest_delay_s` is the greatest legal wait before a
-    redelivery: a stall or drain limit below it would judge too early. `lease_s` None: no lease ever runs out.
+    redelivery: a stall or drain limit below it would judge too early. `lease_s` None: no lease ever runs out. `kept_by`
+    names the process of the run (`redis`, `serve`) that keeps what is acknowledged: with it goes what `memory` keeps.
     """
 
     delivery: Literal["at-most-once", "at-least-once"] = "at-least-once"
@@ -31,6 +34,7 @@ class Claims:
     longest_delay_s: float = 0.0
     seq_scope: str | None = "store"
     max_attempts: int | None = None
+    kept_by: str | None = None
 
 
 class Message(NamedTuple):
@@ -103,8 +107,9 @@ class Sink(Protocol):
     def settling(self, payloads: Sequence[bytes], settlement: Settlement, invoked_ns: int) -> None:
         """The target asks for these deliveries to be settled; invoked_ns by the recorder's clock."""
 
-    def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused"] = "ok") -> None:
-        """The settlements that were asked for last for these were answered."""
+    def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused", "lost"] = "ok") -> None:
+        """The settlements that were asked for last for these were answered; or are `lost`: no answer will come, and
+        nobody knows whether they count. Lost and without payloads: all that have no answer yet."""
 
     def gate_changed(self, gate: str, state: str) -> None:
         """A gate of the subscription is in another state, named as a breaker's: open holds all deliveries back."""
@@ -144,13 +149,44 @@ async def straight(name: str, host: str, port: int) -> tuple[str, int]:
     return host, port
 
 
+class Program(NamedTuple):
+    """A server that a target brings along. command: of the port of loopback that it is to listen at. answers: whether
+    it does, asked in a thread again and again. environment: over the bench's own."""
+
+    name: str
+    command: Callable[[int], Sequence[str]]
+    answers: Callable[[int], bool]
+    environment: Mapping[str, str]
+
+
+class Launched(NamedTuple):
+    """A program that runs, and answers. It stays at this port, whoever ends and starts it."""
+
+    process: Process
+    host: str
+    port: int
+
+
+Launch = Callable[[Program], Awaitable[Launched]]
+"""Starts a program as a child process, which does not outlive the run. Raises SquallError."""
+
+
+async def no_launch(program: Program) -> Launched:
+    """Where there is no bench that starts processes."""
+    raise SquallError(f"nobody is there to start {program.name}")
+
+
 @dataclass(frozen=True)
 class RunContext:
     """What a target starts with. `folder` is the run's own, `config` the operator's, `plugins` the scenario's.
+    `options` are the operator's for this target, of the class's own model.
 
     A target whose parts talk over a network awaits `detour(name, host, port)` for each connection that faults may act
     on, while it starts, and connects to what that returns: a proxy at the seam `net:<name>` where the scenario has
     faults there, else the address itself. Such seams are the bench's own: `seams()` need not name them.
+
+    `servers` are those that the scenario has the bench start, by kind (`redis`, `neo4j`): host and port. A target that
+    brings a server along has it started by `launch`: faults may then act on `process:<name>`.
     """
 
     clock: Clock
@@ -159,6 +195,9 @@ class RunContext:
     config: Config
     plugins: Sequence[PluginSection] = ()
     detour: Detour = straight
+    servers: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    launch: Launch = no_launch
+    options: Options | None = None
 
 
 @runtime_checkable

@@ -37,6 +37,7 @@ LONG_MODULES: dict[str, str] = {}
 # The kernel is what an event passes on its way. The rest of core/ is read when something is loaded or wired:
 NOT_KERNEL: dict[str, str] = {
     "core/argument_checks.py": "checks what is given in Python before it is used",
+    "core/compose.py": "makes the router that a scenario is run against",
     "core/config.py": "reads squall.yaml",
     "core/ahead.py": "settles before it is handled what is delivered at most once",
     "core/dedupe.py": "remembers the ids that publishers give, for those events that have one",

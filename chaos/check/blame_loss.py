@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from squall.chaos.check.diagnosis import ALTERED, HOW, Diagnosis, named
-from squall.chaos.check.evidence import Evidence, Try
+from squall.chaos.check.evidence import Evidence, Exit, Try
 from squall.chaos.check.verdict import Violation
 from squall.core.units import format_count
 
@@ -47,7 +47,11 @@ def _undelivered(evidence: Evidence, violation: Violation, name: str) -> Diagnos
         ended = op.ended or op.invoked
         faults = evidence.elsewhere(op.invoked, ended)
         exited = evidence.restart(ended, None)
-        if faults:
+        keeper = evidence.keeper_ended(ended)
+        if keeper is not None:
+            sentence, advice = _gone_with(evidence, keeper, name)
+            traits = []
+        elif faults:
             sentence += f" (acknowledged under {', '.join(named(evidence, window) for window in faults)})"
             advice = "Acknowledge only what is stored: what was acknowledged during this fault did not survive it."
         elif exited is not None and violation.loss == "postfix":
@@ -55,6 +59,24 @@ def _undelivered(evidence: Evidence, violation: Violation, name: str) -> Diagnos
             advice = "What is acknowledged must survive the process: use a store with durability process or disk."
         detail = f"{sentence}; acknowledged at {evidence.at(ended)}"
     return Diagnosis(sentence, detail, advice, tuple(traits))
+
+
+def _gone_with(evidence: Evidence, keeper: Exit, name: str) -> tuple[str, str]:
+    """The process that kept it ended before it was delivered: whether that may be, its claim says."""
+    exited = keeper.exited or keeper.started
+    faults = [one for one in evidence.windows.values() if one.seam == f"process:{keeper.name}"]
+    fault = next((one for one in faults if one.active(exited, exited)), None)
+    by = f" ({named(evidence, fault)})" if fault else ""
+    sentence = (
+        f"acknowledged with durability {evidence.durability}, then {keeper.name} ended{by} before {name} had it, and "
+        "what it kept was gone"
+    )
+    if evidence.durability == "memory":
+        return sentence, (
+            "An acknowledgement that is worth memory does not survive the process: have it kept on disk (for Redis, "
+            "appendonly yes with appendfsync always), or do not expect no_loss."
+        )
+    return sentence, f"Whoever says {evidence.durability} must keep what it acknowledged when the process ends."
 
 
 def _missing_dead_letter(evidence: Evidence, tries: list[Try], name: str) -> Diagnosis:

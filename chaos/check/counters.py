@@ -89,9 +89,9 @@ def _judge(case: Case, subscription: int, counters: Mapping[str, int]) -> list[V
 
 
 def _unfinished(case: Case, subscription: int) -> int:
-    """How many of its events have no end for sure."""
+    """How many of its events have no end for sure, and may be known to the target: what it forgot it cannot count."""
     return case.number(
-        f"SELECT count(*) FROM unfinished WHERE subscription = {subscription} AND NOT cancelled "
+        f"SELECT count(*) FROM unfinished WHERE subscription = {subscription} AND NOT cancelled AND NOT forgotten "
         "AND form <> 'settled early'"
     )
 

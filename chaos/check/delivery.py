@@ -16,8 +16,9 @@ RULE_OF_THREE = 3.0
 
 
 def find_unfinished(case: Case) -> None:
-    """Table `unfinished`: each owed pair of event and subscription without an end, how far it came, and whether it was
-    cancelled because the subscription ended."""
+    """Table `unfinished`: each owed pair of event and subscription without an end, how far it came, whether it was
+    cancelled because the subscription ended, and whether it was forgotten: acknowledged for `memory`, by a process that
+    then ended."""
     case.db.execute(
         f"""CREATE TEMP TABLE unfinished AS
         WITH pairs AS (SELECT event, subscription FROM suspect WHERE lost),
@@ -33,12 +34,25 @@ def find_unfinished(case: Case) -> None:
         SELECT event, subscription, key, priority, seq, invoked, acked,
             CASE WHEN tries.event IS NULL THEN 'undelivered' WHEN termed THEN 'dead letter missing'
                 WHEN settled THEN 'settled early' ELSE 'unfinished' END AS form,
-            false AS cancelled
+            false AS cancelled, {_forgotten(case)} AND form <> 'settled early' AS forgotten
         FROM pairs JOIN ops USING (event) LEFT JOIN tries USING (event, subscription)"""
     )
     leaving = [i for i in case.intervals if i.ends]
     if leaving:
         _cancel(case, {i.subscription for i in leaving})
+
+
+def _forgotten(case: Case) -> str:
+    """SQL: the event of `ops` was acknowledged before the process that kept it ended. What was on its way then may be
+    noted a little later; but nothing is acknowledged until the process is there again."""
+    if case.claims.durability != "memory" or case.claims.kept_by is None:
+        return "false"
+    lives = case.rows(
+        f"SELECT coalesce(lead(started) OVER (ORDER BY started), {FOREVER}), exited FROM process WHERE name = $name",
+        name=case.claims.kept_by,
+    )
+    until = [back for back, exited in lives if exited is not None]
+    return f"coalesce(acked < {max(until)}, false)" if until else "false"
 
 
 def _cancel(case: Case, subscriptions: set[int]) -> None:
@@ -83,15 +97,16 @@ def no_loss(case: Case, totals: Totals, *, expected: bool) -> Finding:
     summary = f"{format_count(figures['owed'])} owed · {acked}"
     for end in ("expired", "cancelled"):
         summary += f" · {format_count(figures[end])} {end}" if figures[end] else ""
-    unsure = (
-        case.number("SELECT count(*) FROM unfinished WHERE NOT cancelled") - count - int(figures["lost_at_most_once"])
-    )
+    allowed = int(figures["lost_at_most_once"] + figures["forgotten"])
+    unsure = case.number("SELECT count(*) FROM unfinished WHERE NOT cancelled") - count - allowed
     state: FindingState = "invalid" if count else "valid"
     why = ""
     if count:
         summary = _lost_where(case)
     elif figures["lost_at_most_once"]:
         summary += f" · {format_count(figures['lost_at_most_once'])} lost at most once, as promised"
+    if figures["forgotten"] and not count:
+        summary += f" · {format_count(figures['forgotten'])} lost with {case.claims.kept_by}, which claims no more"
     if case.publish_gap is not None or case.attempt_gap is not None:
         state, why = "unknown", "records are missing from the history: what seems lost may not be"
     elif state == "valid" and unsure > 0:
@@ -131,7 +146,7 @@ def _lost(case: Case, pending: Mapping[int, int], *, expected: bool) -> str:
         if known
         else ("SELECT NULL::INTEGER AS subscription, NULL::BIGINT AS pending WHERE false")
     )
-    judged = "true" if expected else "NOT s.at_most_once"
+    judged = "true" if expected else "NOT s.at_most_once AND NOT u.forgotten"
     return f"""
         WITH pending AS ({known}),
         open AS (
@@ -156,6 +171,7 @@ def _loss_figures(case: Case, totals: Totals, lost: int) -> dict[str, float]:
     )
     owed = sum(totals.owed.values())
     classes = dict(case.rows("SELECT loss, count(*) FROM violation_no_loss GROUP BY loss"))
+    unjudged = "NOT cancelled AND (event, subscription) NOT IN (SELECT (event, subscription) FROM violation_no_loss)"
     figures: dict[str, float] = {
         "owed": owed,
         "acked": sum(totals.acked.values()),
@@ -165,8 +181,12 @@ def _loss_figures(case: Case, totals: Totals, lost: int) -> dict[str, float]:
         "lost": lost,
         "events_lost": case.number("SELECT count(DISTINCT event) FROM violation_no_loss"),
         "lost_at_most_once": case.number(
-            "SELECT count(*) FROM unfinished u JOIN subscriber s ON s.id = u.subscription WHERE s.at_most_once "
-            "AND NOT cancelled AND (event, subscription) NOT IN (SELECT (event, subscription) FROM violation_no_loss)"
+            "SELECT count(*) FROM unfinished u JOIN subscriber s ON s.id = u.subscription "
+            f"WHERE s.at_most_once AND {unjudged}"
+        ),
+        "forgotten": case.number(
+            "SELECT count(*) FROM unfinished u JOIN subscriber s ON s.id = u.subscription "
+            f"WHERE NOT s.at_most_once AND forgotten AND {unjudged}"
         ),
         **{f"lost_{name}": classes.get(name, 0) for name in ("prefix", "middle", "postfix")},
     }

@@ -285,9 +285,15 @@ def make_verdict(
     by_name = {finding.name: finding for finding in findings if finding.state == "invalid"}
     if state == "valid":
         headline = f"{acknowledged}, none lost"
-        lost = next((f.figures.get("lost_at_most_once", 0) for f in findings if f.name == "no_loss"), 0)
-        if lost:
-            headline = f"{acknowledged}, {format_count(lost)} lost as at most once allows"
+        figures = next((f.figures for f in findings if f.name == "no_loss"), {})
+        allowed = {"lost_at_most_once": "at most once", "forgotten": "a claim of memory"}
+        told = [
+            f"{format_count(figures[name])} lost as {what} allows"
+            for name, what in allowed.items()
+            if figures.get(name)
+        ]
+        if told:
+            headline = f"{acknowledged}, {', '.join(told)}"
     elif "no_loss" in by_name:
         lost = int(by_name["no_loss"].figures["events_lost"])
         headline = f"{format_count(lost)} of {acknowledged} {was(lost)} lost"

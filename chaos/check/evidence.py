@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import duckdb
 
@@ -175,7 +176,8 @@ class Evidence:
     `owners`: whose seq it is that an attempt came with. `instead`: what came to a subscription with an event's seq, and
     was not it. `innocent`: faults that are only there by coincidence.
     `held_loop`: whose handler held the event loop, in words. `slowest_ns`: by subscription, how long the slowest
-    handler took that ended well; only where an attempt was cut off.
+    handler took that ended well; only where an attempt was cut off. `durability` and `kept_by` are what the target
+    claimed.
     """
 
     origin_ns: int
@@ -194,6 +196,8 @@ class Evidence:
     innocent: frozenset[int] = frozenset()
     held_loop: str = ""
     slowest_ns: Mapping[int, int] = field(default_factory=dict)
+    durability: str = ""
+    kept_by: str | None = None
 
     def at(self, time_ns: int) -> str:
         """`29.941 s`."""
@@ -247,6 +251,14 @@ class Evidence:
         if attempt.hash is not None and any(op.hash == attempt.hash for op in ops):
             return None  # its payload is its own: it is the seq that is wrong
         return self.owners.get(attempt.seq)
+
+    def keeper_ended(self, acked: int) -> Exit | None:
+        """The process that kept what was acknowledged then, if it has ended before it had to be there again."""
+        lives = [one for one in self.processes if one.name == self.kept_by]
+        for one, following in zip_longest(lives, lives[1:]):
+            if one.exited is not None and (following is None or acked < following.started):
+                return one
+        return None
 
     def restart(self, begun: int, ended: int | None) -> int | None:
         """When a process first began or exited after begun, until ended."""
@@ -339,5 +351,7 @@ def _surroundings(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Evidence:
         controls=[Control(*row) for row in controls],
         gates=gate_states(db),
         processes=[Exit(*row) for row in processes],
+        durability=facts.durability,
+        kept_by=facts.kept_by,
         subscriptions={row[0]: Specification(*row[1:]) for row in subscriptions},
     )

@@ -30,6 +30,7 @@ class RunFacts:
     variable that says it, if one does.
     `clock_error_ns` bounds the difference between the clocks of the processes that recorded. `recorder_failures` and
     `reasons` are what else makes the verdict unknown: the recorder's failures, and reasons of the runner's own.
+    `durability` and `kept_by` are the target's claim: what an acknowledgement is worth, and which process keeps it.
     """
 
     scenario: str = ""
@@ -49,6 +50,8 @@ class RunFacts:
     clock_error_ns: int = 0
     recorder_failures: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    durability: str = ""
+    kept_by: str | None = None
 
 
 _ADAPTER = TypeAdapter(RunFacts)

@@ -20,13 +20,42 @@ WORTH_NS = 100_000_000
 
 def notes(case: Case, totals: Totals, quiet: Sequence[Silence]) -> tuple[Note, ...]:
     """All of them, what explains the most first."""
-    return (*_gates(case), *_held(case, quiet), *_refused(case), *_nothing_for(case, totals), *_stalls(case, quiet))
+    return (
+        *_processes(case),
+        *_gates(case),
+        *_held(case, quiet),
+        *_refused(case),
+        *_nothing_for(case, totals),
+        *_stalls(case, quiet),
+    )
 
 
 def seconds(case: Case, time_ns: int) -> str:
     """`29.941`: from the start of the load."""
     begun = case.facts.load.begun if case.facts.load else case.number("SELECT min(invoked) FROM publish")
     return f"{(time_ns - begun) / 1e9:.3f}"
+
+
+def _processes(case: Case) -> Iterator[Note]:
+    """Each time that a process ended or stood still: which, how, and when it answered again."""
+    ended = case.rows(
+        "SELECT name, pid, exited, exit_code, lead(pid) OVER lives, lead(answered) OVER lives FROM process "
+        "WINDOW lives AS (PARTITION BY name ORDER BY started) QUALIFY exited IS NOT NULL ORDER BY exited"
+    )
+    for name, pid, exited, code, next_pid, answered in ended:
+        how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+        text = f"{name} (pid {pid}) ended {how} at {seconds(case, exited)} s"
+        if answered is not None:
+            after = f"{(answered - exited) / 1e9:.3f} s later"
+            text += f"; pid {next_pid} answered at {seconds(case, answered)} s, {after}"
+        yield Note("process_ended", text)
+    stood = case.rows(
+        "SELECT p.name, p.pid, f.begun, f.ended FROM fault f JOIN process p ON f.seam = 'process:' || p.name "
+        "WHERE f.kind = 'stop' AND p.started < f.begun AND coalesce(p.exited > f.begun, true) ORDER BY f.begun"
+    )
+    for name, pid, begun, back in stood:
+        until = "" if back is None else f"; it answered again at {seconds(case, back)} s"
+        yield Note("process_stood", f"{name} (pid {pid}) stood still from {seconds(case, begun)} s{until}")
 
 
 def _gates(case: Case) -> Iterator[Note]:

@@ -51,7 +51,7 @@ def _waiting(case: Case) -> dict[int, int]:
     if case.facts.drained is False:
         open_pairs = case.rows(
             "SELECT subscription, count(*) FROM unfinished "
-            "WHERE NOT cancelled AND form IN ('undelivered', 'unfinished') GROUP BY 1"
+            "WHERE NOT cancelled AND NOT forgotten AND form IN ('undelivered', 'unfinished') GROUP BY 1"
         )
         waiting = dict(open_pairs) | waiting
     return {number: count for number, count in waiting.items() if count > 0 and number not in paused}

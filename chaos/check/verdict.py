@@ -28,7 +28,9 @@ ReasonCode = Literal[
     "runner",
 ]
 """Why a verdict, or one finding, is unknown. The words are stable: programs may compare them."""
-NoteCode = Literal["gate_open", "not_acknowledged", "nothing_owed", "loop_held", "stall"]
+NoteCode = Literal[
+    "gate_open", "not_acknowledged", "nothing_owed", "loop_held", "stall", "process_ended", "process_stood"
+]
 """What a note is about; stable as well."""
 OF_FINDINGS: Collection[ReasonCode] = ("no_keys", "undecided", "checker_failed")
 """Of a reason with such a code its invariant's own line tells as well."""

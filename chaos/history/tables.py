@@ -23,7 +23,7 @@ What keeps the checker fast and SQL readable:
 | terminal | (event, subscription) that ended other than by a handler, as `source` lists it |
 | fault | window in which a fault was active. `healed` NULL: nobody tried; false: it failed, `error` says how |
 | fault_hit | call that a fault acted on |
-| process | process: the target's, a worker's, the bench's |
+| process | process: the target's, a worker's, the bench's. `answered` NULL: it never did, or was not asked |
 | gate | change of a gate of a subscription: its name, and the state that it is in from `time` on; `open` holds all deliveries back |
 | control | pause (an interval), redrive or replay of a subscription; `event` NULL: of all its events |
 | gap | interval in which records of a table (`source`) may be missing |
@@ -152,7 +152,7 @@ TABLES: Mapping[str, pa.Schema] = {
             *_texts("name"),
             *_word("role"),
             *_ids("pid"),
-            *_ints("started", "exited?"),
+            *_ints("started", "answered?", "exited?"),
             *_ids("exit_code?"),
         ]
     ),

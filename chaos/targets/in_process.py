@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from squall.core import wiring
-from squall.core.config import PluginSection
+from squall.core.compose import compose, keeper, located
 from squall.core.delivery import Ack, Attempt, Attempts, Nak, Observer
-from squall.core.errors import NotRunning, PublishError
+from squall.core.errors import NotRunning, PublishError, StoreError
 from squall.core.event import Event, EventData
 from squall.core.fault import Seam, Storage
 from squall.core.metrics import Meter
@@ -52,12 +50,14 @@ class InProcessTarget:
         self._names: dict[str, str] = {}
         self._meters: dict[str, Meter] = {}
         self._router: EventRouter | None = None
+        self._turns: dict[str, object] = {}
+        self._shared = False
         self._described = ""
         self._drops: list[Terminal] = []
 
     async def start(self, ctx: RunContext) -> None:
         """Raises ConfigError, WiringError or StoreFileError."""
-        plugins = self.plugins(ctx)
+        plugins = await located(self.plugins(ctx), ctx)
         self._router = EventRouter(
             [*plugins, _Probe(self._reported, self._dropped, self._seam)],
             clock=ctx.clock,
@@ -66,7 +66,9 @@ class InProcessTarget:
         )
         await self._router.start()
         self._publisher = self._router.publisher("bench")
-        self.claims = Claims(durability=self._router.durability)
+        self._shared = self._router.store.capabilities.turns is not None
+        kept_by = keeper(plugins, ctx) if ctx.servers else None
+        self.claims = Claims(durability=self._router.durability, kept_by=kept_by)
         store = type(self._router.store).__name__
         names = [type(plugin).__name__.removesuffix("Plugin").lower() for plugin in plugins]
         self._described = f"in-process · {self._router.durability} · {' · '.join(names) or store}"
@@ -99,6 +101,8 @@ class InProcessTarget:
 
     async def subscribe(self, spec: SubscriberSpec, sink: Sink) -> Handle:
         async def handle(event: Event) -> None:
+            if self._shared:
+                self._see_turn(spec.name)
             await sink.deliver(Received(event.payload, event.seq, event.key, event.priority, type=event.type))
 
         self._sinks[spec.name] = sink
@@ -121,6 +125,20 @@ class InProcessTarget:
         self._meters[spec.name] = meter
         self._claim()
         return Handle(subscription_id, meter.subscription.from_seq)
+
+    def _see_turn(self, name: str) -> None:
+        """Of a store that routers share: with a turn is lost what was asked for in it and not answered."""
+        meter = self._meters.get(name)
+        turn = None if meter is None else self._running.subscriptions.dispatchers.get(meter.subscription.id)
+        if turn is not None and self._turns.setdefault(name, turn) is not turn:
+            self._turns[name] = turn
+            self._sinks[name].settled((), self._running.clock.monotonic_ns(), "lost")
+
+    def _meter(self, name: str) -> Meter:
+        """Of the turn that it has now, or had last."""
+        subscriptions, before = self._running.subscriptions, self._meters[name]
+        current = before.subscription.id in subscriptions.dispatchers
+        return subscriptions.meter(before.subscription.id) if current else before
 
     def _claim(self) -> None:
         """What its subscriptions, as they are wired, let a delivery wait, and be tried."""
@@ -148,10 +166,22 @@ class InProcessTarget:
         return to_seq
 
     async def counters(self) -> Counters:
+        try:
+            return await self._counted()
+        except StoreError:  # it does not say what waits in it
+            nothing = SubscriberCounts(None, None, None, None, None, None)
+            return Counters(None, dict.fromkeys(self._meters, nothing))
+
+    async def _counted(self) -> Counters:
         router = self._running
         counts = {}
-        for name, meter in self._meters.items():
+        for name in self._meters:
+            meter = self._meter(name)
             sums = await meter.read()
+            if self._shared:  # other sums begin anew with each turn
+                pending = None if meter.stands_by else sums.pending
+                counts[name] = SubscriberCounts(None, None, None, None, None, pending)
+                continue
             counts[name] = SubscriberCounts(
                 owed=None,
                 acked=sums.acked,
@@ -201,32 +231,6 @@ class InProcessTarget:
         if self._router is None:
             raise NotRunning("the in-process target is not started")
         return self._router
-
-
-def compose(operator: Sequence[PluginSection] | None, scenario: Sequence[PluginSection], folder: Path) -> list[Plugin]:
-    """The operator's plugins (or the default ones) with the scenario's over them, each in the place of its like.
-
-    A store that keeps a file keeps it in folder: no scenario touches the operator's data. Raises ConfigError.
-    """
-    base = wiring.default_plugins() if operator is None else wiring.from_sections(operator)
-    over = {type(plugin): plugin for plugin in wiring.from_sections(scenario)}
-    if any(_is_store(plugin) for plugin in over.values()):
-        base = [plugin for plugin in base if type(plugin) in over or not _is_store(plugin)]
-    plugins = [over.pop(type(plugin), plugin) for plugin in base]
-    plugins += over.values()
-    return [_moved(plugin, folder) if _is_store(plugin) else plugin for plugin in plugins]
-
-
-def _is_store(plugin: Plugin) -> bool:
-    return hasattr(plugin, "squall_event_store")
-
-
-def _moved(plugin: Plugin, folder: Path) -> Plugin:
-    if "path" not in type(plugin.options).model_fields:
-        return plugin
-    path = folder / "store" / "events.db"
-    kind = type(plugin.options).model_fields["path"].annotation
-    return type(plugin)(plugin.options.model_copy(update={"path": str(path) if kind is str else path}))
 
 
 class _Probe(Plugin):

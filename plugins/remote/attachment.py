@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from squall.core.clock import Clock
@@ -26,6 +26,7 @@ class Wakes(Protocol):
 
     clock: Clock
     logger: logging.Logger
+    on_end: Callable[[Event, Decision | Failed, bool], None] | None
 
     def wake(self) -> None: ...
 
@@ -69,9 +70,10 @@ class Attachment:
         self._asked.take_over = asked.HasField("name")  # from now on it may be our own lost connection that has it
         return pb.ClientFrame(subscribe=asked)
 
-    def taken(self, subscription_id: str) -> None:
+    def taken(self, subscription_id: str, from_seq: int) -> None:
         """The server has attached it."""
         self.attached, self.failures = True, 0
+        self.subscription.from_seq = from_seq
         if not self.first.done():
             self.subscription.id = subscription_id
             self.first.set_result(subscription_id)
@@ -130,6 +132,8 @@ class Attachment:
         failed = isinstance(how, Failed)
         self.subscription.delivery_count += not failed
         self.subscription.error_count += failed
+        if self._owner.on_end is not None:
+            self._owner.on_end(hand.event, how, bool(hand.number))
         if not hand.number:
             if self._settles:
                 self._owner.logger.warning(

@@ -121,7 +121,7 @@ class Attachments:
         """The server has attached one."""
         attachment = self._by_sub.get(answer.sub)
         if attachment is not None and attachment.sub == answer.sub:
-            attachment.taken(answer.subscription_id)
+            attachment.taken(answer.subscription_id, answer.from_seq)
 
     def left(self, answer: pb.Left) -> None:
         """The server has given one up."""

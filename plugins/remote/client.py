@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -13,11 +13,13 @@ from typing import Self
 from websockets.exceptions import ConnectionClosed
 
 from squall.core.clock import Clock, SystemClock, Timer
+from squall.core.delivery import Decision
 from squall.core.errors import AlreadyRunning, NotRunning, SquallError
-from squall.core.event import Receipt
+from squall.core.event import Event, Receipt
 from squall.core.identity import fresh_seed, seeded_ids, system_ids
 from squall.plugins.remote.attachments import Attachments
 from squall.plugins.remote.errors import ProtocolError, Unreachable
+from squall.plugins.remote.handling import Failed
 from squall.plugins.remote.journal import Journal
 from squall.plugins.remote.link import Link
 from squall.plugins.remote.outbox import Outbox
@@ -33,8 +35,13 @@ FAREWELL_S = 2.0
 BACKOFF_S, BACKOFF_CAP_S = 0.1, 10.0
 
 
+OnEnd = Callable[[Event, Decision | Failed, bool], None]
+"""Told of each delivery that is over: what it came to, and whether the server is told, or the result is dropped."""
+
+
 class RemoteRouter:
-    """A router that runs elsewhere. `async with`, or start and stop; made by squall.connect."""
+    """A router that runs elsewhere. `async with`, or start and stop; made by squall.connect. `on_end` watches how
+    deliveries end."""
 
     def __init__(
         self,
@@ -59,6 +66,7 @@ class RemoteRouter:
         self._running: asyncio.Task[None] | None = None
         self._sweeper: Timer | None = None
         self._said: list[pb.ClientFrame] = []
+        self.on_end: OnEnd | None = None
 
     # Start and stop
 
@@ -182,6 +190,11 @@ class RemoteRouter:
             self._said.append(frame)
             self._link.unsent.set()
 
+    async def flush(self) -> bool:
+        """Wait until the server has received all that was said so far, settlements too. False: the connection was lost
+        before that was known."""
+        return self._link is not None and await self._link.flush()
+
     def wake(self) -> None:
         """There is something to be sent."""
         if self._link is not None:
@@ -228,6 +241,7 @@ class RemoteRouter:
             ends = await asyncio.gather(*tasks, return_exceptions=True)
             self._link = None
             link.cut("")
+            link.lost()
             outbox.lost()
             self._attachments.lost()
         for end in ends:
@@ -247,6 +261,8 @@ class RemoteRouter:
                 link.unsent.set()  # there may be room for more frames
             elif kind == "subscribed":
                 self._attachments.subscribed(frame.subscribed)
+            elif kind == "pong":
+                link.pong(frame.pong.number)
             elif kind == "left":
                 self._attachments.left(frame.left)
             elif kind == "draining":
@@ -275,7 +291,7 @@ class RemoteRouter:
         said, self._said = self._said, []
         for frame in said:
             yield frame.SerializeToString()
-        for frame in self._attachments.frames():
+        for frame in (*self._attachments.frames(), *link.flush_frames()):
             yield frame.SerializeToString()
         if not link.draining:
             yield from outbox.frames()

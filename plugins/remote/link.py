@@ -20,6 +20,7 @@ from squall.protos import wire_pb2 as pb
 MIN_OPEN_S, MAX_OPEN_S = 1.0, 10.0
 MAX_FRAME_BYTES = 16_777_216
 MAX_SHOWN = 300
+FLUSHES = 1 << 32  # numbers of pings that ask whether all was received; below are those that ask for a sign of life
 _LASTING = range(400, 500)
 _BUSY = (408, 425, 429)
 
@@ -35,6 +36,33 @@ class Link:
         self._socket, self._clock, self._heartbeat_ns = socket, clock, round(heartbeat_s * 1e9)
         self._heard_ns = self._asked_ns = self._swept_ns = clock.monotonic_ns()
         self._pings = 0
+        self._flushes: dict[int, asyncio.Future[bool]] = {}
+        self._unasked: list[int] = []
+
+    def flush(self) -> asyncio.Future[bool]:
+        """Whether the server has received all that is said before this, once it is known; False: never."""
+        number = FLUSHES + len(self._flushes)
+        flushed = self._flushes[number] = asyncio.get_running_loop().create_future()
+        self._unasked.append(number)
+        self.unsent.set()
+        return flushed
+
+    def flush_frames(self) -> list[pb.ClientFrame]:
+        """What asks for that; to be sent after all else that is to be said."""
+        unasked, self._unasked = self._unasked, []
+        return [pb.ClientFrame(ping=pb.Ping(number=number)) for number in unasked]
+
+    def pong(self, number: int) -> None:
+        """The server has received what was said before the ping of this number."""
+        flushed = self._flushes.get(number)
+        if flushed is not None and not flushed.done():
+            flushed.set_result(True)
+
+    def lost(self) -> None:
+        """Nothing more comes."""
+        for flushed in self._flushes.values():
+            if not flushed.done():
+                flushed.set_result(False)
 
     @classmethod
     async def open(cls, settings: Settings, clock: Clock) -> Link:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from importlib.metadata import version
 from typing import Any
 
@@ -16,7 +17,7 @@ from starlette.websockets import WebSocket
 
 from squall.core.errors import SquallError
 from squall.core.event import Receipt
-from squall.plugins.serve import cloudevents, openapi, wire
+from squall.plugins.serve import cloudevents, inspection, openapi, wire
 from squall.plugins.serve.access import address_of
 from squall.plugins.serve.connection import Connection
 from squall.plugins.serve.errors import BadRequest
@@ -64,6 +65,15 @@ def _for_operators(hub: Hub) -> list[Route]:
     async def metrics(request: Request) -> Response:
         return Response(hub.metrics_text(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
+    async def status(request: Request) -> Response:
+        return await _asked(inspection.status(hub.router))
+
+    async def dead_letters(request: Request) -> Response:
+        after = request.query_params.get("after", "0")
+        if not (after.isascii() and after.isdecimal()):
+            return _refused(Problem(400, "BadRequest", f"after: expected a whole number, got {after!r:.40}"))
+        return await _asked(inspection.dead_letters(hub.router, int(after)))
+
     described = openapi.document(version("squall"))
 
     async def openapi_json(request: Request) -> Response:
@@ -76,9 +86,18 @@ def _for_operators(hub: Hub) -> list[Route]:
         Route("/healthz", healthy),
         Route("/readyz", ready),
         Route("/metrics", metrics),
+        Route("/v1/status", status),
+        Route("/v1/dead-letters", dead_letters),
         Route("/openapi.json", openapi_json),
         Route("/docs", docs),
     ]
+
+
+async def _asked(answer: Awaitable[dict[str, Any]]) -> Response:
+    try:
+        return _json(await answer)
+    except SquallError as error:
+        return _refused(problem_of(error))
 
 
 async def _publish_one(hub: Hub, address: str, posted: Outgoing) -> Receipt:

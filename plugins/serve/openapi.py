@@ -51,6 +51,40 @@ _EVENT = {
         "ttlms": {"type": "integer", "minimum": 1, "description": "deliver no later than after so long"},
     },
 }
+_STATUS = {
+    "type": "object",
+    "description": "What the router holds, and its subscriptions that have a handler just now.",
+    "required": ["durability", "events", "dead_letters", "next_seq", "subscriptions"],
+    "properties": {
+        "durability": {"enum": ["memory", "process", "disk"]},
+        "events": {"type": "integer", "description": "events that are stored"},
+        "dead_letters": {"type": "integer", "description": "dead letters that are stored"},
+        "next_seq": {"type": "integer", "description": "the seq that the next event gets"},
+        "subscriptions": {
+            "type": "array",
+            "description": "id, name, subscriber, pattern, and how many events are pending (null: another "
+            "router of the same store delivers it)",
+            "items": {"type": "object"},
+        },
+    },
+}
+_DEAD_LETTER = {
+    "type": "object",
+    "description": "An event that a subscription will not be given again.",
+    "required": ["id", "seq", "type", "payload_base64", "subscription", "reason", "attempts"],
+    "properties": {
+        "id": {"type": "string"},
+        "seq": {"type": "integer"},
+        "type": {"type": "string"},
+        "key": {"type": ["string", "null"]},
+        "payload_base64": {"type": "string", "description": "the payload as it was published"},
+        "subscription": {"type": "string", "description": "its name, or its subscriber's"},
+        "reason": {"enum": ["rejected", "overflow", "delivery_limit", "undecodable", "timeout"]},
+        "attempts": {"type": "integer"},
+        "error_type": {"type": "string"},
+        "error": {"type": "string"},
+    },
+}
 _FAILURES = {
     400: "no CloudEvent, or one that squall cannot take",
     401: "the token is missing or wrong",
@@ -107,6 +141,7 @@ def document(version: str) -> Json:
             }
         },
     }
+    paths |= _inspection()
     return {
         "openapi": "3.1.0",
         "info": {"title": "squall", "version": version, "description": "An event router for remote clients."},
@@ -114,7 +149,37 @@ def document(version: str) -> Json:
         "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"CloudEvent": _EVENT, "Receipt": _RECEIPT, "Problem": _PROBLEM},
+            "schemas": {
+                "CloudEvent": _EVENT,
+                "Receipt": _RECEIPT,
+                "Problem": _PROBLEM,
+                "Status": _STATUS,
+                "DeadLetter": _DEAD_LETTER,
+            },
+        },
+    }
+
+
+def _inspection() -> Json:
+    letters = {"type": "object", "properties": {"dead_letters": {"type": "array", "items": _ref("DeadLetter")}}}
+    failed = {
+        code: _answer(why, _ref("Problem"), "application/problem+json")
+        for code, why in {"400": "not a whole number", "503": "the store failed"}.items()
+    }
+    after = {"name": "after", "in": "query", "schema": {"type": "integer", "minimum": 0, "default": 0}}
+    return {
+        "/v1/status": {
+            "get": {
+                "summary": "What the router holds",
+                "responses": {"200": _answer("its sums", _ref("Status")), "503": failed["503"]},
+            }
+        },
+        "/v1/dead-letters": {
+            "get": {
+                "summary": "Dead letters, 500 at a time, from the after-th on",
+                "parameters": [after],
+                "responses": {"200": _answer("in the order of their arrival", letters), **failed},
+            }
         },
     }
 

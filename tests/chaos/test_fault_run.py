@@ -15,7 +15,7 @@ from tests.chaos.short_run import Section, scenario
 
 from squall import VirtualClock
 from squall.chaos.catalogue import load_catalogue
-from squall.chaos.fault_run import HEAL_S, FaultRun
+from squall.chaos.fault_run import FaultRun
 from squall.chaos.history import HistoryWriter, open_history
 from squall.chaos.recorder import Recorder
 from squall.chaos.run import run_scenario
@@ -197,10 +197,10 @@ async def test_a_heal_that_does_not_end_is_given_up(bench: Bench) -> None:
     await bench.until(0.5)
     await running
     healing = asyncio.create_task(bench.run.heal())
-    await bench.until(0.5 + HEAL_S)
-    await bench.until(1.0 + HEAL_S)
+    await bench.until(0.5 + Fault.heal_s)
+    await bench.until(1.0 + Fault.heal_s)
     await healing
-    assert await bench.recorded("healed, error") == [(False, f"it took longer than {HEAL_S:g} s")]
+    assert await bench.recorded("healed, error") == [(False, f"it took longer than {Fault.heal_s:g} s")]
 
 
 class Rots(Fault):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from squall import Priority, VirtualClock
 from squall.chaos.history import HistoryWriter, open_history
 from squall.chaos.message import Header, fingerprint, pack
-from squall.chaos.recorder import CHUNK_ROWS, Recorder, RecordingSink, current_event
+from squall.chaos.recorder import Recorder, RecordingSink, current_event
+from squall.chaos.rows import CHUNK_ROWS
 from squall.core.errors import StoreFileError
 from squall.core.fault import Handler
 from squall.core.target import Message, Outcome, Received, SubscriberSpec
@@ -166,3 +168,33 @@ async def test_rows_that_cannot_be_written_are_a_gap(bench: Bench, monkeypatch: 
         bench.sink.settled([payload(event)], 6)
     assert await bench.rows("source, lost, why", "gap") == [("attempt", CHUNK_ROWS, "no space left")]
     assert bench.recorder.failures == [f"{CHUNK_ROWS} rows of attempt were dropped: no space left"]
+
+
+async def test_an_answer_that_will_not_come_belongs_to_no_later_attempt(bench: Bench) -> None:
+    """The first attempt stays unconfirmed, whatever is said of the second."""
+    for attempt in (1, 2):
+        await bench.sink.deliver(Received(payload(1), 1, attempt=attempt))
+        bench.sink.settling([payload(1)], "ack", attempt)
+        if attempt == 1:
+            bench.sink.settled([payload(1)], 5, "lost")
+    bench.sink.settled([payload(1)], 7)
+    assert await bench.rows("attempt, settle_invoked, settle_ok") == [(1, 1, None), (2, 2, 7)]
+
+
+async def test_all_answers_that_are_out_may_be_lost_at_once(bench: Bench) -> None:
+    """But for attempts that still run."""
+    await bench.sink.deliver(Received(payload(1), 1))
+    bench.sink.settling([payload(1)], "ack", 1)
+    running = asyncio.Event()
+
+    async def run(received: Received) -> None:
+        bench.sink.settled((), 5, "lost")
+        running.set()
+
+    bench.handles = run
+    await bench.sink.deliver(Received(payload(2), 2))
+    assert running.is_set()
+    bench.sink.settling([payload(2)], "ack", 6)
+    for event in (1, 2):
+        bench.sink.settled([payload(event)], 7)
+    assert await bench.rows("event, settle_invoked, settle_ok") == [(1, 1, None), (2, 6, 7)]

@@ -32,6 +32,18 @@ SHORTER: dict[str, list[str]] = {
     "loss-on-purpose": [],
 }
 
+# Those that start servers of their own.
+WITH_SERVERS: dict[str, list[str]] = {
+    "redis-latency": ["rate=100", "seconds=15s"],
+    "redis-cut": ["rate=100", "seconds=16s"],
+    "redis-killed": ["rate=60", "seconds=9s", "gone=1s"],
+    "redis-killed-no-aof": ["seconds=8s", "gone=1s"],
+    "neo4j-gone": ["rate=100", "seconds=8s", "gone=2s"],
+    "remote-partitioned": ["rate=100", "seconds=15s"],
+    "slow-network-half": ["rate=50", "seconds=8s", "slow=4s"],
+    "serve-killed": ["rate=100", "seconds=13s", "later=10s"],
+}
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -48,10 +60,10 @@ class Ran:
 
 
 def run(name: str, runs: Path, *more: str) -> Ran:
-    sets = [argument for value in SHORTER[name] for argument in ("--set", value)]
+    sets = [argument for value in (SHORTER | WITH_SERVERS)[name] for argument in ("--set", value)]
     command = [sys.executable, "-m", "squall", "run", str(SCENARIOS / f"{name}.yaml"), *sets, *more]
     command += ["--runs", str(runs), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=runs)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=runs)
     assert done.stdout, done.stderr
     (told,) = json.loads(done.stdout)["runs"]
     return Ran(done.returncode, told["verdict"], Path(told["folder"]))
@@ -66,11 +78,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ran]]:
 
 
 def test_every_scenario_is_run_here() -> None:
-    """A new one has to say how it is shortened."""
-    assert {path.stem for path in SCENARIOS.glob("*.yaml")} == set(SHORTER)
+    """Or, where it needs servers, in test_server_scenarios.py. A new one has to say how it is shortened."""
+    assert {path.stem for path in SCENARIOS.glob("*.yaml")} == SHORTER.keys() | WITH_SERVERS.keys()
 
 
-@pytest.mark.parametrize("name", list(SHORTER))
+@pytest.mark.parametrize("name", [*SHORTER, *WITH_SERVERS])
 def test_every_scenario_is_commented(name: str) -> None:
     """It begins with what it is about, and its lines can be read beside each other."""
     lines = (SCENARIOS / f"{name}.yaml").read_text("utf-8").splitlines()

@@ -29,6 +29,8 @@ from squall.core import config, filters, units
 from squall.core.options import Options
 from squall.plugins.faults import FaultsPlugin
 from squall.plugins.network import NetworkPlugin
+from squall.plugins.processes import ProcessesPlugin
+from squall.plugins.redis_streams import target as redis_streams
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -100,7 +102,7 @@ def _rendered(name: str, written: Written) -> str:
 
 def model(name: str) -> type[Options]:
     """The options model of this name, of scenarios or of squall.yaml."""
-    for module in (scenario_models, config, filters, expectations):
+    for module in (scenario_models, config, filters, expectations, redis_streams):
         found = vars(module).get(name)
         if isinstance(found, type) and issubclass(found, Options):
             return found
@@ -219,6 +221,7 @@ ANCHORS = {
     "RandomSection": "random",
     "RandomChoice": "random",
     "TargetSection": "targets",
+    "ServersSection": "servers",
 }
 """Where the section of the page is not called like the model."""
 
@@ -246,7 +249,8 @@ def _flat(metadata: Sequence[Any]) -> Iterator[Any]:
 
 def _faults(_: str) -> Table:
     rows = []
-    for kind in (*FaultsPlugin().squall_faults(), *NetworkPlugin().squall_faults()):
+    offering = (FaultsPlugin(), NetworkPlugin(), ProcessesPlugin())
+    for kind in (kind for plugin in offering for kind in plugin.squall_faults()):
         options = [
             f"`{key}` ({value_of(field.annotation, field.metadata)}; {default_of(field)}): {field.description}"
             for key, field in keys(kind).items()

@@ -15,6 +15,7 @@ from squall.core.yaml_source import parse_document
 from squall.plugins.faults import FaultsPlugin
 from squall.plugins.network import NetworkPlugin
 from squall.plugins.network.faults import FAULTS
+from squall.plugins.processes import ProcessesPlugin
 
 PAGE = ROOT / "docs" / "plugins.md"
 BUILT_IN = sorted(
@@ -57,7 +58,7 @@ def test_page_has_each_plugins_options(name: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [*FaultsPlugin().squall_faults(), *NetworkPlugin().squall_faults()],
+    [kind for plugin in (FaultsPlugin(), NetworkPlugin(), ProcessesPlugin()) for kind in plugin.squall_faults()],
     ids=lambda kind: f"{kind.kind.__name__}-{kind.name}",
 )
 def test_page_has_each_faults_options(kind: type[Fault]) -> None:

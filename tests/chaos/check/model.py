@@ -147,6 +147,7 @@ class Process:
     role: Literal["target", "worker", "bench"] = "target"
     pid: int = 1
     exit_code: int | None = None
+    answered: int | None = None
 
 
 @dataclass

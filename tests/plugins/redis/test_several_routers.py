@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
+from tests.plugins.redis.cutting import Cutting
 from tests.plugins.redis.routers import Seen, publish, router, until
 from tests.plugins.redis_stores import redis_store
 from tests.plugins.store_bench import FakeProgress, make_event
 from tests.servers import Server
 
-from squall import Event
+from squall import Event, hookimpl
+from squall.core.delivery import Attempt, Observer
+from squall.core.plugin import Context, Plugin
 from squall.core.store import Cursor, DurableSpec
 
 
@@ -148,3 +152,49 @@ async def test_a_router_that_leaves_a_subscription_lets_another_have_it_at_once(
         await two.subscriber("billing").subscribe("order.>", third, name="billing")
         await third.has(1)
     assert (first.payloads, second.payloads, third.payloads) == ([1, 2], [], [3])
+
+
+class Told(Plugin):
+    """Notes which settlements are told as stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored: list[int] = []
+
+    @hookimpl
+    def squall_observer(self, ctx: Context) -> Observer:
+        return Notes(self.stored)
+
+
+class Notes(Observer):
+    def __init__(self, stored: list[int]) -> None:
+        self._stored = stored
+
+    def settled(self, subscription: object, attempts: Sequence[Attempt], ok_ns: int, answer: str) -> None:
+        if answer == "ok":
+            self._stored += [int(attempt.event.payload) for attempt in attempts]
+
+
+async def test_what_was_not_settled_in_a_turn_is_not_told_as_settled_after_it(redis_server: Server) -> None:
+    """The turn ends while the server cannot be reached. Either its settlement arrives later and nobody is told, or the
+    event comes again and that is told, once."""
+    calls, go, told = Seen(), asyncio.Event(), Told()
+
+    async def handler(event: Event) -> None:
+        await calls(event)
+        await go.wait()
+
+    async with Cutting(redis_server.url) as way, router(way.url, told, lease=1.0, timeout=0.3) as one:
+        await one.subscriber("billing").subscribe("order.>", handler, name="billing")
+        await publish(one, 1)
+        await calls.has(1)
+        way.refuse = True
+        way.cut()
+        go.set()
+        (first,) = one.subscriptions.dispatchers.values()
+        await until(lambda: first.closed)
+        way.refuse = False
+        await until(lambda: one.store._refusal is None)  # type: ignore[attr-defined]
+        await publish(one, 2)
+        await until(lambda: 2 in told.stored)
+    assert told.stored.count(1) == calls.payloads.count(1) - 1

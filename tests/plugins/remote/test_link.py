@@ -219,3 +219,25 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert "pip install 'squall[remote]'" in said
+
+
+async def test_a_flush_says_whether_all_that_was_said_was_received() -> None:
+    """Settlements too. It waits while nothing passes, and says so when the connection is lost meanwhile."""
+    seen: list[squall.Event] = []
+
+    async def handler(event: squall.Event) -> None:
+        seen.append(event)
+
+    async with network() as way, squall.connect(way.url) as remote:
+        await remote.subscriber("billing").subscribe("*", handler, name="billing")
+        await remote.publisher("shop").publish("a", b"")
+        await until(lambda: len(seen) == 1)
+        assert await remote.flush()
+        await until(lambda: way.served.pending() == 0)
+        async with way.silent():
+            flushing = asyncio.create_task(remote.flush())
+            await asyncio.sleep(0.05)
+            assert not flushing.done()
+            await way.cut()
+            assert not await flushing
+        assert not await remote.flush()

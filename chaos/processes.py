@@ -1,0 +1,186 @@
+"""The processes of a run: servers that the scenario asks for, and what the target brings along."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from squall.chaos.history import HistoryWriter
+from squall.chaos.scenario_models import ServersSection
+from squall.chaos.server import HOST, DidNotStart, Server, free_port
+from squall.chaos.server_kinds import neo4j_server, redis_server
+from squall.core.clock import Clock
+from squall.core.fault import Process
+from squall.core.target import Launched, Program
+
+LOGS = "servers"
+T = TypeVar("T")
+
+
+@dataclass
+class _Life:
+    """One process, from its start to its end. Times are monotonic ns."""
+
+    pid: int
+    started: int
+    answered: int
+    exited: int | None = None
+    exit_code: int | None = None
+
+
+class StartedProcess(Process):
+    """A server as faults may treat it; every life of it is noted."""
+
+    def __init__(self, name: str, server: Server, clock: Clock) -> None:
+        super().__init__(f"process:{name}")
+        self.server, self.lives = server, list[_Life]()
+        self._now = clock.monotonic_ns
+
+    @property
+    def pid(self) -> int | None:
+        return self.lives[-1].pid if self.lives and self.lives[-1].exited is None else None
+
+    async def answers(self) -> bool:
+        return await asyncio.to_thread(self.server.answers)
+
+    async def start(self) -> None:
+        started = self._now()
+        await self._blocking(self.server.start)
+        self.lives.append(_Life(self.server.pid, started, self._now()))
+
+    async def kill(self) -> None:
+        _ = self.server.pid  # raises where there is nothing to kill
+        await self._blocking(self.server.kill)
+        self._gone()
+
+    async def end(self, within_s: float) -> None:
+        await self._blocking(lambda: self.server.end(within_s))
+        self._gone()
+
+    async def suspend(self) -> None:
+        await self._blocking(self.server.suspend)
+
+    async def resume(self) -> None:
+        await self._blocking(self.server.resume)
+
+    def _gone(self) -> None:
+        self.lives[-1].exited, self.lives[-1].exit_code = self._now(), self.server.exit_code
+
+    async def stop(self) -> None:
+        """End it with the run."""
+        await asyncio.to_thread(self.server.stop)
+        if self.pid is not None:
+            self._gone()
+
+    async def _blocking(self, call: Callable[[], T]) -> T:
+        """What blocks, in a thread. Who is cancelled meanwhile waits for its end, so that nothing is left half done:
+        a process that is being started is killed first."""
+        working = asyncio.ensure_future(asyncio.to_thread(call))
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await asyncio.to_thread(self.server.kill)
+            await asyncio.gather(working, return_exceptions=True)
+            raise
+
+
+class Processes:
+    """Starts processes for a run, and ends them with it. `servers` are those of the scenario, by kind: where they are.
+    `seams` are all, by name."""
+
+    def __init__(self, wanted: ServersSection, folder: Path, clock: Clock) -> None:
+        self._wanted, self._folder, self._clock = wanted, folder, clock
+        self._temporary: TemporaryDirectory[str] | None = None
+        self._all: dict[str, StartedProcess] = {}
+        self.servers: dict[str, tuple[str, int]] = {}
+
+    @property
+    def seams(self) -> dict[str, Process]:
+        """Where faults may take hold, by name."""
+        return {one.name: one for one in self._all.values()}
+
+    async def start(self) -> None:
+        """Start what the scenario asks for. Raises SquallError where a program is missing, or does not start."""
+        redis, clock = self._wanted.redis, self._clock
+        made: dict[str, Server] = {}
+        if redis is not None:
+            place, log = self._place("redis")
+            made["redis"] = redis_server(place, aof=redis.appendonly, fsync=redis.appendfsync, log=log, clock=clock)
+        if self._wanted.neo4j is not None:
+            place, log = self._place("neo4j")
+            made["neo4j"] = neo4j_server(place, log=log, clock=clock)
+        for name, server in made.items():
+            await self._begin(name, server)
+            self.servers[name] = (HOST, server.port)
+
+    async def launch(self, program: Program) -> Launched:
+        """Start what a target brings along. Raises SquallError."""
+        port = free_port()
+        place, log = self._place(program.name)
+        server = Server(
+            place,
+            program.command(port),
+            lambda: program.answers(port),
+            port=port,
+            scheme="http",
+            environment=program.environment,
+            log=log,
+            clock=self._clock,
+        )
+        return Launched(await self._begin(program.name, server), HOST, port)
+
+    def _place(self, name: str) -> tuple[Path, Path]:
+        """Where its data may be, as long as the run lasts, and where its log stays."""
+        if self._temporary is None:
+            self._temporary = TemporaryDirectory(prefix="squall-servers-")
+        place, logs = Path(self._temporary.name) / name, self._folder / LOGS
+        place.mkdir()
+        logs.mkdir(exist_ok=True)
+        return place, logs / f"{name}.log"
+
+    async def _begin(self, name: str, server: Server) -> StartedProcess:
+        process = self._all[name] = StartedProcess(name, server, self._clock)
+        try:
+            await process.start()
+        except DidNotStart:
+            del self._all[name]
+            raise
+        return process
+
+    def ended_by_themselves(self) -> list[str]:
+        """Those that are gone though nobody ended them, in words."""
+        return [
+            f"{one.name} (pid {one.pid}) ended by itself: see {LOGS}/{one.name.partition(':')[2]}.log"
+            for one in self._all.values()
+            if one.pid is not None and one.server.ended()
+        ]
+
+    def record(self, writer: HistoryWriter) -> None:
+        """Write all lives into the history. Process 0 is the bench."""
+        lives = [(one.name.partition(":")[2], life) for one in self._all.values() for life in one.lives]
+        if lives:
+            writer.append(
+                "process",
+                {
+                    "process": list(range(1, len(lives) + 1)),
+                    "name": [name for name, _ in lives],
+                    "role": ["target"] * len(lives),
+                    "pid": [life.pid for _, life in lives],
+                    "started": [life.started for _, life in lives],
+                    "answered": [life.answered for _, life in lives],
+                    "exited": [life.exited for _, life in lives],
+                    "exit_code": [life.exit_code for _, life in lives],
+                },
+            )
+
+    async def close(self) -> None:
+        """End all of them. What they kept is gone, but for their logs."""
+        for one in self._all.values():
+            await one.stop()
+        if self._temporary is not None:
+            await asyncio.to_thread(self._temporary.cleanup)
+            self._temporary = None

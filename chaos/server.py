@@ -1,0 +1,217 @@
+"""A server that squall starts: one process at a free port of loopback, ended by its pid, and by nothing else.
+
+All calls block until what they say is so: in a coroutine, `await asyncio.to_thread(server.kill)`.
+
+Nothing outlives whoever uses it, even if that is killed: a user holds a lock on the server's folder, and a guard beside
+the server waits for that lock to be free of users, to kill what is still there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import IO, Self
+
+from squall.core.clock import Clock, SystemClock
+from squall.core.errors import SquallError
+from squall.core.identity import fresh_seed
+
+HOST = "127.0.0.1"
+# Below the range that outgoing connections are given ports from: a client that knocks at the port of a killed server
+# would be connected to itself now and then, or the port be somebody else's when the server comes back.
+PORTS = range(20_000, 32_000)
+START_TIMEOUT_S = 120.0
+POLL_S = 0.01
+SHOWN_CHARACTERS = 2_000
+GUARD = """\
+import fcntl, os, sys
+users, state, pid = sys.argv[1:]
+with open(users) as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    os.path.exists(state) and os.unlink(state)
+    os.kill(int(pid), 9)
+"""
+
+
+class DidNotStart(SquallError):
+    """A server that ended, or did not answer in time."""
+
+
+class Server:
+    """One process of a server, and its folder. A context manager: started when entered, stopped when left.
+
+    log: where what it prints goes; None: `log` in its folder. `exit_code` is that of the process that ended last, as
+    Popen has it: negative, the signal that ended it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        command: Sequence[str],
+        answers: Callable[[], bool],
+        *,
+        port: int,
+        scheme: str,
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.folder = folder
+        self.port = port
+        self.url = f"{scheme}://{HOST}:{port}"
+        self.answers = answers
+        self.exit_code: int | None = None
+        self._log = log or folder / "log"
+        self._command = command
+        self._clock = clock or SystemClock()
+        self._environment = os.environ | dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._users: IO[str] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that runs now. Raises SquallError where there is none."""
+        return self._running.pid
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise SquallError(f"{self.name} is not running")
+        return self._process
+
+    @property
+    def name(self) -> str:
+        """What its program is called."""
+        return Path(self._command[0]).name
+
+    def ended(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
+    def start(self) -> None:
+        """Start it on its port and folder, and return when it answers. Raises DidNotStart with the end of its log."""
+        if self._process is not None:
+            raise SquallError(f"{self.name} is running")
+        self._users = self._users or use(self.folder)
+        with self._log.open("ab") as log:
+            process = self._process = _spawn(self._command, log, self._environment)
+        guard = [sys.executable, "-I", "-S", "-c", GUARD, *map(str, (*paths(self.folder), self.pid))]
+        self._guard = _spawn(guard, subprocess.DEVNULL, os.environ)
+        deadline_ns = self._clock.monotonic_ns() + round(START_TIMEOUT_S * 1e9)
+        while not self.answers():
+            ended = _within(process, POLL_S)
+            if ended is not None or self._clock.monotonic_ns() > deadline_ns:
+                self._leave()
+                why = f"ended with {ended}" if ended is not None else f"did not answer within {START_TIMEOUT_S:g} s"
+                raise DidNotStart(f"{self.name} {why}\n{self.log()[-SHOWN_CHARACTERS:]}")
+
+    def kill(self) -> None:
+        """End it at once, as `kill -9` and a power cut of the process would; return when it is gone."""
+        if self._guard is not None:  # first: a pid that is free again is not its business
+            self._guard.kill()
+            self._guard.wait()
+        if self._process is not None:
+            self._process.kill()
+            self.exit_code = self._process.wait()
+        self._guard = self._process = None
+
+    def end(self, within_s: float) -> None:
+        """Tell it to end, by SIGTERM, and return when it is gone. Raises SquallError when that takes longer."""
+        self._running.terminate()
+        if _within(self._running, within_s) is None:
+            raise SquallError(f"{self.name} (pid {self.pid}) did not end within {within_s:g} s of SIGTERM")
+        self.kill()
+
+    def suspend(self) -> None:
+        """Let it stand still; return when it does."""
+        self._running.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+
+    def resume(self) -> None:
+        """Let it go on, and return when it answers. Raises DidNotStart."""
+        self._running.send_signal(signal.SIGCONT)
+        deadline_ns = self._clock.monotonic_ns() + round(START_TIMEOUT_S * 1e9)
+        while not self.answers():
+            if _within(self._running, POLL_S) is not None or self._clock.monotonic_ns() > deadline_ns:
+                raise DidNotStart(f"{self.name} (pid {self.pid}) does not answer after it was suspended")
+
+    def stop(self) -> None:
+        """End it for good, when nobody else uses its folder any more. What it keeps there is of no more interest."""
+        if self._users is None:
+            return
+        fcntl.flock(self._users, fcntl.LOCK_EX)
+        paths(self.folder)[1].unlink(missing_ok=True)
+        self._leave()
+
+    def _leave(self) -> None:
+        self.kill()
+        if self._users is not None:
+            self._users.close()
+            self._users = None
+
+    def log(self) -> str:
+        """What it has printed."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _within(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Its exit code, as soon as it has one; None when it still runs after so long."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.wait(seconds)
+    return None
+
+
+def _spawn(command: Sequence[str], output: IO[bytes] | int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """A process in a session of its own: an interrupt at the terminal is not its business."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def paths(folder: Path) -> tuple[Path, Path]:
+    """The file that users lock, and the one that says where the server is."""
+    return folder / "users", folder / "url"
+
+
+def use(folder: Path) -> IO[str]:
+    """Become a user of the server in the folder, until the file is closed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    users = paths(folder)[0].open("w", encoding="utf-8")
+    fcntl.flock(users, fcntl.LOCK_SH)
+    return users
+
+
+def free_port() -> int:
+    """A port on loopback that nobody has now, and that nobody is given by chance."""
+    random = Random(fresh_seed())  # not of the run's seed: two runs of one scenario must not meet
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind((HOST, port))
+                return port

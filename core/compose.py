@@ -1,0 +1,84 @@
+"""What a router under test is made of: the operator's plugins with a scenario's over them, away from their data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import JsonValue
+
+from squall.core import wiring
+from squall.core.config import PluginSection
+from squall.core.errors import ConfigError
+from squall.core.plugin import Plugin
+from squall.core.target import RunContext
+
+
+def compose(operator: Sequence[PluginSection] | None, scenario: Sequence[PluginSection], folder: Path) -> list[Plugin]:
+    """The operator's plugins (or the default ones) with the scenario's over them, each in the place of its like.
+
+    A store that keeps a file keeps it in folder: no scenario touches the operator's data. Raises ConfigError.
+    """
+    base = wiring.default_plugins() if operator is None else wiring.from_sections(operator)
+    over = {type(plugin): plugin for plugin in wiring.from_sections(scenario)}
+    if any(is_store(plugin) for plugin in over.values()):
+        base = [plugin for plugin in base if type(plugin) in over or not is_store(plugin)]
+    plugins = [over.pop(type(plugin), plugin) for plugin in base]
+    plugins += over.values()
+    return [_moved(plugin, folder) if is_store(plugin) else plugin for plugin in plugins]
+
+
+def is_store(plugin: Plugin) -> bool:
+    """Whether it brings the store."""
+    return hasattr(plugin, "squall_event_store")
+
+
+def _moved(plugin: Plugin, folder: Path) -> Plugin:
+    if "path" not in type(plugin.options).model_fields:
+        return plugin
+    path = folder / "store" / "events.db"
+    kind = type(plugin.options).model_fields["path"].annotation
+    return _with(plugin, "path", str(path) if kind is str else path)
+
+
+async def located(plugins: Sequence[Plugin], ctx: RunContext) -> list[Plugin]:
+    """The plugins, with a `url` that leads to the server of their name which the run has started, if it has; through
+    the detour of that name."""
+    return [await _located(plugin, ctx) for plugin in plugins]
+
+
+async def _located(plugin: Plugin, ctx: RunContext) -> Plugin:
+    fields = type(plugin.options).model_fields
+    if not ctx.servers or "url" not in fields or (name := name_of(plugin)) not in ctx.servers:
+        return plugin
+    host, port = await ctx.detour(name, *ctx.servers[name])
+    return _with(plugin, "url", f"{urlsplit(fields['url'].default).scheme}://{host}:{port}")
+
+
+def keeper(plugins: Sequence[Plugin], ctx: RunContext) -> str | None:
+    """Which of the servers that the run has started keeps the events; None where it is none of them."""
+    return next((name for one in plugins if is_store(one) and (name := name_of(one)) in ctx.servers), None)
+
+
+def _with(plugin: Plugin, option: str, value: object) -> Plugin:
+    return type(plugin)(plugin.options.model_copy(update={option: value}))
+
+
+def name_of(plugin: Plugin) -> str:
+    """By which it is enabled. Raises ConfigError where it is not installed under any."""
+    kind = type(plugin)
+    for name, point in wiring.installed().items():
+        if (point.module, point.attr) == (kind.__module__, kind.__qualname__):
+            return name
+        if point.attr == kind.__qualname__ and wiring.load_class(point) is kind:
+            return name  # its package gives it away from elsewhere
+    raise ConfigError(f"{kind.__name__} is no installed plugin")
+
+
+def as_sections(plugins: Sequence[Plugin]) -> list[Mapping[str, JsonValue]]:
+    """As the `plugins:` of a squall.yaml that enables them all says it, for another process."""
+    return [
+        {name_of(plugin): plugin.options.model_dump(mode="json", by_alias=True, exclude_unset=True)}
+        for plugin in plugins
+    ]

@@ -1,0 +1,218 @@
+"""Faults in processes: only what the run has started, really gone, and there again; and what is told of the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from tests.needed import needed
+from tests.servers import Server, redis_server, until
+
+from squall.chaos import server_kinds
+from squall.chaos.catalogue import load_catalogue
+from squall.chaos.history import open_history
+from squall.chaos.processes import StartedProcess
+from squall.chaos.run import RunResult, run_scenario
+from squall.chaos.scenario import load_scenario
+from squall.core.clock import SystemClock
+from squall.core.config import Config, load_config
+from squall.core.errors import ConfigError, SquallError
+
+Section = Mapping[str, object]
+
+
+def lives(pid: int) -> bool:
+    """Whether the process is there and has not ended."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+
+
+def scenario(*faults: Section, **others: object) -> dict[str, object]:
+    return {
+        "version": 1,
+        "name": "processes",
+        "target": "redis-streams",
+        "servers": {"redis": {}},
+        "subscribers": {"billing": {"pattern": "order.>", "durable": True, "timeout": "1s"}},
+        "load": {"stages": [{"for": "2s", "rate": 50}], "events": [{"type": "order.created", "key": {"count": 5}}]},
+        "faults": list(faults),
+        "drain": {"limit": "60s", "stall": "20s"},
+        "expect": ["no_loss"],
+    } | others
+
+
+async def run(folder: Path, sections: Mapping[str, object], yaml: str = "") -> RunResult:
+    (folder / "squall.yaml").write_text("version: 1\n" + yaml, encoding="utf-8")
+    config: Config = load_config(folder / "squall.yaml")
+    catalogue = load_catalogue()
+    path = folder / "processes.yaml"
+    path.write_text(json.dumps(sections), encoding="utf-8")
+    return await run_scenario(load_scenario(path, config=config, known=catalogue.known(config)), config, catalogue)
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> StartedProcess:
+    return StartedProcess("redis", redis_server(tmp_path / "redis"), SystemClock())
+
+
+async def test_a_killed_process_is_gone_until_it_is_started(redis: StartedProcess) -> None:
+    """Each of its lives is noted, with how it ended."""
+    await redis.start()
+    try:
+        first = redis.pid
+        assert first is not None
+        assert await redis.answers()
+        await redis.kill()
+        assert (redis.pid, lives(first), await redis.answers()) == (None, False, False)
+        with pytest.raises(SquallError, match="redis-server is not running"):
+            await redis.kill()
+        await redis.start()
+        assert await redis.answers()
+        assert [(life.pid, life.exit_code) for life in redis.lives] == [(first, -9), (redis.pid, None)]
+    finally:
+        await redis.stop()
+
+
+async def test_a_suspended_process_stands_still_and_goes_on(redis: StartedProcess) -> None:
+    """The same process, with its connections."""
+    await redis.start()
+    try:
+        pid = redis.pid
+        assert pid is not None
+        await redis.suspend()
+        assert state(pid) == "T"
+        assert not await redis.answers()
+        await redis.resume()
+        assert (redis.pid, await redis.answers()) == (pid, True)
+    finally:
+        await redis.stop()
+    assert not lives(pid)
+
+
+async def test_a_process_that_is_told_to_end_ends_well(redis: StartedProcess) -> None:
+    await redis.start()
+    try:
+        await redis.end(20.0)
+        assert redis.lives[-1].exit_code == 0
+    finally:
+        await redis.stop()
+
+
+@pytest.mark.parametrize(("do", "lives_after"), [("kill", 2), ("stop", 1), ("restart", 2)])
+async def test_each_fault_bites_is_healed_and_leaves_no_process(tmp_path: Path, do: str, lives_after: int) -> None:
+    """With an append-only file nothing is lost by any."""
+    needed("redis-server", "make services")
+    fault = {"id": "gone", "at": "500ms", "for": "500ms", "do": do, "on": "process:redis"}
+    result = await run(tmp_path, scenario(fault))
+    assert result.verdict.state == "valid", result.verdict
+    with open_history(result.folder / "history") as db:
+        assert db.execute("SELECT kind, seam, hits, healed FROM fault").fetchall() == [(do, "process:redis", 1, True)]
+        pids = [pid for (pid,) in db.execute("SELECT pid FROM process WHERE role = 'target'").fetchall()]
+    assert len(set(pids)) == lives_after
+    assert not any(map(lives, pids))
+    assert (result.folder / "servers" / "redis.log").exists()
+
+
+async def test_what_memory_does_not_keep_is_told_and_not_condemned(tmp_path: Path) -> None:
+    """Without an append-only file, and without `no_loss`: the claim is what is judged."""
+    needed("redis-server", "make services")
+    slow = {"pattern": "order.>", "durable": True, "timeout": "1s", "handler": {"latency": "50ms"}}
+    fault = {"id": "gone", "at": "1s", "for": "300ms", "do": "kill", "on": "process:redis"}
+    sections = scenario(fault, servers={"redis": {"appendonly": False}}, subscribers={"billing": slow})
+    del sections["expect"]
+    result = await run(tmp_path, sections)
+    loss = next(one for one in result.verdict.findings if one.name == "no_loss")
+    assert loss.figures["forgotten"] > 0
+    assert (result.verdict.state, loss.figures["lost"]) == ("valid", 0), result.verdict
+    assert "lost as a claim of memory allows" in result.verdict.headline
+
+
+async def test_a_process_that_ends_by_itself_is_told(tmp_path: Path) -> None:
+    """Nobody's fault stood: the verdict is unknown, and names it."""
+    needed("redis-server", "make services")
+    killing = asyncio.create_task(asyncio.to_thread(_kill_when_it_runs, tmp_path))
+    result = await run(tmp_path, scenario(drain={"limit": "12s", "stall": "11s"}))
+    pid = await killing
+    assert result.verdict.state != "valid"
+    texts = [one.text for one in result.verdict.reasons]
+    assert any(f"process:redis (pid {pid}) ended by itself" in text for text in texts), texts
+
+
+def _kill_when_it_runs(folder: Path) -> int:
+    """End the server that the run in this folder has started, once its load has begun."""
+    found: list[int] = []
+
+    def printed() -> bool:
+        for log in folder.glob("runs/processes/latest/servers/redis.log"):
+            found.extend(map(int, re.findall(r"pid=(\d+)", log.read_text(encoding="utf-8"))))
+        return bool(found)
+
+    until("the server has printed its pid", printed)
+    os.kill(found[0], signal.SIGKILL)
+    return found[0]
+
+
+async def test_a_server_that_is_not_installed_is_one_error_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything runs; no run folder is left."""
+    monkeypatch.setattr(server_kinds, "where", lambda name: None)
+    with pytest.raises(SquallError, match=r"redis-server is not installed.*make services.*squall doctor redis"):
+        await run(tmp_path, scenario())
+    assert [path for path in (tmp_path / "runs").rglob("*") if path.is_file()] == []
+
+
+async def test_a_process_that_the_run_did_not_start_is_no_seam(tmp_path: Path, redis_server: Server) -> None:
+    """An operator's Redis is used and never signalled."""
+    yaml = f"targets: {{mine: {{kind: redis-streams, url: '{redis_server.url}'}}}}\n"
+    fault = {"id": "gone", "at": "500ms", "for": "500ms", "do": "kill", "on": "process:redis"}
+    with pytest.raises(ConfigError, match="the target has no seam 'process:redis' for kill"):
+        await run(tmp_path, scenario(fault, target="mine", servers={}), yaml)
+    assert lives(redis_server.pid)
+
+
+async def test_the_operator_may_refuse_faults_in_processes(tmp_path: Path) -> None:
+    fault = {"id": "gone", "at": "500ms", "for": "500ms", "do": "kill", "on": "process:redis"}
+    with pytest.raises(ConfigError, match=r"faults in process are not allowed here"):
+        await run(tmp_path, scenario(fault), "bench: {allow_faults: [handler]}\n")
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"servers": {"redis": {"appendonly": "yes"}}}, "appendonly: expected true or false"),
+        ({"servers": {"redis": {"appendfsync": "sometimes"}}}, "appendfsync: expected 'always', 'everysec' or 'no'"),
+        ({"servers": {"reddis": {}}}, "'reddis' is not an option of the servers.*did you mean 'redis'"),
+        ({"servers": {}}, r"target redis-streams needs a Redis: .*servers: \{redis: \{\}\}"),
+    ],
+)
+async def test_mistakes_are_told(tmp_path: Path, part: Section, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"(?s){said}"):
+        await run(tmp_path, scenario(**part))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("strem: mine", "'strem' is not an option of the target mine.*did you mean 'stream'"),
+        ("url: 'http://localhost'", "url: expected text that matches"),
+        ("url: 'env:SQUALL_NOT_THERE'", "the environment variable SQUALL_NOT_THERE is not set"),
+    ],
+)
+async def test_mistakes_of_a_targets_own_options_are_told(tmp_path: Path, options: str, said: str) -> None:
+    """Where they stand in squall.yaml."""
+    yaml = f"targets: {{mine: {{kind: redis-streams, {options}}}}}\n"
+    with pytest.raises(ConfigError, match=f"(?s){said}"):
+        await run(tmp_path, scenario(target="mine"), yaml)
