@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from squall.core.clock import Clock
-from squall.core.errors import Conflict, SquallError
+from squall.core.errors import Conflict, PublishError, SquallError
 from squall.core.event import Event
 from squall.core.query import every_page
-from squall.core.store import EventStore, Query
+from squall.core.store import EventStore, Query, Repeated
 
 Store = Callable[[Sequence[Event]], Awaitable[None]]
 
@@ -40,7 +40,7 @@ class Dedupe:
 
     async def load(self, head: int) -> None:
         """Remember what was stored within the window before this router was started. Raises StoreError."""
-        if not self._window_ns or not head:
+        if not self._window_ns or not head or self._store.capabilities.dedupes:
             return
         since_ns = self._clock.time_ns() - self._window_ns
         async for event in every_page(self._store, Query(since_ns=since_ns, own_id=True, before_seq=head + 1)):
@@ -50,6 +50,8 @@ class Dedupe:
     async def publish(self, events: Sequence[Event], store: Store) -> set[str]:
         """Store those events that were not stored before, all or none; returns the ids of the others, which are given
         their seq. Raises Conflict, and what `store` raises."""
+        if self._window_ns and self._store.capabilities.dedupes:
+            return await _leave_to_store(events, store)
         await self._settled(events)
         # No await from here until they are noted: who comes now with the same id waits for this one.
         again: set[str] = set()
@@ -57,7 +59,7 @@ class Dedupe:
         for event in events if self._window_ns else ():
             seen = self._find(event)
             if event.id in fresh:
-                raise Conflict(f"event_id {event.id}: given to two events of the batch; nothing of it was stored")
+                raise _twice(event.id)
             if seen is not None and seen.seq:
                 event.seq = seen.seq
                 again.add(event.id)
@@ -111,10 +113,7 @@ class Dedupe:
         if seen is None or seen.until_ns <= self._clock.monotonic_ns():
             return None
         if seen.content != _content(event) or seen.event_type not in (None, event.type):
-            raise Conflict(
-                f"event_id {event.id}: another event was published with it within the last "
-                f"{self._window_ns / 1e9:g} s; nothing was stored (an id is given again only to repeat a publish)"
-            )
+            raise conflict(event.id, self._window_ns / 1e9)
         return seen
 
     def _until_ns(self) -> int:
@@ -133,6 +132,46 @@ class Dedupe:
         return 0
 
 
-def _content(event: Event) -> bytes:
+async def _leave_to_store(events: Sequence[Event], store: Store) -> set[str]:
+    """Dedupe.publish where the store recognises ids by itself, over all routers that share it."""
+    seen: set[str] = set()
+    for event in events:
+        if event.own_id:
+            event.given = _content(event, event.type)
+            if event.id in seen:
+                raise _twice(event.id)
+            seen.add(event.id)
+    rest, again = list(events), set[str]()
+    while rest:
+        unrouted = [(event.type, event.priority) for event in rest]
+        try:
+            await store(rest)
+            break
+        except PublishError as error:
+            for event, was in zip(rest, unrouted, strict=True):  # routing rules change them, and are asked again
+                event.type, event.priority = was
+            if not isinstance(error, Repeated):
+                raise
+            again.update(error.seqs)
+            for event in rest:
+                event.seq = error.seqs.get(event.id, 0)
+            rest = [event for event in rest if not event.seq]
+    return again
+
+
+def conflict(event_id: str, window_s: float) -> Conflict:
+    """What the publisher of another event is told."""
+    return Conflict(
+        f"event_id {event_id}: another event was published with it within the last {window_s:g} s; nothing was stored "
+        "(an id is given again only to repeat a publish)"
+    )
+
+
+def _twice(event_id: str) -> Conflict:
+    return Conflict(f"event_id {event_id}: given to two events of the batch; nothing of it was stored")
+
+
+def _content(event: Event, *more: str) -> bytes:
     """What a repeated publish gives again, in 16 bytes; metadata is not part of it: middleware adds to that."""
-    return blake2b(repr((event.source, event.key)).encode() + event.payload, digest_size=16).digest()
+    given = repr((event.source, event.key, *more)).encode()
+    return blake2b(given + event.payload, digest_size=16).digest()

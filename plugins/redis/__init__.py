@@ -57,6 +57,14 @@ class RedisOptions(Options):
             "still owed",
         ),
     ] = 1_000_000
+    dedupe_window: Annotated[
+        Seconds,
+        Field(
+            le=604_800,
+            description="for how long an event_id that is given again, to whichever router, is stored once; 0: not "
+            "at all",
+        ),
+    ] = 120.0
     timeout: Annotated[
         Seconds,
         Field(ge=0.05, le=60, description="how long an append is tried, over lost connections too, before its "
@@ -82,5 +90,13 @@ class RedisPlugin(Plugin):
         server = Server(options.url, options.timeout)
         random = ctx.random("redis")
         return RedisStore(
-            server, options.name, options.durability, options.lease, options.max_events, ctx.clock, random, ctx.logger
+            server,
+            options.name,
+            options.durability,
+            options.lease,
+            options.max_events,
+            ctx.clock,
+            random,
+            ctx.logger,
+            options.dedupe_window,
         )

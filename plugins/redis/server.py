@@ -296,4 +296,4 @@ async def observe(link: Link) -> Keeping:
     values = [found.get(name, "?") for name in names]
     says = ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
     on_disk = values[:3] == ["yes", "always", "no"]
-    return Keeping("disk" if on_disk else "memory", says, values[3].startswith("allkeys"))
+    return Keeping("disk" if on_disk else "memory", says, values[3] not in ("noeviction", "?"))

@@ -35,15 +35,7 @@ from squall.plugins.redis.groups import Group, Work, answer, not_stored
 from squall.plugins.redis.keys import Keys
 from squall.plugins.redis.reading import AT_ONCE, Reader, following
 from squall.plugins.redis.retention import Retention
-from squall.plugins.redis.server import (
-    PASSING,
-    Interrupted,
-    Link,
-    Links,
-    Rejected,
-    Server,
-    Unreachable,
-)
+from squall.plugins.redis.server import PASSING, Interrupted, Link, Links, Rejected, Server, Unreachable
 from squall.plugins.redis.turns import Leases
 
 MAX_EVENTS = 500
@@ -51,6 +43,7 @@ MAX_BYTES = 8_000_000
 READERS = 4
 SETTLE_WITHIN_S = 0.02
 RETRY_AFTER_S, RETRY_AT_MOST_AFTER_S = 0.05, 2.0
+DEDUPE_WINDOW_S = 120.0
 
 
 class RedisStore:
@@ -70,6 +63,7 @@ class RedisStore:
         clock: Clock,
         random: Random,
         logger: Logger,
+        dedupe_window_s: float = DEDUPE_WINDOW_S,
     ) -> None:
         self._server, self._keys, self._clock, self._random, self._logger = server, Keys(name), clock, random, logger
         self._link, self._tail = Link(server), Link(server)
@@ -77,7 +71,7 @@ class RedisStore:
         self._reader = Reader(self._readers, self._keys, lambda: self._head)
         self._router_id = system_id()
         self._leases = Leases(self._readers, self._keys, self._router_id, lease_s, clock, random, logger)
-        self.capabilities = Capabilities(durability, turns=self._leases)
+        self.capabilities = Capabilities(durability, dedupe_window_s, self._leases, dedupes=True)
         self._retention = Retention(
             self._readers, self._keys, max_events, lambda: self._head, self._ask_all, clock, logger
         )
@@ -143,12 +137,8 @@ class RedisStore:
         size_bytes = sum(map(len, packed))
         if group.events and (len(group.events) + len(events) > MAX_EVENTS or group.size_bytes + size_bytes > MAX_BYTES):
             self._groups.append(group := Group())
-        group.events += events
-        group.packed += packed
-        group.size_bytes += size_bytes
-        self._waiting += len(events)
         future: asyncio.Future[None] = self._loop.create_future()
-        group.appends.append((future, events))
+        self._waiting += group.add(events, packed, size_bytes, future)
         self._due.set()
         return future
 
@@ -237,13 +227,13 @@ class RedisStore:
             self._number += 1
             try:
                 first, outdated = await self._commit(group)
-                await self._announce_own(group.events, first)
+                await self._announce_own(group.events, first, others=bool(group.events or group.refused))
             except StoreError as failed:
                 error = failed
             except Exception as bug:  # whoever writes must go on writing
                 self._logger.exception("storing a group failed")
                 error = StoreError(f"whether it was stored is not known: {bug}", "info")
-        self._waiting -= len(group.events)
+        self._waiting -= group.numbered
         group.tell(error, outdated)
         await group.do(self._ready, self._link)
         if error is not None and not await self._link.is_open():
@@ -256,14 +246,20 @@ class RedisStore:
         keys = self._keys
         names = (keys.head, *keys.streams, keys.writer(self._router_id), keys.dead, keys.died)
         names += tuple(keys.subscription(one) for one in ids)
+        names += tuple(keys.own_id(group.events[own - 1].id) for *_, own in group.ids)
         priorities = "".join([str(int(event.priority)) for event in group.events])
-        arguments: tuple[str | bytes | int, ...] = (self._number, priorities, *group.packed, *settled)
+        arguments: tuple[str | bytes | int, ...] = (
+            self._number, max(1, round(self.capabilities.dedupe_window_s * 1000)), priorities, *group.packed,
+            len(group.ids), *group.id_arguments(), *settled,
+        )  # fmt: skip
         until_ns = self._clock.monotonic_ns() + round(self._server.timeout_s * 1e9)
         sent, tries = False, 0
         while True:
             try:
                 await self._ready()
-                first, *numbers = (await self._link.run(scripts.COMMIT, names, arguments)).split()
+                answered, _, repeated = (await self._link.run(scripts.COMMIT, names, arguments)).partition(b";")
+                group.take_out(repeated.split(), self.capabilities.dedupe_window_s)
+                first, *numbers = answered.split()
                 return int(first), self._outdated(group, numbers)
             except Rejected as error:
                 sent = sent or not error.harmless
@@ -332,7 +328,7 @@ class RedisStore:
         self._logger.error("%s; it is tried again until the server answers", error)
         waiting, self._groups = self._groups, deque((Group(),))
         for group in waiting:
-            self._waiting -= len(group.events)
+            self._waiting -= group.numbered
             refused = StoreError(f"nothing was stored: {error}", "fail")
             for future in (*(one for one, _ in group.appends), *(one for one, _ in group.works)):
                 answer(future, None, refused)
@@ -352,19 +348,20 @@ class RedisStore:
 
     # Announcing
 
-    async def _announce_own(self, events: Sequence[Event], first: int) -> None:
-        """Announce what this router has stored, after what others stored before it."""
+    async def _announce_own(self, events: Sequence[Event], first: int, *, others: bool) -> None:
+        """Announce what this router has stored, after what others stored before it: it may be an event that was
+        repeated here."""
         for seq, event in enumerate(events, first):
             event.seq = seq
-        while events and self._head < first - 1:
+        while others and self._head < first - 1:
             try:
                 async with self._readers.use() as link:
-                    others = await following(link, self._keys, self._head, count=AT_ONCE)
+                    missing = await following(link, self._keys, self._head, count=AT_ONCE)
             except (Unreachable, Interrupted, Rejected, ValueError) as error:
                 self._logger.warning("what other routers stored cannot be read: %s; announced as soon as it can", error)
                 return  # all of it is left to who follows, in its order
-            self._announce([event for event in others if event.seq < first])
-            if not others or others[-1].seq >= first - 1:
+            self._announce([event for event in missing if event.seq < first])
+            if not missing or missing[-1].seq >= first - 1:
                 break  # what is missing before it was trimmed, or is announced
         self._announce(events)
 
