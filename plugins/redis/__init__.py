@@ -9,8 +9,16 @@ from pydantic import Field
 from squall.core.errors import WiringError
 from squall.core.options import Options
 from squall.core.plugin import Context, Plugin, hookimpl
+from squall.core.secret import Secret
 from squall.core.store import EventStore
 from squall.core.units import Seconds
+
+
+class RedisUrl(Secret):
+    """A URL that redis-py understands, or where it is written."""
+
+    directly: ClassVar[str] = r"(redis|rediss|unix)://.+"
+    expected: ClassVar[str] = "redis://, rediss:// or unix://, or env:NAME or file:PATH where it is written"
 
 
 class RedisOptions(Options):
@@ -19,13 +27,12 @@ class RedisOptions(Options):
     noun: ClassVar[str] = "the redis store"
 
     url: Annotated[
-        str,
+        RedisUrl,
         Field(
-            min_length=1,
             description="`redis://`, `rediss://` (TLS) or `unix://`, with user and password where they are needed; "
             "`env:NAME` or `file:PATH` says where it is written, so that no password stands in this file",
         ),
-    ] = "redis://localhost:6379"
+    ] = RedisUrl("redis://localhost:6379")
     name: Annotated[
         str,
         Field(

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 from redis import exceptions as errors
@@ -23,6 +21,7 @@ from redis.backoff import NoBackoff
 
 from squall.core.errors import ConfigError, SquallError
 from squall.core.event import Durability
+from squall.core.secret import Secret
 from squall.plugins.redis.scripts import Script
 
 Command = Sequence[str | bytes | int]
@@ -72,17 +71,19 @@ class Rejected(SquallError):
 class Server:
     """Where the store's keys are: the server of the url, or the node of its cluster that it sends us to."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: Secret, timeout_s: float) -> None:
         self._url, self.timeout_s = url, timeout_s
         self._nodes: list[tuple[str, int] | None] = [None]
 
     @cached_property
     def _options(self) -> dict[str, Any]:
         """What a connection is made of, read when the first is needed. Raises ConfigError."""
+        url = self._url.read("redis: url")
         try:
-            return {"connection_class": TcpConnection} | cast(dict[str, Any], parse_url(_resolved(self._url)))
-        except ValueError as error:
-            raise ConfigError(f"redis: url: {error}") from error
+            return {"connection_class": TcpConnection} | cast(dict[str, Any], parse_url(url))
+        except ValueError as error:  # which may quote a part of the password
+            reason = "it is no URL; in a password, write special characters as %XX" if "@" in url else str(error)
+            raise ConfigError(f"redis: url: {reason}") from None
 
     @property
     def address(self) -> str:
@@ -239,22 +240,6 @@ class Links:
         """End all of them."""
         for link in self._free:
             await link.close()
-
-
-def _resolved(url: str) -> str:
-    """The url itself, where env: or file: says where it is written. Raises ConfigError."""
-    kind, _, where = url.partition(":")
-    if kind == "env":
-        found = os.environ.get(where)
-        if not found:
-            raise ConfigError(f"redis: url: the environment variable {where} is not set; it is to hold the url")
-        return found
-    if kind == "file":
-        try:
-            return Path(where).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(f"redis: url: the file that is to hold it cannot be read: {error}") from error
-    return url
 
 
 def rejected(error: Exception, address: str) -> Rejected:

@@ -7,6 +7,7 @@ from random import Random
 
 from squall.core.clock import Clock, SystemClock
 from squall.core.event import Durability
+from squall.plugins.redis import RedisUrl
 from squall.plugins.redis.server import Server
 from squall.plugins.redis.store import RedisStore
 
@@ -22,4 +23,4 @@ def redis_store(
 ) -> RedisStore:
     clock = clock or SystemClock()
     logger = logging.getLogger("squall.plugins.redis")
-    return RedisStore(Server(url, timeout_s), name, durability, lease_s, max_events, clock, Random(7), logger)
+    return RedisStore(Server(RedisUrl(url), timeout_s), name, durability, lease_s, max_events, clock, Random(7), logger)

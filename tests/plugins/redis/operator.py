@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from squall.plugins.redis import RedisUrl
 from squall.plugins.redis import server as redis
 
 
@@ -11,7 +12,7 @@ class Operator:
     """Somebody with a connection to the server of their own."""
 
     def __init__(self, url: str) -> None:
-        self._link = redis.Link(redis.Server(url, 5.0))
+        self._link = redis.Link(redis.Server(RedisUrl(url), 5.0))
 
     async def say(self, *commands: str) -> list[Any]:
         return [
