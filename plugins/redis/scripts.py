@@ -147,9 +147,10 @@ local known = redis.call('HGET', KEYS[1], name)
 if known and known ~= id then return {'other', known} end
 local nextseq = tonumber(redis.call('GET', KEYS[3]) or '0') + 1
 local function write(from)
+  redis.call('HSET', KEYS[1], name, id)
   redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[2], 'name', name, 'subscriber', subscriber, 'pattern', pattern, 'filters', filters,
-    'from', string.format('%.0f', from), 'owner', '')
+    'from', string.format('%.0f', from), 'owner', '', 'attended', redis.call('TIME')[1])
 end
 local stored = redis.call('HMGET', KEYS[2], 'pattern', 'filters', 'subscriber')
 if not known or not stored[1] then
@@ -161,18 +162,19 @@ if not known or not stored[1] then
       if first then from = math.min(from, tonumber(string.match(first[1], '^%d+'))) end
     end
   end
-  redis.call('HSET', KEYS[1], name, id)
   write(from)
 elseif stored[1] ~= pattern or stored[2] ~= filters then
   if update ~= '1' then return {'differs', stored[1], stored[2]} end
   write(nextseq)
 elseif stored[3] ~= subscriber then
+  redis.call('HSET', KEYS[1], name, id)
   redis.call('HSET', KEYS[2], 'subscriber', subscriber)
 end
 return {'ok', redis.call('HGETALL', KEYS[2])}
 """
 )
-"""Makes a named subscription, or finds it; returns all that is stored of it."""
+"""Makes a named subscription, or finds it; returns all that is stored of it. Whatever is changed of one, `names` is
+written to: that is the key whose changes routers are told of."""
 
 TURN = Script(
     """
@@ -181,7 +183,7 @@ if redis.call('EXISTS', KEYS[2]) == 0 then return 'ended' end
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return redis.call('PTTL', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('HSET', KEYS[2], 'owner', ARGV[1])
+redis.call('HSET', KEYS[2], 'owner', ARGV[1], 'attended', redis.call('TIME')[1])
 return redis.call('HGETALL', KEYS[2])
 """
 )
@@ -193,6 +195,7 @@ RENEW = Script(
 -- KEYS: the lease, the subscription's hash. ARGV: our token, for how many ms.
 if redis.call('HGET', KEYS[2], 'owner') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('HSET', KEYS[2], 'attended', redis.call('TIME')[1])
 return 1
 """
 )

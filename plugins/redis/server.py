@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -118,12 +118,20 @@ class Server:
 
 
 class Link:
-    """One connection to the server, opened when it is needed and used by one command at a time."""
+    """One connection to the server, opened when it is needed and used by one command at a time. `opened` counts how
+    often; `on_invalidated` is called when the server says that a key was changed which it was told to track."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self.opened = 0
+        self.on_invalidated: Callable[[], None] | None = None
         self._connection: AbstractConnection | None = None
         self._lock = asyncio.Lock()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is open as far as is known without looking."""
+        return self._connection is not None
 
     async def is_open(self) -> bool:
         """Whether it is open as far as can be seen from here; what the server has ended meanwhile is closed."""
@@ -207,9 +215,16 @@ class Link:
                 self._server.failed()
                 said = error if str(error) else f"no answer within {self._server.timeout_s:g} s"
                 raise Unreachable(f"Redis at {address} cannot be reached: {said}") from error
+            if self.on_invalidated is not None:
+                connection._parser.set_invalidation_push_handler(self._invalidated)  # type: ignore[attr-defined]
             self._connection = connection
+            self.opened += 1
         assert self._connection is not None
         return self._connection
+
+    async def _invalidated(self, push: object) -> None:
+        if self.on_invalidated is not None:
+            self.on_invalidated()
 
     async def close(self) -> None:
         """End the connection; the next command opens another."""

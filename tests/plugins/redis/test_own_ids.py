@@ -69,7 +69,7 @@ async def test_a_publish_whose_answer_was_lost_is_stored_once_when_another_route
     async with (
         Cutting(redis_server.url, marks=COMMIT.sha.encode()) as way,
         router(redis_server.url) as two,
-        router(way.url, timeout=0.3) as one,
+        router(way.url) as one,
     ):
         await one.publisher("shop").publish("order", b"0")
         way.swallow = True
