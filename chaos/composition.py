@@ -168,7 +168,7 @@ def _entry(name: str, kind: type[Plugin] | str, plugin: Plugin | None) -> Entry:
 def _options(plugin: Plugin) -> dict[str, str]:
     """Each option as a file would say it; what is not set is left out."""
     fields = type(plugin.options).model_fields
-    data = plugin.options.model_dump(mode="json", exclude_defaults=True)
+    data = plugin.options.model_dump(mode="json")
     found = {}
     for name, info in fields.items():
         value = getattr(plugin.options, name)
@@ -182,7 +182,7 @@ def _options(plugin: Plugin) -> dict[str, str]:
         elif isinstance(value, str | float):
             text = f"{value:g}" if isinstance(value, float) else value
         else:
-            text = json.dumps(data.get(name, value)).replace('"', "")
+            text = json.dumps(data[name]).replace('"', "")
         found[info.serialization_alias or name] = text
     return found
 

@@ -11,7 +11,7 @@ from squall.core.clock import Clock
 from squall.core.errors import Conflict, Outcome, PublishError, StoreError
 from squall.core.event import Event
 from squall.core.query import every_page
-from squall.core.store import EventStore, Query
+from squall.core.store import EventStore, Query, Repeated
 
 Store = Callable[[Sequence[Event]], Awaitable[None]]
 
@@ -53,7 +53,7 @@ class Dedupe:
 
     async def load(self, head: int) -> None:
         """Remember what was stored within the window before this router was started. Raises StoreError."""
-        if not self._window_ns or not head:
+        if not self._window_ns or not head or self._store.capabilities.dedupes:
             return
         since_ns = self._clock.time_ns() - self._window_ns
         async for event in every_page(self._store, Query(since_ns=since_ns, own_id=True, before_seq=head + 1)):
@@ -63,6 +63,8 @@ class Dedupe:
     async def publish(self, events: Sequence[Event], store: Store) -> set[int]:
         """Store those events that were not stored before, all or none; returns the places of the others, which are
         given their seq. Raises Conflict, StoreError where it cannot be looked up, and what `store` raises."""
+        if self._window_ns and self._store.capabilities.dedupes:
+            return await _leave_to_store(events, store, self._window_ns / 1e9)
         await self._settled(events)
         # No await from here until they are noted: who comes now with the same id waits for this one.
         fresh: dict[str, _Seen] = {}
@@ -149,10 +151,7 @@ class Dedupe:
         if seen is None or seen.until_ns <= self._clock.monotonic_ns():
             return None
         if seen.content != _content(event) or seen.event_type not in (None, event.type):
-            raise Conflict(
-                f"event_id {event.id}: another event was published with it within the last "
-                f"{self._window_ns / 1e9:g} s; nothing was stored (an id is given again only to repeat a publish)"
-            )
+            raise conflict(event.id, self._window_ns / 1e9)
         return seen
 
     def _until_ns(self) -> int:
@@ -187,6 +186,51 @@ def _outcome(answer: asyncio.Future[None] | None) -> Outcome:
     return "ok" if error is None else error.outcome if isinstance(error, PublishError) else "info"
 
 
-def _content(event: Event) -> bytes:
+async def _leave_to_store(events: Sequence[Event], store: Store, window_s: float) -> set[int]:
+    """Dedupe.publish where the store recognises ids by itself, over all routers that share it."""
+    first = _firsts(events, window_s)
+    rest = {number: event for number, event in enumerate(events) if first.get(event.id, event) is event}
+    while rest:
+        unrouted = [(event.type, event.priority) for event in rest.values()]
+        try:
+            await store(list(rest.values()))
+            break
+        except PublishError as error:
+            for event, was in zip(
+                rest.values(), unrouted, strict=True
+            ):  # routing rules change them, and are asked again
+                event.type, event.priority = was
+            if not isinstance(error, Repeated):
+                raise
+            for event in rest.values():
+                event.seq = error.seqs.get(event.id, 0)
+            rest = {number: event for number, event in rest.items() if not event.seq}
+    for event in events:
+        event.seq = first.get(event.id, event).seq
+    return set(range(len(events))) - set(rest)
+
+
+def _firsts(events: Sequence[Event], window_s: float) -> Mapping[str, Event]:
+    """By id, the first event that was given it; all are marked with what a store tells repetitions by. Raises Conflict
+    where a later one of the batch is another."""
+    first: dict[str, Event] = {}
+    for event in events:
+        if event.own_id:
+            event.given = _content(event, event.type)
+            if first.setdefault(event.id, event).given != event.given:
+                raise conflict(event.id, window_s)
+    return first
+
+
+def conflict(event_id: str, window_s: float) -> Conflict:
+    """What the publisher of another event is told."""
+    return Conflict(
+        f"event_id {event_id}: another event was published with it within the last {window_s:g} s; nothing was stored "
+        "(an id is given again only to repeat a publish)"
+    )
+
+
+def _content(event: Event, *more: str) -> bytes:
     """What a repeated publish gives again, in 16 bytes; metadata is not part of it: middleware adds to that."""
-    return blake2b(repr((event.source, event.key)).encode() + event.payload, digest_size=16).digest()
+    given = repr((event.source, event.key, *more)).encode()
+    return blake2b(given + event.payload, digest_size=16).digest()

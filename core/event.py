@@ -53,7 +53,8 @@ class Event(_SeedFields, kw_only=True, gc=False):
     first asked for (a datetime costs more than the rest of the event). `key` orders events, `seq` is the store's
     monotonic number (0 until stored), `published_ns` the monotonic time of the publish (0 when read from a store).
     `due_ns` and `expires_ns` are wall times before which, and from which on, it is not delivered (0: none); `own_id`
-    says that its publisher gave the id.
+    says that its publisher gave the id. `given` is for a store that recognises ids itself: 16 bytes which tell what was
+    published with the id from anything else (empty: it need not be recognised).
 
     The garbage collector does not walk events (a hundred thousand of them would cost it a third of the throughput):
     a reference cycle through `metadata`, which holds plain data, would never be freed.
@@ -65,6 +66,7 @@ class Event(_SeedFields, kw_only=True, gc=False):
     due_ns: int = 0
     expires_ns: int = 0
     own_id: bool = False
+    given: bytes = b""
 
     @property
     def data(self) -> Any:

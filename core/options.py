@@ -106,12 +106,14 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that does not fit: the section, what is wrong there, and the key to point at, if it is a key."""
+    """One thing that does not fit: the section, what is wrong there, and the key to point at, if it is a key; `secret`
+    where the line that it stands in must not be shown."""
 
     loc: Loc
     message: str
     hint: str = ""
     key: str | None = None
+    secret: bool = False
 
     def text(self, before: Loc = ()) -> str:
         """`faults[1].on: expected …`, where `before` leads to what was validated."""
@@ -216,7 +218,7 @@ def _finding(details: ErrorDetails, loc: Loc, model: type[BaseModel], noun: str)
     message = details["msg"]
     if message.startswith("Input should be "):
         message = f"expected {message.removeprefix('Input should be ')}, got {show(details['input'])}"
-    return Finding(loc, message[:1].lower() + message[1:])
+    return Finding(loc, message[:1].lower() + message[1:], secret=kind == "secret")
 
 
 def _of_no_form(loc: Loc, context: Mapping[str, str], owner: type[BaseModel] | None) -> Finding:

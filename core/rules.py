@@ -49,8 +49,8 @@ def apply(rules: Sequence[RoutingRule], event: Event, new_id: Callable[[], str])
         if rule.drop:
             return events[1:]
         if rule.copy_to is not None:
-            own = {"id": new_id(), "own_id": False, "type": rule.copy_to, "metadata": dict(event.metadata)}
-            events.append(msgspec.structs.replace(event, **own))
+            own = {"id": new_id(), "type": rule.copy_to, "metadata": dict(event.metadata)}
+            events.append(msgspec.structs.replace(event, own_id=False, given=b"", **own))
         if rule.target is not None:
             event.type = rule.target
         if rule.priority is not None:

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from pydantic import BaseModel, SecretStr
 
+from squall.core.errors import ConfigError
+from squall.core.secret import HIDDEN, PASSWORD_IN_URL, Secret, without_passwords
+
 SECRET_WORDS = frozenset({
     "APIKEY", "CREDENTIAL", "CREDENTIALS", "KEY", "PASSPHRASE", "PASSWD", "PASSWORD", "SECRET", "SECRETS", "TOKEN",
 })  # fmt: skip
 MIN_SECRET_CHARACTERS = 6
-HIDDEN = "***"
-_IN_URL = re.compile(r"(?<=://)([^\s/:@]*):([^\s/@]+)@")
 
 
 def known_secrets(environ: Mapping[str, str], options: Iterable[BaseModel]) -> Iterator[str]:
     """Values of environment variables one of whose words is of SECRET_WORDS, passwords in the URLs of all others, and
-    options of type SecretStr."""
+    options of type Secret and SecretStr: of what is a URL its password."""
     for name, value in environ.items():
         if not SECRET_WORDS.isdisjoint(name.upper().split("_")):
             yield value
-        yield from (match[2] for match in _IN_URL.finditer(value))
+        yield from _passwords(value)
     for model in options:
-        yield from (value.get_secret_value() for _, value in model if isinstance(value, SecretStr))
+        for _, value in model:
+            if isinstance(value, SecretStr):
+                yield value.get_secret_value()
+            elif isinstance(value, Secret):
+                with contextlib.suppress(ConfigError):  # told when it is needed
+                    found = value.read("")
+                    yield from _passwords(found) if "://" in found else (found,)
+
+
+def _passwords(text: str) -> Iterator[str]:
+    return (match[2] for match in PASSWORD_IN_URL.finditer(text))
 
 
 def scrubber(secrets: Iterable[str]) -> Callable[[str], str]:
@@ -31,4 +43,4 @@ def scrubber(secrets: Iterable[str]) -> Callable[[str], str]:
     MIN_SECRET_CHARACTERS stay: they would be found in words that are none."""
     known = sorted({one for one in secrets if len(one) >= MIN_SECRET_CHARACTERS}, key=len, reverse=True)
     any_known = re.compile("|".join(map(re.escape, known)) or "(?!)")
-    return lambda text: _IN_URL.sub(rf"\1:{HIDDEN}@", any_known.sub(HIDDEN, text))
+    return lambda text: without_passwords(any_known.sub(HIDDEN, text))

@@ -7,12 +7,12 @@ on the router's event loop; whatever would block belongs in the store's own thre
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from squall.core.argument_checks import check_query
-from squall.core.errors import SubscriptionError
+from squall.core.errors import PublishError, SubscriptionError
 from squall.core.event import Durability, Event, Priority
 
 DeadReason = Literal["rejected", "overflow", "delivery_limit", "undecodable", "timeout"]
@@ -21,12 +21,23 @@ DeadReason = Literal["rejected", "overflow", "delivery_limit", "undecodable", "t
 @dataclass(frozen=True)
 class Capabilities:
     """What a store promises beyond its protocol: what an acknowledgement is worth, and for how long a caller's own
-    event ids are remembered (0: not at all); where several routers share the store and each is announced what the
-    others append, how they take turns with named subscriptions."""
+    event ids are remembered (0: not at all), by the router, or by the store itself, whose append then raises Repeated
+    or Conflict; where several routers share the store and each is announced what the others append, how they take turns
+    with named subscriptions."""
 
     durability: Durability
     dedupe_window_s: float = 0.0
     turns: Turns | None = None
+    dedupes: bool = False
+
+
+class Repeated(PublishError):
+    """What a store that recognises ids says of an append: nothing of it was stored, because these ids were stored
+    before, each with its seq. The kernel appends the rest; no caller sees it."""
+
+    def __init__(self, seqs: Mapping[str, int]) -> None:
+        super().__init__(f"stored before: {', '.join(seqs)}")
+        self.seqs = seqs
 
 
 @dataclass(frozen=True)
@@ -215,7 +226,8 @@ class EventStore(Protocol):
     def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
         """Number the events in this order and store all or none. Returns None when that is already done and
         on_stored was called, else an awaitable that ends when it is, or raises StoreError; append itself may raise it
-        too. Cancelling the awaitable does not take the events back."""
+        too. With `dedupes`, raises Repeated and Conflict by what is `given` with events. Cancelling the awaitable does
+        not take the events back."""
 
     def settle(self, progress: Progress) -> None:
         """Ask progress for its settlement with the next commit (at the latest within 20 ms), then tell it the result;

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from squall.core.errors import ConfigError, Problem
 from squall.core.options import Loc, M, dotted, explain, show
+from squall.core.secret import without_passwords
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -96,13 +97,17 @@ class Document:
         """The same file and positions with other data, such as after variables were put in."""
         return replace(self, data=data)
 
-    def problem(self, loc: Loc, message: str, hint: str = "", *, key: str | None = None) -> Problem:
-        """A Problem at loc, or at the key `key` inside it; where the file has no such place, at the nearest outside."""
+    def problem(
+        self, loc: Loc, message: str, hint: str = "", *, key: str | None = None, secret: bool = False
+    ) -> Problem:
+        """A Problem at loc, or at the key `key` inside it; where the file has no such place, at the nearest outside. A
+        line that holds a secret is not shown."""
         span = self.span(loc, key)
         place = dotted(loc)
         line = self.line(span.line)
         # A caret far to the right would point at nothing that one can see.
-        excerpt = line.replace("\t", " ")[:MAX_EXCERPT] if span.column < MAX_EXCERPT else ""
+        shown = span.column < MAX_EXCERPT and not secret and without_passwords(line) == line
+        excerpt = line.replace("\t", " ")[:MAX_EXCERPT] if shown else ""
         width = min(span.width, max(1, len(excerpt) - span.column + 1))
         text = f"{place}: {message}" if place else message
         return Problem(self.path, text, span.line, span.column, excerpt, hint, width)
@@ -126,7 +131,10 @@ class Document:
             return model.model_validate_json(json.dumps(data), context=Path(self.path).parent)
         except ValidationError as error:
             findings = explain(error, model, data, noun)
-        problems = [self.problem(loc + found.loc, found.message, found.hint, key=found.key) for found in findings]
+        problems = [
+            self.problem(loc + found.loc, found.message, found.hint, key=found.key, secret=found.secret)
+            for found in findings
+        ]
         raise ConfigError(limited(problems))
 
     def line(self, number: int) -> str:

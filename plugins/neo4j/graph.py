@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal, LiteralString
 
 from neo4j import AsyncDriver, AsyncGraphDatabase, AsyncManagedTransaction, NotificationMinimumSeverity
@@ -24,6 +22,7 @@ from neo4j.exceptions import AuthError, ConfigurationError, DriverError, Neo4jEr
 from neo4j.time import DateTime
 
 from squall.core.errors import ConfigError, SquallError
+from squall.core.secret import without_passwords
 from squall.plugins.neo4j.batches import Batch, Kind
 from squall.plugins.neo4j.options import Neo4jOptions
 
@@ -155,11 +154,12 @@ class Graph:
     def __init__(self, options: Neo4jOptions) -> None:
         """Connects to nothing yet. Raises ConfigError where the url or password cannot be read, or make no sense."""
         self._timeout_s, self._database = options.timeout, options.database
-        self.url = resolved("url", options.url)
-        password = None if options.password is None else resolved("password", options.password)
+        url = options.url.read("neo4j: url")
+        self.url = without_passwords(url)
+        password = None if options.password is None else options.password.read("neo4j: password")
         try:
             self._driver: AsyncDriver = AsyncGraphDatabase.driver(
-                self.url,
+                url,
                 auth=None if password is None else (options.user, password),
                 connection_timeout=min(CONNECT_S, options.timeout),
                 connection_acquisition_timeout=options.timeout,
@@ -169,7 +169,7 @@ class Graph:
                 user_agent="squall",
             )
         except (ConfigurationError, ValueError) as error:
-            raise ConfigError(f"neo4j: url: {error}") from error
+            raise ConfigError(f"neo4j: url: {without_passwords(str(error))}") from None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -240,19 +240,3 @@ class Graph:
 
 def _native(value: Any) -> Any:
     return value.to_native() if isinstance(value, DateTime) else value
-
-
-def resolved(what: str, text: str) -> str:
-    """The text itself, or what stands where env: or file: says. Raises ConfigError."""
-    kind, _, where = text.partition(":")
-    if kind == "env":
-        found = os.environ.get(where)
-        if not found:
-            raise ConfigError(f"neo4j: {what}: the environment variable {where} is not set; it is to hold the {what}")
-        return found
-    if kind == "file":
-        try:
-            return Path(where).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeError) as error:
-            raise ConfigError(f"neo4j: {what}: the file that is to hold it cannot be read: {error}") from error
-    return text

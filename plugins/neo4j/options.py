@@ -7,7 +7,15 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from squall.core.options import Options
+from squall.core.secret import Secret
 from squall.core.units import Seconds
+
+
+class Neo4jUrl(Secret):
+    """A URL of a Neo4j server, or where it is written."""
+
+    directly: ClassVar[str] = r"(bolt|neo4j)(\+s|\+ssc)?://.+"
+    expected: ClassVar[str] = "bolt:// or neo4j://, or env:NAME or file:PATH where it is written"
 
 
 class Neo4jOptions(Options):
@@ -16,18 +24,16 @@ class Neo4jOptions(Options):
     noun: ClassVar[str] = "neo4j"
 
     url: Annotated[
-        str,
+        Neo4jUrl,
         Field(
-            pattern=r"^((bolt|neo4j)(\+s|\+ssc)?://|env:|file:).+$",
             description="`bolt://` or `neo4j://` (a cluster), with `+s` for TLS; `env:NAME` or `file:PATH` says where "
             "it is written",
         ),
-    ] = "bolt://localhost:7687"
+    ] = Neo4jUrl("bolt://localhost:7687")
     user: Annotated[str, Field(min_length=1, description="whom to log in as, where there is a password")] = "neo4j"
     password: Annotated[
-        str | None,
+        Secret | None,
         Field(
-            pattern=r"^(env|file):.+$",
             description="where the password is written, `env:NAME` or `file:PATH`; none for a server without logins",
         ),
     ] = None

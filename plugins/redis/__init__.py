@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
-from squall.core.errors import WiringError
+from squall.core.errors import NotRunning, WiringError
 from squall.core.options import Options
 from squall.core.plugin import Context, Plugin, hookimpl
+from squall.core.recent import MAX_EVENTS_HELD
+from squall.core.secret import Secret
 from squall.core.store import EventStore
 from squall.core.units import Seconds
+
+if TYPE_CHECKING:
+    from squall.plugins.redis.directory import StoredSubscription
+    from squall.plugins.redis.store import RedisStore
+
+
+class RedisUrl(Secret):
+    """A URL that redis-py understands, or where it is written."""
+
+    directly: ClassVar[str] = r"(redis|rediss|unix)://.+"
+    expected: ClassVar[str] = "redis://, rediss:// or unix://, or env:NAME or file:PATH where it is written"
 
 
 class RedisOptions(Options):
@@ -19,13 +33,12 @@ class RedisOptions(Options):
     noun: ClassVar[str] = "the redis store"
 
     url: Annotated[
-        str,
+        RedisUrl,
         Field(
-            min_length=1,
             description="`redis://`, `rediss://` (TLS) or `unix://`, with user and password where they are needed; "
             "`env:NAME` or `file:PATH` says where it is written, so that no password stands in this file",
         ),
-    ] = "redis://localhost:6379"
+    ] = RedisUrl("redis://localhost:6379")
     name: Annotated[
         str,
         Field(
@@ -57,6 +70,29 @@ class RedisOptions(Options):
             "still owed",
         ),
     ] = 1_000_000
+    inactive_after: Annotated[
+        Seconds,
+        Field(
+            gt=0,
+            description="a named subscription that no router has handled for so long is reported at the start",
+        ),
+    ] = 7 * 86400.0
+    recent_events: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="so many of the latest events are kept in each router's memory, for whoever reads near the "
+            "head; 0: all is read from the server",
+        ),
+    ] = MAX_EVENTS_HELD
+    dedupe_window: Annotated[
+        Seconds,
+        Field(
+            le=604_800,
+            description="for how long an event_id that is given again, to whichever router, is stored once; 0: not "
+            "at all",
+        ),
+    ] = 120.0
     timeout: Annotated[
         Seconds,
         Field(ge=0.05, le=60, description="how long an append is tried, over lost connections too, before its "
@@ -70,6 +106,7 @@ class RedisPlugin(Plugin):
     Options = RedisOptions
     options: RedisOptions
     summary: ClassVar[str] = "store: events in Redis Streams, shared by several routers (needs squall[redis])"
+    _store: RedisStore | None = None
 
     @hookimpl
     def squall_event_store(self, ctx: Context) -> EventStore:
@@ -81,6 +118,54 @@ class RedisPlugin(Plugin):
             raise WiringError(f"plugin redis needs {error.name}: pip install 'squall[redis]'") from error
         server = Server(options.url, options.timeout)
         random = ctx.random("redis")
-        return RedisStore(
-            server, options.name, options.durability, options.lease, options.max_events, ctx.clock, random, ctx.logger
+        self._store = RedisStore(
+            server,
+            options.name,
+            options.durability,
+            options.lease,
+            options.max_events,
+            ctx.clock,
+            random,
+            ctx.logger,
+            options.dedupe_window,
+            options.recent_events,
+            options.inactive_after,
         )
+        return self._store
+
+    @hookimpl
+    def squall_metrics_text(self) -> str:
+        store = self._store
+        return "" if store is None else cache_text({"events": store.reader, "subscriptions": store.directory})
+
+    async def subscriptions(self) -> Sequence[StoredSubscription]:
+        """All named subscriptions of all routers that share the store, in the order of their names. Read from the
+        server when it has told of a change since the last time. Raises NotRunning and StoreError."""
+        return await self._running().directory.subscriptions()
+
+    async def routes(self, event_type: str) -> list[StoredSubscription]:
+        """Those whose pattern matches this type, whichever router delivers them; filters are not asked. Raises as
+        subscriptions does."""
+        return await self._running().directory.routes(event_type)
+
+    def _running(self) -> RedisStore:
+        if self._store is None:
+            raise NotRunning("the router is not running: use `async with router:`, or await router.start()")
+        return self._store
+
+
+class Counted(Protocol):
+    """What answers from memory or from the server, and counts both."""
+
+    hits: int
+    misses: int
+
+
+def cache_text(caches: Mapping[str, Counted]) -> str:
+    """Samples for Prometheus, by what is remembered."""
+    lines = []
+    for count, says in (("hits", "Reads answered from memory."), ("misses", "Reads answered by the server.")):
+        name = f"squall_redis_cache_{count}_total"
+        lines += [f"# HELP {name} {says}", f"# TYPE {name} counter"]
+        lines += [f'{name}{{of="{of}"}} {getattr(cache, count)}' for of, cache in caches.items()]
+    return "\n".join(lines) + "\n"

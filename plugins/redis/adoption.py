@@ -56,6 +56,6 @@ async def _check_keeping(link: Link, server: Server, durability: Durability) -> 
         )
     if keeping.evicts:
         raise StoreFileError(
-            f"Redis at {address}: it drops whatever key it likes when its memory is full ({keeping.says}); set "
+            f"Redis at {address}: it drops keys when its memory is full ({keeping.says}); set "
             "maxmemory-policy noeviction: then it refuses what it has no room for, and loses nothing"
         )

@@ -36,5 +36,9 @@ class Keys:
         """What the latest groups of this router came to."""
         return self._key(f"writer:{router_id}")
 
+    def own_id(self, event_id: str) -> str:
+        """What was stored under an id that its publisher gave, while that is remembered."""
+        return self._key(f"id:{event_id}")
+
     def _key(self, rest: str) -> str:
         return f"squall:{{{self.name}}}:{rest}"

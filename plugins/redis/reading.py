@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from squall.core.errors import StoreError, StoreFileError
 from squall.core.event import Event, Priority
 from squall.core.query import bounds, search
+from squall.core.recent import RecentEvents
 from squall.core.store import DeadLetter, Page, Query
 from squall.plugins.redis import scripts
 from squall.plugins.redis.codec import unpack_event, unpack_letter
@@ -18,17 +19,40 @@ AT_ONCE = 500
 """Events of one stream that are read with one command."""
 
 
+class Announced(Protocol):
+    """What the router was told of: up to which seq, and the latest events of that."""
+
+    head: int
+    recent: RecentEvents
+
+
 class Reader:
     """What a store holds, read over connections of its own: a large answer keeps no append waiting."""
 
-    def __init__(self, links: Links, keys: Keys, head: Callable[[], int]) -> None:
-        self._links, self._keys, self._head = links, keys, head
+    def __init__(self, links: Links, keys: Keys, announced: Announced) -> None:
+        self._links, self._keys, self._announced = links, keys, announced
+        self.hits = self.misses = 0
 
     async def read(self, query: Query) -> Page:
-        """A page of what was announced up to now. Raises StoreError."""
-        low, high = bounds(query, 1, self._head())
+        """A page of what was announced up to now: of the latest events from memory. Raises StoreError."""
+        low, high = bounds(query, 1, self._announced.head)
         if low > high:
             return Page([], low if query.newest_first else high)
+        recent = self._announced.recent
+        least = low if query.seqs is None else max(low, min(query.seqs, default=high + 1))
+        if least >= recent.first:
+            self.hits += 1
+            return recent.page(query, low, high)
+        if query.newest_first and high >= recent.first:
+            page = recent.page(query, recent.first, high)
+            if page.events:
+                self.hits += 1
+                return page
+            high = recent.first - 1
+        self.misses += 1
+        return await self._from_server(query, low, high)
+
+    async def _from_server(self, query: Query, low: int, high: int) -> Page:
         if query.seqs is not None:
             return search(await self._picked(query, low, high), query, low, high)
         asked = (query.pattern, query.source, query.correlation_id, query.since_ns, query.until_ns)

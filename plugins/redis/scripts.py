@@ -21,9 +21,9 @@ class Script:
 
 
 _EXPECT = """
-local function misfit(kinds)
+local function misfit(kinds, strings)
   for i, key in ipairs(KEYS) do
-    local found, kind = redis.call('TYPE', key).ok, kinds[i] or 'hash'
+    local found, kind = redis.call('TYPE', key).ok, kinds[i] or (i > #KEYS - (strings or 0) and 'string') or 'hash'
     if found ~= 'none' and found ~= kind then
       return redis.error_reply('WRONGTYPE the key ' .. key .. ' holds a ' .. found .. ', expected a ' .. kind)
     end
@@ -34,22 +34,56 @@ end
 COMMIT = Script(
     _EXPECT
     + """
--- KEYS: head, the four streams, the writer's answers, dead letters, who has died, then a hash a settled subscription.
--- ARGV: the group's number, priorities as digits, an event each; then, a settlement each: the number of its hash
--- (0: none), who we are to it, and, each list after its length, fields to set, fields to delete, dead letters.
-local wrong = misfit({'string', 'stream', 'stream', 'stream', 'stream', 'hash', 'stream', 'hash'})
+-- KEYS: head, the four streams, the writer's answers, dead letters, who has died, a hash a settled subscription, then
+-- a publisher's own id each.
+-- ARGV: the group's number, for how many ms ids are remembered, priorities as digits, an event each; how many ids, and
+-- of each the first and the last event of its append, its own, and what was given with it; then, a settlement each: the
+-- number of its hash (0: none), who we are to it, and, each list after its length, fields to set, fields to delete,
+-- dead letters.
+local levels, at = ARGV[3], 4 + #ARGV[3]
+local ids = tonumber(ARGV[at])
+local wrong = misfit({'string', 'stream', 'stream', 'stream', 'stream', 'hash', 'stream', 'hash'}, ids)
 if wrong then return wrong end
 local known = redis.call('HGET', KEYS[6], ARGV[1])
 if known then return known end
 local head = tonumber(redis.call('GET', KEYS[1]) or '')
 if not head then return redis.error_reply('LOST ' .. KEYS[1]) end
-for i = 1, #ARGV[2] do
-  local stream = KEYS[2 + tonumber(string.sub(ARGV[2], i, i))]
-  redis.call('XADD', stream, string.format('%.0f-0', head + i), 'e', ARGV[2 + i])
+local answer, repeated = string.format('%.0f', head + 1), ''
+local claims = {}
+for i = 1, ids do
+  local first = tonumber(ARGV[at + 1])
+  local claim = {i, KEYS[#KEYS - ids + i], tonumber(ARGV[at + 3]), ARGV[at + 4]}
+  claims[first] = claims[first] or {last = tonumber(ARGV[at + 2])}
+  table.insert(claims[first], claim)
+  at = at + 4
 end
-if #ARGV[2] > 0 then redis.call('SET', KEYS[1], string.format('%.0f', head + #ARGV[2])) end
-local answer = string.format('%.0f', head + 1)
-local at = 3 + #ARGV[2]
+at = at + 1
+local function stored_before(append)
+  local found = ''
+  for _, claim in ipairs(append) do
+    local seq, given = string.match(redis.call('GET', claim[2]) or '', '^(%d+):(.*)$')
+    if seq then found = found .. ' ' .. claim[1] .. ':' .. (given == claim[4] and seq or 0) end
+  end
+  repeated = repeated .. found
+  return found ~= ''
+end
+local before, i = head, 1
+while i <= #levels do
+  local append = claims[i] or {last = i}
+  if not stored_before(append) then
+    for _, claim in ipairs(append) do
+      local value = string.format('%.0f:', head + 1 + claim[3] - i) .. claim[4]
+      redis.call('SET', claim[2], value, 'PX', ARGV[2])
+    end
+    for j = i, append.last do
+      head = head + 1
+      local stream = KEYS[2 + tonumber(string.sub(levels, j, j))]
+      redis.call('XADD', stream, string.format('%.0f-0', head), 'e', ARGV[3 + j])
+    end
+  end
+  i = append.last + 1
+end
+if head > before then redis.call('SET', KEYS[1], string.format('%.0f', head)) end
 local function several()
   local first = at + 1
   at = first + tonumber(ARGV[at])
@@ -69,14 +103,17 @@ while at <= #ARGV do
     if redis.call('HSETNX', KEYS[8], ARGV[i], 1) == 1 then redis.call('XADD', KEYS[7], '*', 'l', ARGV[i + 1]) end
   end
 end
+answer = answer .. ';' .. repeated
 redis.call('HSET', KEYS[6], ARGV[1], answer)
 redis.call('HDEL', KEYS[6], string.format('%.0f', tonumber(ARGV[1]) - 8))
 redis.call('PEXPIRE', KEYS[6], 3600000)
 return answer
 """
 )
-"""Stores a group of events and settlements, once however often it is sent. Returns the first event's seq, and the
-numbers of the hashes whose settlements do not count: another router delivers those subscriptions now."""
+"""Stores a group of events and settlements, once however often it is sent, but for appends with an id that was stored
+within its window. Returns the first event's seq, and the numbers of the hashes whose settlements do not count: another
+router delivers those subscriptions now; then after a semicolon, for those ids, their number and the seq that they have,
+0 where another event has the id."""
 
 ADOPT = Script(
     _EXPECT
@@ -110,9 +147,10 @@ local known = redis.call('HGET', KEYS[1], name)
 if known and known ~= id then return {'other', known} end
 local nextseq = tonumber(redis.call('GET', KEYS[3]) or '0') + 1
 local function write(from)
+  redis.call('HSET', KEYS[1], name, id)
   redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[2], 'name', name, 'subscriber', subscriber, 'pattern', pattern, 'filters', filters,
-    'from', string.format('%.0f', from), 'owner', '')
+    'from', string.format('%.0f', from), 'owner', '', 'attended', redis.call('TIME')[1])
 end
 local stored = redis.call('HMGET', KEYS[2], 'pattern', 'filters', 'subscriber')
 if not known or not stored[1] then
@@ -124,18 +162,19 @@ if not known or not stored[1] then
       if first then from = math.min(from, tonumber(string.match(first[1], '^%d+'))) end
     end
   end
-  redis.call('HSET', KEYS[1], name, id)
   write(from)
 elseif stored[1] ~= pattern or stored[2] ~= filters then
   if update ~= '1' then return {'differs', stored[1], stored[2]} end
   write(nextseq)
 elseif stored[3] ~= subscriber then
+  redis.call('HSET', KEYS[1], name, id)
   redis.call('HSET', KEYS[2], 'subscriber', subscriber)
 end
 return {'ok', redis.call('HGETALL', KEYS[2])}
 """
 )
-"""Makes a named subscription, or finds it; returns all that is stored of it."""
+"""Makes a named subscription, or finds it; returns all that is stored of it. Whatever is changed of one, `names` is
+written to: that is the key whose changes routers are told of."""
 
 TURN = Script(
     """
@@ -144,7 +183,7 @@ if redis.call('EXISTS', KEYS[2]) == 0 then return 'ended' end
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return redis.call('PTTL', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('HSET', KEYS[2], 'owner', ARGV[1])
+redis.call('HSET', KEYS[2], 'owner', ARGV[1], 'attended', redis.call('TIME')[1])
 return redis.call('HGETALL', KEYS[2])
 """
 )
@@ -156,6 +195,7 @@ RENEW = Script(
 -- KEYS: the lease, the subscription's hash. ARGV: our token, for how many ms.
 if redis.call('HGET', KEYS[2], 'owner') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('HSET', KEYS[2], 'attended', redis.call('TIME')[1])
 return 1
 """
 )

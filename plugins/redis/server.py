@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 from redis import exceptions as errors
@@ -23,6 +21,7 @@ from redis.backoff import NoBackoff
 
 from squall.core.errors import ConfigError, SquallError
 from squall.core.event import Durability
+from squall.core.secret import Secret
 from squall.plugins.redis.scripts import Script
 
 Command = Sequence[str | bytes | int]
@@ -72,17 +71,19 @@ class Rejected(SquallError):
 class Server:
     """Where the store's keys are: the server of the url, or the node of its cluster that it sends us to."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: Secret, timeout_s: float) -> None:
         self._url, self.timeout_s = url, timeout_s
         self._nodes: list[tuple[str, int] | None] = [None]
 
     @cached_property
     def _options(self) -> dict[str, Any]:
         """What a connection is made of, read when the first is needed. Raises ConfigError."""
+        url = self._url.read("redis: url")
         try:
-            return {"connection_class": TcpConnection} | cast(dict[str, Any], parse_url(_resolved(self._url)))
-        except ValueError as error:
-            raise ConfigError(f"redis: url: {error}") from error
+            return {"connection_class": TcpConnection} | cast(dict[str, Any], parse_url(url))
+        except ValueError as error:  # which may quote a part of the password
+            reason = "it is no URL; in a password, write special characters as %XX" if "@" in url else str(error)
+            raise ConfigError(f"redis: url: {reason}") from None
 
     @property
     def address(self) -> str:
@@ -117,12 +118,20 @@ class Server:
 
 
 class Link:
-    """One connection to the server, opened when it is needed and used by one command at a time."""
+    """One connection to the server, opened when it is needed and used by one command at a time. `opened` counts how
+    often; `on_invalidated` is called when the server says that a key was changed which it was told to track."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self.opened = 0
+        self.on_invalidated: Callable[[], None] | None = None
         self._connection: AbstractConnection | None = None
         self._lock = asyncio.Lock()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is open as far as is known without looking."""
+        return self._connection is not None
 
     async def is_open(self) -> bool:
         """Whether it is open as far as can be seen from here; what the server has ended meanwhile is closed."""
@@ -206,9 +215,16 @@ class Link:
                 self._server.failed()
                 said = error if str(error) else f"no answer within {self._server.timeout_s:g} s"
                 raise Unreachable(f"Redis at {address} cannot be reached: {said}") from error
+            if self.on_invalidated is not None:
+                connection._parser.set_invalidation_push_handler(self._invalidated)  # type: ignore[attr-defined]
             self._connection = connection
+            self.opened += 1
         assert self._connection is not None
         return self._connection
+
+    async def _invalidated(self, push: object) -> None:
+        if self.on_invalidated is not None:
+            self.on_invalidated()
 
     async def close(self) -> None:
         """End the connection; the next command opens another."""
@@ -239,22 +255,6 @@ class Links:
         """End all of them."""
         for link in self._free:
             await link.close()
-
-
-def _resolved(url: str) -> str:
-    """The url itself, where env: or file: says where it is written. Raises ConfigError."""
-    kind, _, where = url.partition(":")
-    if kind == "env":
-        found = os.environ.get(where)
-        if not found:
-            raise ConfigError(f"redis: url: the environment variable {where} is not set; it is to hold the url")
-        return found
-    if kind == "file":
-        try:
-            return Path(where).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(f"redis: url: the file that is to hold it cannot be read: {error}") from error
-    return url
 
 
 def rejected(error: Exception, address: str) -> Rejected:
@@ -296,4 +296,4 @@ async def observe(link: Link) -> Keeping:
     values = [found.get(name, "?") for name in names]
     says = ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
     on_disk = values[:3] == ["yes", "always", "no"]
-    return Keeping("disk" if on_disk else "memory", says, values[3].startswith("allkeys"))
+    return Keeping("disk" if on_disk else "memory", says, values[3] not in ("noeviction", "?"))

@@ -17,6 +17,7 @@ from squall.core.clock import Clock, Timer
 from squall.core.errors import SquallError, StoreError, StoreFileError, SubscriptionError
 from squall.core.event import Durability, Event
 from squall.core.identity import system_id
+from squall.core.recent import MAX_EVENTS_HELD
 from squall.core.store import (
     Attached,
     Capabilities,
@@ -30,20 +31,14 @@ from squall.core.store import (
 )
 from squall.plugins.redis import scripts, subscriptions
 from squall.plugins.redis.adoption import adopt
+from squall.plugins.redis.announcing import Announcer
 from squall.plugins.redis.codec import pack_event
+from squall.plugins.redis.directory import Directory
 from squall.plugins.redis.groups import Group, Work, answer, not_stored
 from squall.plugins.redis.keys import Keys
-from squall.plugins.redis.reading import AT_ONCE, Reader, following
+from squall.plugins.redis.reading import Reader
 from squall.plugins.redis.retention import Retention
-from squall.plugins.redis.server import (
-    PASSING,
-    Interrupted,
-    Link,
-    Links,
-    Rejected,
-    Server,
-    Unreachable,
-)
+from squall.plugins.redis.server import PASSING, Interrupted, Link, Links, Rejected, Server, Unreachable
 from squall.plugins.redis.turns import Leases
 
 MAX_EVENTS = 500
@@ -51,6 +46,8 @@ MAX_BYTES = 8_000_000
 READERS = 4
 SETTLE_WITHIN_S = 0.02
 RETRY_AFTER_S, RETRY_AT_MOST_AFTER_S = 0.05, 2.0
+DEDUPE_WINDOW_S = 120.0
+INACTIVE_AFTER_S = 7 * 86400.0
 
 
 class RedisStore:
@@ -70,48 +67,65 @@ class RedisStore:
         clock: Clock,
         random: Random,
         logger: Logger,
+        dedupe_window_s: float = DEDUPE_WINDOW_S,
+        recent_events: int = MAX_EVENTS_HELD,
+        inactive_after_s: float = INACTIVE_AFTER_S,
     ) -> None:
         self._server, self._keys, self._clock, self._random, self._logger = server, Keys(name), clock, random, logger
         self._link, self._tail = Link(server), Link(server)
         self._readers = Links(server, READERS)
-        self._reader = Reader(self._readers, self._keys, lambda: self._head)
+        self.directory = Directory(self._tail, self._readers, self._keys, logger)
+        recent_events, self._inactive_after_s = min(recent_events, max_events), inactive_after_s
+        self._announcer = Announcer(
+            self._tail, self._readers, self._keys, self.directory, recent_events, clock, logger, self._backoff_s
+        )
+        self.reader = Reader(self._readers, self._keys, self._announcer)
         self._router_id = system_id()
         self._leases = Leases(self._readers, self._keys, self._router_id, lease_s, clock, random, logger)
-        self.capabilities = Capabilities(durability, turns=self._leases)
+        self.capabilities = Capabilities(durability, dedupe_window_s, self._leases, dedupes=True)
         self._retention = Retention(
-            self._readers, self._keys, max_events, lambda: self._head, self._ask_all, clock, logger
+            self._readers, self._keys, max_events, lambda: self._announcer.head, self._ask_all, clock, logger
         )
         self._turn_of: WeakKeyDictionary[Progress, tuple[str, str]] = WeakKeyDictionary()
         self._specs: dict[str, DurableSpec] = {}
         self._epoch = b""
-        self._head = self._waiting = self._number = 0
+        self._waiting = self._number = 0
         self._refusal: str | None = "it is not open"
         self._groups: deque[Group] = deque((Group(),))
         self._dirty: dict[Progress, None] = {}
         self._settle_now = self._closed = False
         self._settle_timer: Timer | None = None
-        self._due, self._idle = asyncio.Event(), asyncio.Event()
+        self._due = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: asyncio.Task[None] | None = None
 
     @property
     def next_seq(self) -> int:
-        return self._head + self._waiting + 1
+        return self._announcer.head + self._waiting + 1
 
     async def open(self, on_stored: Callable[[Sequence[Event]], None]) -> int:
-        self._loop, self._on_stored = asyncio.get_running_loop(), on_stored
+        self._loop = asyncio.get_running_loop()
         try:
-            await self._adopt()
+            head = await self._adopt()
+            unattended = await self.directory.unattended(self._inactive_after_s)
         except BaseException as error:
-            await self._link.close()
-            if isinstance(error, Unreachable | Interrupted | Rejected):
+            for link in (self._link, self._readers):
+                await link.close()
+            if isinstance(error, Unreachable | Interrupted | Rejected | StoreError):
                 raise StoreFileError(f"the redis store cannot start: {error}") from error
             raise
         self._refusal = None
-        self._idle.set()
-        jobs = (self._write, self._follow, self._leases.renew_all, self._retention.run)
-        self._tasks = [self._loop.create_task(one()) for one in jobs]
-        return self._head
+        self._announcer.begin(head, on_stored)
+        for name in unattended:
+            self._logger.warning(
+                "Redis at %s: no router has handled subscription %s for a long time, and all that it is owed is kept: "
+                "subscribe with this name to go on, and unsubscribe then if it is needed no more",
+                self._server.address,
+                name,
+            )
+        jobs = (self._write(), self._announcer.follow(self._server.timeout_s / 2), self._leases.renew_all())
+        self._tasks = [self._loop.create_task(one) for one in (*jobs, self._retention.run())]
+        return head
 
     async def close(self) -> None:
         if self._closing is None:
@@ -143,12 +157,8 @@ class RedisStore:
         size_bytes = sum(map(len, packed))
         if group.events and (len(group.events) + len(events) > MAX_EVENTS or group.size_bytes + size_bytes > MAX_BYTES):
             self._groups.append(group := Group())
-        group.events += events
-        group.packed += packed
-        group.size_bytes += size_bytes
-        self._waiting += len(events)
         future: asyncio.Future[None] = self._loop.create_future()
-        group.appends.append((future, events))
+        self._waiting += group.add(events, packed, size_bytes, future)
         self._due.set()
         return future
 
@@ -160,20 +170,23 @@ class RedisStore:
     async def attach(self, spec: DurableSpec) -> Attached:
         attached: Attached = await self._work(lambda link: subscriptions.attach(link, self._keys, spec))
         self._specs[attached.id] = replace(spec, id=attached.id, start="new", update=False)
+        self.directory.forget()
         return attached
 
     async def detach(self, subscription_id: str) -> None:
         self._specs.pop(subscription_id, None)
         await self._work(lambda link: subscriptions.detach(link, self._keys, subscription_id))
+        self.directory.forget()
 
     async def read(self, query: Query) -> Page:
-        return await self._reader.read(query)
+        return await self.reader.read(query)
 
     async def dead_letters(self, subscription: str | None = None, after: int = 0, limit: int = 500) -> list[DeadLetter]:
-        return await self._reader.dead_letters(subscription, after, limit)
+        return await self.reader.dead_letters(subscription, after, limit)
 
     async def counts(self) -> StoreCounts:
-        return StoreCounts(*await self._reader.counts())
+        unattended = await self.directory.unattended(self._inactive_after_s)
+        return StoreCounts(*await self.reader.counts(), unattended)
 
     async def _work(self, work: Work) -> Any:
         """What work returns, done after all that was appended before."""
@@ -201,9 +214,9 @@ class RedisStore:
         while True:
             group = self._next_group()
             if group is not None:
-                self._idle.clear()
+                self._announcer.idle.clear()
                 await self._store(group)
-                self._idle.set()
+                self._announcer.idle.set()
             elif self._closed:
                 return
             else:
@@ -237,13 +250,13 @@ class RedisStore:
             self._number += 1
             try:
                 first, outdated = await self._commit(group)
-                await self._announce_own(group.events, first)
+                await self._announcer.own(group.events, first, others=bool(group.events or group.refused))
             except StoreError as failed:
                 error = failed
             except Exception as bug:  # whoever writes must go on writing
                 self._logger.exception("storing a group failed")
                 error = StoreError(f"whether it was stored is not known: {bug}", "info")
-        self._waiting -= len(group.events)
+        self._waiting -= group.numbered
         group.tell(error, outdated)
         await group.do(self._ready, self._link)
         if error is not None and not await self._link.is_open():
@@ -256,14 +269,20 @@ class RedisStore:
         keys = self._keys
         names = (keys.head, *keys.streams, keys.writer(self._router_id), keys.dead, keys.died)
         names += tuple(keys.subscription(one) for one in ids)
+        names += tuple(keys.own_id(group.events[own - 1].id) for *_, own in group.ids)
         priorities = "".join([str(int(event.priority)) for event in group.events])
-        arguments: tuple[str | bytes | int, ...] = (self._number, priorities, *group.packed, *settled)
+        arguments: tuple[str | bytes | int, ...] = (
+            self._number, max(1, round(self.capabilities.dedupe_window_s * 1000)), priorities, *group.packed,
+            len(group.ids), *group.id_arguments(), *settled,
+        )  # fmt: skip
         until_ns = self._clock.monotonic_ns() + round(self._server.timeout_s * 1e9)
         sent, tries = False, 0
         while True:
             try:
                 await self._ready()
-                first, *numbers = (await self._link.run(scripts.COMMIT, names, arguments)).split()
+                answered, _, repeated = (await self._link.run(scripts.COMMIT, names, arguments)).partition(b";")
+                group.take_out(repeated.split(), self.capabilities.dedupe_window_s)
+                first, *numbers = answered.split()
                 return int(first), self._outdated(group, numbers)
             except Rejected as error:
                 sent = sent or not error.harmless
@@ -293,14 +312,16 @@ class RedisStore:
     def _backoff_s(self, tries: int) -> float:
         return self._random.uniform(0, min(RETRY_AT_MOST_AFTER_S, RETRY_AFTER_S * 2**tries))
 
-    async def _adopt(self) -> None:
-        """Adopt the server that the connection leads to. Raises StoreFileError, and as Link.calls."""
-        durability = self.capabilities.durability
-        found = await adopt(self._link, self._server, self._keys, durability, self._head, self._epoch, self._logger)
+    async def _adopt(self) -> int:
+        """Adopt the server that the connection leads to; returns the greatest seq that it gave. Raises StoreFileError,
+        and as Link.calls."""
+        durability, head = self.capabilities.durability, self._announcer.head
+        found = await adopt(self._link, self._server, self._keys, durability, head, self._epoch, self._logger)
         self._epoch = found.epoch
         if found.lost:
+            self._announcer.forget()
             await self._restore()
-        self._head = self._head or found.head
+        return found.head
 
     async def _restore(self) -> None:
         """The named subscriptions of this router exist again, and its turns with them. Raises as Link.calls."""
@@ -332,7 +353,7 @@ class RedisStore:
         self._logger.error("%s; it is tried again until the server answers", error)
         waiting, self._groups = self._groups, deque((Group(),))
         for group in waiting:
-            self._waiting -= len(group.events)
+            self._waiting -= group.numbered
             refused = StoreError(f"nothing was stored: {error}", "fail")
             for future in (*(one for one, _ in group.appends), *(one for one, _ in group.works)):
                 answer(future, None, refused)
@@ -349,48 +370,3 @@ class RedisStore:
             if not self._closed:
                 self._refusal = None
             return
-
-    # Announcing
-
-    async def _announce_own(self, events: Sequence[Event], first: int) -> None:
-        """Announce what this router has stored, after what others stored before it."""
-        for seq, event in enumerate(events, first):
-            event.seq = seq
-        while events and self._head < first - 1:
-            try:
-                async with self._readers.use() as link:
-                    others = await following(link, self._keys, self._head, count=AT_ONCE)
-            except (Unreachable, Interrupted, Rejected, ValueError) as error:
-                self._logger.warning("what other routers stored cannot be read: %s; announced as soon as it can", error)
-                return  # all of it is left to who follows, in its order
-            self._announce([event for event in others if event.seq < first])
-            if not others or others[-1].seq >= first - 1:
-                break  # what is missing before it was trimmed, or is announced
-        self._announce(events)
-
-    def _announce(self, events: Sequence[Event]) -> None:
-        if events:
-            self._head = events[-1].seq
-            try:
-                self._on_stored(events)
-            except Exception:
-                self._logger.exception("announcing stored events failed; their publishers go on")
-
-    async def _follow(self) -> None:
-        """Announce what other routers store. While this one stores, its own answers say where the others are."""
-        block_ms = max(1, round(self._server.timeout_s * 500))
-        tries = 0
-        while True:
-            try:
-                await self._idle.wait()
-                found = await following(self._tail, self._keys, self._head, count=1, block_ms=block_ms)
-                while found and found[-1].seq > self._head and self._idle.is_set():
-                    found = await following(self._tail, self._keys, self._head, count=AT_ONCE)
-                    if self._idle.is_set():
-                        self._announce([event for event in found if event.seq > self._head])
-                tries = 0
-            except (Unreachable, Interrupted, Rejected, ValueError) as error:
-                tries += 1
-                log = self._logger.warning if tries == 1 else self._logger.debug
-                log("following what other routers store: %s; tried again", error)
-                await self._clock.sleep(self._backoff_s(min(tries, 8)))

@@ -6,6 +6,8 @@ import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from squall.core.errors import ConfigError
+from squall.core.secret import Secret
 from squall.plugins.serve.options import LOOPBACK, ServeOptions
 from squall.plugins.serve.problems import Problem
 
@@ -14,7 +16,17 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+MIN_TOKEN_CHARACTERS = 16
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+
+
+def _token(secret: Secret) -> bytes:
+    token = secret.read("serve: token")
+    if len(token) < MIN_TOKEN_CHARACTERS:
+        raise ConfigError(
+            f"serve: token: {secret}: expected at least {MIN_TOKEN_CHARACTERS} characters there, got {len(token)}"
+        )
+    return token.encode()
 
 
 class Access:
@@ -22,10 +34,11 @@ class Access:
     a server on loopback: by a name of its own that it lets resolve to it (Host), or across origins (Origin)."""
 
     def __init__(self, app: App, options: ServeOptions) -> None:
+        """Raises ConfigError where the token cannot be read, or is too short."""
         self._app = app
         self._hosts = {name.lower() for name in (*LOOPBACK, options.host, *options.hosts)}
         self._origins = {origin.lower() for origin in options.origins}
-        self._token = None if options.token is None else options.token.get_secret_value().encode()
+        self._token = None if options.token is None else _token(options.token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and (problem := self.refusal(scope)) is not None:

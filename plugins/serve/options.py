@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, SecretStr, ValidationInfo, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
 from squall.core.options import Options, RelativePath
+from squall.core.secret import Secret
 from squall.core.units import Bytes, Seconds
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-MIN_TOKEN_CHARACTERS = 16
-
-
-def _read_secret(value: object, info: ValidationInfo) -> SecretStr:
-    if isinstance(value, SecretStr):
-        return value
-    kind, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if kind == "env" and name:
-        found = os.environ.get(name, "")
-    elif kind == "file" and name:
-        try:
-            found = Path(info.context or "", name).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeError) as error:
-            raise ValueError(f"the secret's file {name} cannot be read: {error}") from error
-    else:
-        raise PydanticCustomError(
-            "expected", "expected {what}", {"what": "env:NAME or file:PATH, never the secret itself"}
-        )
-    if len(found) < MIN_TOKEN_CHARACTERS:
-        raise ValueError(
-            f"{value}: expected a secret of at least {MIN_TOKEN_CHARACTERS} characters there, got {len(found)}"
-        )
-    return SecretStr(found)
-
-
-Secret = Annotated[
-    SecretStr,
-    PlainValidator(_read_secret),
-    PlainSerializer(lambda secret: "**********"),
-    WithJsonSchema({"type": "string", "pattern": "^(env|file):.+$", "description": "env:NAME or file:PATH"}),
-]
-"""A secret by where it stands: `env:NAME` or `file:PATH`."""
 
 
 class TlsOptions(Options):

@@ -42,8 +42,10 @@ class Server:
     """Serves a router that runs already; it is stopped by its owner, afterwards. Use it as start, then stop."""
 
     def __init__(self, router: EventRouter, options: ServeOptions) -> None:
+        """Raises ConfigError where the token cannot be read."""
         self.hub = Hub(router, options)
         self.app = make_app(self.hub)
+        self._access = Access(self.app, options)
         self._options = options
         self._uvicorn: _Uvicorn | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -93,7 +95,7 @@ class Server:
         options = self._options
         http, websocket = limited(options)
         return uvicorn.Config(
-            Access(self.app, options),
+            self._access,
             http=http,
             ws=websocket,
             ws_max_size=options.max_frame,

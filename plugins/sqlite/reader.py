@@ -13,11 +13,11 @@ import msgspec
 from squall.core.errors import StoreError
 from squall.core.event import Event
 from squall.core.query import bounds, page_of
+from squall.core.recent import RecentEvents
 from squall.core.store import AttemptRow, Cursor, DeadLetter, Page, Query, StoreCounts
 from squall.plugins.sqlite import queries, records
 from squall.plugins.sqlite.codec import TypeNumbers, decode_event
 from squall.plugins.sqlite.file import DatabaseFile
-from squall.plugins.sqlite.recent import RecentEvents
 from squall.plugins.sqlite.threads import Link, Worker
 
 T = TypeVar("T")

@@ -15,13 +15,13 @@ import apsw
 from squall.core.clock import Clock, Timer
 from squall.core.errors import Outcome, StoreError
 from squall.core.event import Event
+from squall.core.recent import MAX_EVENTS_HELD
 from squall.core.store import Attached, Capabilities, DeadLetter, DurableSpec, Page, Progress, Query, StoreCounts
 from squall.plugins.sqlite import records
 from squall.plugins.sqlite.checkpoints import Checkpoints
 from squall.plugins.sqlite.commits import Committer, Fate, Group, Work
 from squall.plugins.sqlite.file import DatabaseFile
 from squall.plugins.sqlite.reader import EventReader
-from squall.plugins.sqlite.recent import MAX_EVENTS_HELD
 from squall.plugins.sqlite.threads import Link, Worker
 
 MAX_EVENTS = 500

@@ -1,6 +1,7 @@
 """Events a second through Redis: published, stored, handled, acknowledged; squall beside redis-py used by hand.
 
-By hand there is no router: XADD, XREADGROUP and XACK of redis-py's client, from one process as squall's.
+By hand there is no router: XADD, XREADGROUP and XACK of redis-py's client, from one process as squall's. Several
+consumers share the events: by hand as consumers of one group, in squall as handlers of one named subscription.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,19 +35,20 @@ EVENTS = 20_000
 Durability = Literal["memory", "disk"]
 BY_HAND = ("micro-batched by hand", "pipelined by hand", "unpipelined by hand")
 SQUALL = ("one router", "publisher and consumer in two routers")
+CONSUMERS = (1, 4)
 
 
-async def once(durability: Durability, case: str, events: int) -> Sample:
-    """`events` a second, from the first publish until all were acknowledged by their consumer, on a fresh server."""
+async def once(durability: Durability, case: str, consumers: int, events: int) -> Sample:
+    """`events` a second, from the first publish until all were acknowledged by their consumers, on a fresh server."""
     with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder), aof=durability == "disk") as server:
         if case in SQUALL:
-            took_s = await _squall(server.url, durability, events, apart=case != SQUALL[0])
+            took_s = await _squall(server.url, durability, consumers, events, apart=case != SQUALL[0])
         else:
-            took_s = await _by_hand(server.url, case, events)
+            took_s = await _by_hand(server.url, case, consumers, events)
     return {"events": events / took_s}
 
 
-async def _squall(url: str, durability: Durability, events: int, *, apart: bool) -> float:
+async def _squall(url: str, durability: Durability, consumers: int, events: int, *, apart: bool) -> float:
     tally = Tally()
 
     async def handle(event: Event) -> None:
@@ -57,21 +60,22 @@ async def _squall(url: str, durability: Durability, events: int, *, apart: bool)
 
     async with router() as one, router() as two:
         consumer = two if apart else one
-        await consumer.subscriber("bench").subscribe("order.>", handle, name="bench", in_flight=4000)
+        subscriber = consumer.subscriber("bench")
+        await subscriber.subscribe("order.>", handle, name="bench", in_flight=4000, concurrency=consumers)
         publisher = one.publisher("bench")
         batch = [EventData(TYPE, PAYLOAD) for _ in range(BATCH)]
         return await _timed(lambda: publisher.publish_batch(batch), events, lambda: tally.handled >= events)
 
 
-async def _by_hand(url: str, case: str, events: int) -> float:
+async def _by_hand(url: str, case: str, consumers: int, events: int) -> float:
     async with Redis.from_url(url, protocol=3, legacy_responses=False) as client:
         await client.xgroup_create("orders", "bench", id="0", mkstream=True)
         acked = 0
 
-        async def consume() -> None:
+        async def consume(name: str) -> None:
             nonlocal acked
             while acked < events:
-                found: Any = await client.xreadgroup("bench", "one", {"orders": ">"}, count=BATCH, block=1000)
+                found: Any = await client.xreadgroup("bench", name, {"orders": ">"}, count=BATCH, block=1000)
                 ids = [entry[0] for entries in found.values() for entry in entries] if found else []
                 if case == BY_HAND[0] and ids:
                     await client.xack("orders", "bench", *ids)
@@ -82,9 +86,9 @@ async def _by_hand(url: str, case: str, events: int) -> float:
         async def publish() -> None:
             await _each(client, case, lambda on: [on.xadd("orders", {"e": PAYLOAD}) for _ in range(BATCH)])
 
-        consuming = asyncio.create_task(consume())
+        consuming = [asyncio.create_task(consume(str(number))) for number in range(consumers)]
         took_s = await _timed(publish, events, lambda: acked >= events)
-        await consuming
+        await asyncio.gather(*consuming)
         return took_s
 
 
@@ -119,14 +123,17 @@ async def _timed(publish: Callable[[], Awaitable[object]], events: int, done: Ca
 
 
 def measure(scale: Scale) -> list[Row]:
-    """Both durabilities; what is by hand is compared with one router, and the two routers with the best of it."""
+    """Both durabilities, one consumer and several; what is by hand is compared with one router, and the two routers
+    with the best of it."""
     rows = []
     events = max(BATCH * PUBLISHERS, scale.of(EVENTS) // (BATCH * PUBLISHERS) * BATCH * PUBLISHERS)
-    for durability in ("memory", "disk"):
-        cases = {case: {"durability": durability, "case": case, "events": events} for case in (*SQUALL, *BY_HAND)}
-        found = alternate(once, cases, scale.rounds, f"redis: {durability}")
+    for durability, consumers in product(("memory", "disk"), CONSUMERS):
+        job = f"{durability}, {consumers} consumer{'s' if consumers > 1 else ''}"
+        given = {"durability": durability, "consumers": consumers, "events": events}
+        cases = {case: given | {"case": case} for case in (*SQUALL, *BY_HAND)}
+        found = alternate(once, cases, scale.rounds, f"redis: {job}")
         for ours, theirs in ((SQUALL[0], BY_HAND[0]), (SQUALL[1], BY_HAND[0]), *((SQUALL[0], x) for x in BY_HAND[1:])):
             bar = Bar("≥", 0.8) if theirs == BY_HAND[0] else None
-            job = f"{durability}, {ours}"
-            rows.append(compare("redis", job, "events/s", "events", found[ours], found[theirs], theirs, bar))
+            figures = found[ours], found[theirs]
+            rows.append(compare("redis", f"{job}, {ours}", "events/s", "events", *figures, theirs, bar))
     return rows

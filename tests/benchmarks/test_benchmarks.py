@@ -20,7 +20,7 @@ BARS = [
     ("burst", "bare objects", "≤ 1.3"),
     *[("durable", "limit on disk", "≥ 0.7")] * 2,
     ("durable", "limit on disk", "≥ 0.5"),
-    *[("redis", "micro-batched by hand", "≥ 0.8")] * 4,
+    *[("redis", "micro-batched by hand", "≥ 0.8")] * 8,
     ("recording", "off", "≥ 0.65"),
     ("recording", "off", "≤ 1.5"),
     ("recording", "off", "< 1,000 µs"),

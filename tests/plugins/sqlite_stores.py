@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from squall.core.clock import Clock, SystemClock
+from squall.core.recent import MAX_EVENTS_HELD
 from squall.plugins.sqlite.file import DatabaseFile
-from squall.plugins.sqlite.recent import MAX_EVENTS_HELD
 from squall.plugins.sqlite.schema import IndexName
 from squall.plugins.sqlite.store import SqliteStore
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from tests.plugins.event_promises import EVENT_PROMISES
+from tests.plugins.id_promises import ID_PROMISES
 from tests.plugins.store_bench import (
     NOW_NS,
     Bench,
@@ -54,7 +55,12 @@ async def everything_survives_reopening(bench: Bench) -> None:
     assert json.dumps([e.seq for e in bench.announced]) == json.dumps([e.seq for e in events + more])
 
 
-PROMISES: tuple[Promise, ...] = (*EVENT_PROMISES, *SUBSCRIPTION_PROMISES, everything_survives_reopening)
+PROMISES: tuple[Promise, ...] = (
+    *EVENT_PROMISES,
+    *ID_PROMISES,
+    *SUBSCRIPTION_PROMISES,
+    everything_survives_reopening,
+)
 
 
 async def hold(promise: Promise, kind: StoreKind, folder: Path) -> None:

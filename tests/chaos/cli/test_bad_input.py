@@ -257,6 +257,17 @@ def test_no_run_touches_the_operators_database(here: Path, kind: str) -> None:
     assert [one.name for one in here.glob("shop.db*")] == ["shop.db"]
 
 
+def test_secrets_need_not_be_there_to_see_what_is_enabled(here: Path) -> None:
+    """What is shown is where they are written; a URL that is written directly has no password in it."""
+    plugins = '[{redis: {url: "redis://shop:hunter22@db:6379"}}, neo4j, {serve: {token: "env:NOT_SET_AT_ALL"}}]'
+    write(here / "squall.yaml", f"version: 1\nplugins: {plugins}\n")
+    shown = squall("plugins")
+    assert shown.code == 0, shown.err
+    for words in ("url redis://shop:***@db:6379", "url bolt://localhost:7687", "token env:NOT_SET_AT_ALL"):
+        assert words in " ".join(shown.out.split())
+    assert "hunter22" not in shown.out + shown.err
+
+
 @pytest.mark.parametrize("name", HOOKS)
 def test_a_plugin_that_raises_at_wiring_stops_the_run(here: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Exit 2, its name and the hook's, what it raised; nothing is left."""

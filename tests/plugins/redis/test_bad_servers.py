@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests import servers
+from tests.plugins.redis.operator import Operator
 from tests.plugins.redis.routers import until
 from tests.plugins.redis_stores import redis_store
 from tests.plugins.store_bench import FakeProgress, make_event
@@ -16,7 +17,6 @@ from tests.servers import Server
 
 from squall import Event, Priority, StoreError, StoreFileError
 from squall.core.store import Cursor, DurableSpec, Query
-from squall.plugins.redis import server as redis
 from squall.plugins.redis.store import RedisStore
 
 HIGH = "squall:{test}:events:high"
@@ -51,22 +51,6 @@ TROUBLES = [
         "too few of its replicas",
     ),
 ]
-
-
-class Operator:
-    """Somebody with a connection to the server of their own."""
-
-    def __init__(self, url: str) -> None:
-        self._link = redis.Link(redis.Server(url, 5.0))
-
-    async def say(self, *commands: str) -> list[Any]:
-        return [
-            await self._link.call(*("" if word == "''" else word for word in command.split(" ")))
-            for command in commands
-        ]
-
-    async def close(self) -> None:
-        await self._link.close()
 
 
 async def store_of(url: str, on_stored: Callable[[Sequence[Event]], None], **options: Any) -> RedisStore:
@@ -182,6 +166,7 @@ async def test_a_server_that_loads_is_waited_for(tmp_path: Path) -> None:
         ("appendonly", "no", "durability disk is asked for, and it keeps less"),
         ("no-appendfsync-on-rewrite", "yes", "durability disk is asked for, and it keeps less"),
         ("maxmemory-policy", "allkeys-lru", "set maxmemory-policy noeviction"),
+        ("maxmemory-policy", "volatile-lru", "set maxmemory-policy noeviction"),  # turns and ids of publishers
     ],
 )
 async def test_a_server_that_keeps_less_than_is_asked_for_is_refused(

@@ -14,6 +14,7 @@ from tests.servers import Server
 
 from squall import Event
 from squall.core.store import Query
+from squall.plugins.redis import RedisUrl
 from squall.plugins.redis import server as redis
 from squall.plugins.redis.keys import Keys
 
@@ -56,7 +57,7 @@ async def test_a_slot_that_moves_takes_its_routers_along(redis_cluster: list[Ser
     await store.open(announced.extend)
     await (store.append([make_event(0)]) or asyncio.sleep(0))
     source = store._server.address
-    nodes = {f"127.0.0.1:{node.port}": redis.Link(redis.Server(node.url, 5.0)) for node in redis_cluster}
+    nodes = {f"127.0.0.1:{node.port}": redis.Link(redis.Server(RedisUrl(node.url), 5.0)) for node in redis_cluster}
     target = next(address for address in nodes if address != source)
     slot = key_slot(Keys("moving").head.encode())
     ids = {address: (await link.call("CLUSTER", "MYID")).decode() for address, link in nodes.items()}
@@ -79,7 +80,7 @@ async def test_a_slot_that_moves_takes_its_routers_along(redis_cluster: list[Ser
 async def test_whoever_has_the_slot_when_its_node_is_gone_is_found(tmp_path: Path) -> None:
     """Though that was the only node in the url: the others are known since they were met."""
     with servers.redis_cluster(tmp_path / "cluster") as nodes:
-        links = [redis.Link(redis.Server(node.url, 5.0)) for node in nodes]
+        links = [redis.Link(redis.Server(RedisUrl(node.url), 5.0)) for node in nodes]
         name = next(f"n{number}" for number in range(100) if key_slot(f"n{number}".encode()) < 5000)
         slot = key_slot(name.encode())
         store = redis_store(nodes[0].url, name, timeout_s=10)

@@ -11,11 +11,18 @@ from tests.plugins.store_bench import Promise, StoreKind
 from tests.plugins.store_promises import PROMISES, hold
 from tests.servers import Server
 
+from squall.plugins.redis.store import RedisStore
+
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
-@pytest.mark.parametrize("durability", ["disk", "memory"])
+@pytest.mark.parametrize(("durability", "recent_events"), [("disk", 0), ("disk", 10), ("memory", 8192)])
 async def test_store_keeps_its_promise(
-    durability: Literal["disk", "memory"], promise: Promise, tmp_path: Path, redis_server: Server
+    durability: Literal["disk", "memory"], recent_events: int, promise: Promise, tmp_path: Path, redis_server: Server
 ) -> None:
-    kind = StoreKind("redis", lambda folder: redis_store(redis_server.url, durability=durability))
+    """Whatever is read from memory, and what from the server."""
+
+    def make(folder: Path) -> RedisStore:
+        return redis_store(redis_server.url, durability=durability, recent_events=recent_events)
+
+    kind = StoreKind("redis", make)
     await hold(promise, kind, tmp_path)

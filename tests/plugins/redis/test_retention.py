@@ -50,13 +50,16 @@ async def test_what_a_named_subscription_is_owed_stays(
     cursors: list[Cursor], naks: list[AttemptRow], redis_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Behind its cursors, open below them, or waiting for a retry; who holds so much back is named."""
-    store = await filled(redis_server.url, 5000, max_events=1000)
-    attached = await store.attach(
+    before = await filled(redis_server.url, 5000, max_events=1_000_000)
+    attached = await before.attach(
         DurableSpec("11111111-1111-4111-8111-111111111111", "billing", "shop", ">", "{}", start=2000)
     )
     progress = FakeProgress(attached.id, cursors=cursors, naks=naks)
-    store.settle(progress)
+    before.settle(progress)
     await until(lambda: bool(progress.told))
+    await before.close()
+    store = redis_store(redis_server.url, max_events=1000)
+    await store.open(lambda events: None)
     await store._retention.trim()
     assert 1000 < await first_kept(store) <= 2000
     assert "'billing' is owed events from seq 2000 on" in caplog.text

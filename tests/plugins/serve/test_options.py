@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from tests.plugins.serve.served import TOKEN
 
-from squall import ConfigError
+from squall import ConfigError, EventRouter
 from squall.core.config import load_config
 from squall.plugins.serve import ServePlugin
 from squall.plugins.serve.command import with_serve
 from squall.plugins.serve.options import ServeOptions
+from squall.plugins.serve.server import Server
 
 
 def configured(folder: Path, serve: str) -> ServeOptions:
@@ -29,17 +31,15 @@ def test_a_secret_is_read_from_where_it_stands(tmp_path: Path, monkeypatch: pyte
     for where in ("env:OUR_TOKEN", "file:token"):
         options = configured(tmp_path, f'{{token: "{where}"}}')
         assert options.token is not None
-        assert options.token.get_secret_value() == TOKEN
+        assert options.token.read("token") == TOKEN
         assert TOKEN not in repr(options)
-        assert options.model_dump(mode="json")["token"] == "**********"
+        assert options.model_dump(mode="json")["token"] == where
 
 
 @pytest.mark.parametrize(
     ("serve", "message"),
     [
         ('{token: "my-own-secret-token"}', "expected env:NAME or file:PATH, never the secret itself"),
-        ('{token: "env:NOT_SET_AT_ALL"}', "expected a secret of at least 16 characters there, got 0"),
-        ('{token: "file:no-such-file"}', "the secret's file no-such-file cannot be read"),
         ("{host: 0.0.0.0}", "a token is required"),
         ("{port: 70000}", "expected at most 65535, got 70000"),
         ("{prot: 5}", "did you mean 'port'?"),
@@ -52,6 +52,21 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, serve: str, messag
         configured(tmp_path, serve)
     assert message in str(caught.value)
     assert "squall.yaml:4:" in str(caught.value)
+    assert "my-own-secret-token" not in str(caught.value)
+
+
+def test_a_token_that_cannot_be_used_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    """Before its router is started: the configuration itself can be checked without it."""
+    (tmp_path / "short").write_text("too-short\n", encoding="utf-8")
+    for where, message in (
+        ("env:NOT_SET_AT_ALL", "serve: token: the environment variable NOT_SET_AT_ALL is not set"),
+        ("file:no-such-file", f"serve: token: the file that is to hold it cannot be read: {tmp_path}/no-such-file"),
+        ("file:short", "serve: token: file:short: expected at least 16 characters there, got 9"),
+    ):
+        options = configured(tmp_path, f'{{token: "{where}"}}')
+        with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+            Server(EventRouter([]), options)
+        assert "too-short" not in str(caught.value)
 
 
 def test_the_command_line_says_host_and_port(tmp_path: Path) -> None:

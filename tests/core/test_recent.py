@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.plugins.store_bench import make_event
 
 from squall.core.event import Event
+from squall.core.recent import MAX_BYTES_HELD, RecentEvents
 from squall.core.store import Query
-from squall.plugins.sqlite.recent import MAX_BYTES_HELD, RecentEvents
 
 
 def group(first: int, number: int, size_bytes: int) -> tuple[list[Event], int]:

@@ -1,4 +1,4 @@
-"""The latest stored events, held in memory: who reads near the head need not ask SQLite."""
+"""The latest stored events, held in memory: who reads near the head need not ask the store's file or server."""
 
 from __future__ import annotations
 
