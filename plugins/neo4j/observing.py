@@ -66,7 +66,7 @@ class FlowObserver(Observer):
         self._audit: deque[Row] = deque()
         self._numbered = 0
         self._paused: set[str] = set()
-        self.audit_dropped = 0
+        self.rows_dropped = 0
 
     # What the router tells
 
@@ -179,13 +179,13 @@ class FlowObserver(Observer):
         self._changed[subscription.id] = _subscription_row(subscription, change, now)
         if len(self._changed) > self._max:
             del self._changed[next(iter(self._changed))]
-            self.audit_dropped += 1
+            self.rows_dropped += 1
 
     def _note(self, now: datetime, action: str, about: Subscription | None = None, detail: str | None = None) -> None:
         self._numbered += 1
         if len(self._audit) >= self._max:
             self._audit.popleft()
-            self.audit_dropped += 1
+            self.rows_dropped += 1
         self._audit.append(
             {
                 "id": f"{self._router_id}/{self._numbered}",
@@ -196,6 +196,8 @@ class FlowObserver(Observer):
                 "pattern": about and about.pattern,
                 "service": about and about.subscriber_id,
                 "detail": detail,
+                # A handler that stands for a client elsewhere may say where that is.
+                "origin": about and getattr(about.handler, "origin", None),
             }
         )
 
