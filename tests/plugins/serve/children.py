@@ -46,3 +46,18 @@ async def client_of(line: str) -> AsyncIterator[Client]:
         client = Client(socket)
         client.welcome = (await client.expect("welcome")).welcome
         yield client
+
+
+async def one_event(client: Client, sub: int) -> None:
+    """It is published, delivered and settled."""
+    (receipt,) = await client.publish("healthy.event")
+    (got,) = await client.deliveries(1)
+    assert got.event.id == receipt.id
+    await client.settle(sub, ack=[got.delivery])
+    await client.synced()
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process holds in memory."""
+    pages = Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.plugins.serve.children import HEADERS, client_of, serving
-from tests.plugins.serve.served import Client
+from tests.plugins.serve.children import HEADERS, client_of, one_event, resident_bytes, serving
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = "version: 1\nplugins:\n  - memory\n  - serve: {port: 0, token: 'env:BUS_TOKEN'}\n"
@@ -26,7 +25,7 @@ async def test_whatever_is_asked_is_answered_as_the_page_says(tmp_path: Path) ->
     log = tmp_path / "serve.log"
     with log.open("wb") as file:
         async with serving(tmp_path, log=file) as (server, line), client_of(line) as client:
-            before = _resident_bytes(server.pid)
+            before = resident_bytes(server.pid)
             asking = asyncio.create_task(schemathesis(line.split()[2], tmp_path))
             sub, served = await client.subscribe("healthy.>", credit=1_000_000), 0
             while not asking.done():
@@ -37,7 +36,7 @@ async def test_whatever_is_asked_is_answered_as_the_page_says(tmp_path: Path) ->
             assert code == 0, said
             assert served > 0
             assert server.returncode is None
-            assert _resident_bytes(server.pid) - before < MAX_GROWTH_BYTES
+            assert resident_bytes(server.pid) - before < MAX_GROWTH_BYTES
             server.terminate()
             assert await server.wait() == 0
     text = log.read_text(encoding="utf-8")
@@ -62,17 +61,3 @@ async def schemathesis(url: str, folder: Path) -> tuple[int, str]:
             await process.wait()
     assert process.returncode is not None
     return process.returncode, said.decode()
-
-
-async def one_event(client: Client, sub: int) -> None:
-    """It is published, delivered and settled."""
-    (receipt,) = await client.publish("healthy.event")
-    (got,) = await client.deliveries(1)
-    assert got.event.id == receipt.id
-    await client.settle(sub, ack=[got.delivery])
-    await client.synced()
-
-
-def _resident_bytes(pid: int) -> int:
-    pages = Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
