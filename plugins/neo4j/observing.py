@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from operator import attrgetter
 
 import msgspec
 
@@ -22,11 +21,6 @@ from squall.plugins.neo4j.batches import Kind, Row, at
 OTHERS = "$others"
 """The topic, source and subscriber of what is not told apart any more: nobody's, for types that begin with $ are
 squall's own."""
-
-_SOURCE = attrgetter("source")
-_TYPE = attrgetter("type")
-_TYPE_OF = attrgetter("event.type")
-_IS_OWN = attrgetter("published_ns")  # of a shared store, events of other routers are announced too
 
 
 class _Publishes:
@@ -54,7 +48,8 @@ class _Deliveries:
 class FlowObserver(Observer):
     """Adds up publishes and deliveries, and notes what is done with subscriptions.
 
-    A batch of events costs a look at each event's type, in C, and one update per flow that it has: most have one.
+    A batch of events costs a look at each event's fields, and one update per flow that it has: most have one. (A list
+    comprehension looks in half the time of `map` with an attrgetter.)
     """
 
     def __init__(self, router_id: str, time_ns: Callable[[], int], max_waiting: int, audit_window_s: float) -> None:
@@ -71,11 +66,11 @@ class FlowObserver(Observer):
     # What the router tells
 
     def published(self, events: Sequence[Event]) -> None:
-        if not all(map(_IS_OWN, events)):
-            events = list(filter(_IS_OWN, events))
+        if 0 in [one.published_ns for one in events]:  # of a shared store, those of other routers are announced too
+            events = [one for one in events if one.published_ns]
         if not events:
             return
-        sources, topics = list(map(_SOURCE, events)), list(map(_TYPE, events))
+        sources, topics = [one.source for one in events], [one.type for one in events]
         flows: Mapping[tuple[str, str], int]
         if _alike(sources) and _alike(topics):
             flows = {(sources[0], topics[0]): len(events)}
@@ -94,7 +89,7 @@ class FlowObserver(Observer):
             return
         counts: dict[str, int]
         if "*" in subscription.pattern or ">" in subscription.pattern:
-            topics = list(map(_TYPE_OF, attempts))
+            topics = [one.event.type for one in attempts]
             counts = {topics[0]: len(topics)} if _alike(topics) else Counter(topics)
         else:
             counts = {subscription.pattern: len(attempts)}
