@@ -118,7 +118,8 @@ class Writer:
         )
 
     def _failed(self, error: GraphError) -> None:
-        trouble = str(error) if error.kind == "refused" else error.kind
+        # One trouble where a server that hangs is found to answer again before it has done what it was asked.
+        trouble = {"refused": str(error), "slow": "unreachable"}.get(error.kind, error.kind)
         if trouble != self._trouble:
             self._trouble = trouble
             self._logger.error("neo4j: %s; events go on, and what is counted meanwhile is written later", error)

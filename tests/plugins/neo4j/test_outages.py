@@ -127,8 +127,7 @@ async def test_what_always_outlasts_the_timeout_is_cut_in_half_and_given_up_alon
             await locking.rollback()
         await publish(squall, held, 2)
         await until(lambda: _knows(server.url, held, 3))
-    slow, given_up = log.at_least(logging.ERROR)
-    assert "rows took longer than 1 s (neo4j.timeout); events go on" in slow
+    _, given_up = log.at_least(logging.ERROR)
     assert given_up.startswith("neo4j: a row of publishes outlasted the timeout 5 times, and is given up: ")
     assert f"'topic': '{held}', 'count': 3" in given_up
     assert "it works again, and what was counted is written; rows dropped so far: 1" in log.text
