@@ -32,6 +32,7 @@ class Writer:
         self._prepared = False
         self._trouble: str | None = None
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
 
     async def prepare(self) -> None:
         """Connect, and set the graph up. Raises GraphError."""
@@ -41,16 +42,19 @@ class Writer:
     def start(self) -> None:
         """Write from now on, until `stop`."""
         self._observer.noted("started")
+        self._pause = asyncio.ensure_future(self._clock.sleep(0.0))
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self, timeout_s: float) -> None:
         """Write the rest within timeout_s, as far as that is possible, and close."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._observer.noted("stopped")
+        self._stopping = True
         try:
             async with asyncio.timeout(timeout_s):
+                if self._task is not None:
+                    self._observer.noted("stopped")
+                    # It ends what it is at: a driver that is cancelled while it connects leaves its socket open.
+                    self._pause.cancel()
+                    await self._task
                 await self._write()  # what was under way when the task ended
                 await self._write()  # and what has come since
                 await self._graph.stopped(self._who, at(self._clock.time_ns()))
@@ -64,8 +68,11 @@ class Writer:
 
     async def _run(self) -> None:
         pause_s = 0.0
-        while True:
-            await self._clock.sleep(pause_s)
+        while not self._stopping:
+            self._pause = asyncio.ensure_future(self._clock.sleep(pause_s))
+            await asyncio.wait([self._pause])
+            if self._stopping:
+                return
             try:
                 await self._write()
             except GraphError as error:
