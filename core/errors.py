@@ -15,7 +15,7 @@ SquallError
 ├── WrongThread          publish_sync on the loop's own thread; an await in another loop or thread than the router's
 └── StoreFileError       a database file that is locked, foreign, corrupt or of another version: exit 4
 
-Retry and Reject are raised by handlers to settle a delivery.
+Retry and Reject are raised by handlers to settle a delivery, TimedOut by those that hand it on.
 """
 
 from __future__ import annotations
@@ -148,6 +148,10 @@ class Retry(Exception):
             delay_s = checked_delay_s(delay_s)  # what is none raises within the handler: a failed attempt
         super().__init__("retry" if delay_s is None else f"retry in {delay_s} s")
         self.delay_s = delay_s
+
+
+class TimedOut(Exception):
+    """Raised by a handler that hands its events on: who handles this one took too long. It counts as a timeout."""
 
 
 class Reject(Exception):

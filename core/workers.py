@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from squall.core.delivery import Attempt, Decision, Outcome, Permits
+from squall.core.errors import TimedOut
 from squall.core.event import Event
 from squall.core.settle import Delivery
 
@@ -215,6 +216,8 @@ class Workers:
         elif worker.cancelled_ns:
             outcome, late = "timeout", own.endings.timeout()
             late.__cause__, error = error, late
+        elif isinstance(error, TimedOut):
+            outcome = "timeout"
         own.conclude(attempt, worker.put_down(), outcome, error)
         if outcome == "died":
             own.release_key(attempt.event)

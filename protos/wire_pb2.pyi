@@ -105,7 +105,7 @@ class ServerFrame(_message.Message):
     def __init__(self, published: _Optional[_Union[Published, _Mapping]] = ..., subscribed: _Optional[_Union[Subscribed, _Mapping]] = ..., deliveries: _Optional[_Union[Deliveries, _Mapping]] = ..., left: _Optional[_Union[Left, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("server", "durability", "max_frame_bytes", "max_events", "max_publishes", "max_in_flight", "max_subscriptions")
+    __slots__ = ("server", "durability", "max_frame_bytes", "max_events", "max_publishes", "max_in_flight", "max_subscriptions", "dedupe_window_ms")
     SERVER_FIELD_NUMBER: _ClassVar[int]
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
     MAX_FRAME_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +113,7 @@ class Welcome(_message.Message):
     MAX_PUBLISHES_FIELD_NUMBER: _ClassVar[int]
     MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     MAX_SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
+    DEDUPE_WINDOW_MS_FIELD_NUMBER: _ClassVar[int]
     server: str
     durability: Durability
     max_frame_bytes: int
@@ -120,7 +121,8 @@ class Welcome(_message.Message):
     max_publishes: int
     max_in_flight: int
     max_subscriptions: int
-    def __init__(self, server: _Optional[str] = ..., durability: _Optional[_Union[Durability, str]] = ..., max_frame_bytes: _Optional[int] = ..., max_events: _Optional[int] = ..., max_publishes: _Optional[int] = ..., max_in_flight: _Optional[int] = ..., max_subscriptions: _Optional[int] = ...) -> None: ...
+    dedupe_window_ms: int
+    def __init__(self, server: _Optional[str] = ..., durability: _Optional[_Union[Durability, str]] = ..., max_frame_bytes: _Optional[int] = ..., max_events: _Optional[int] = ..., max_publishes: _Optional[int] = ..., max_in_flight: _Optional[int] = ..., max_subscriptions: _Optional[int] = ..., dedupe_window_ms: _Optional[int] = ...) -> None: ...
 
 class Publish(_message.Message):
     __slots__ = ("request", "events", "atomic")
@@ -259,16 +261,18 @@ class Settle(_message.Message):
     def __init__(self, sub: _Optional[int] = ..., ack: _Optional[_Iterable[int]] = ..., nak: _Optional[_Iterable[_Union[Nak, _Mapping]]] = ..., term: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., in_progress: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Nak(_message.Message):
-    __slots__ = ("delivery", "delay_ms", "error_type", "error")
+    __slots__ = ("delivery", "delay_ms", "error_type", "error", "timed_out")
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
     DELAY_MS_FIELD_NUMBER: _ClassVar[int]
     ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    TIMED_OUT_FIELD_NUMBER: _ClassVar[int]
     delivery: int
     delay_ms: int
     error_type: str
     error: str
-    def __init__(self, delivery: _Optional[int] = ..., delay_ms: _Optional[int] = ..., error_type: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+    timed_out: bool
+    def __init__(self, delivery: _Optional[int] = ..., delay_ms: _Optional[int] = ..., error_type: _Optional[str] = ..., error: _Optional[str] = ..., timed_out: _Optional[bool] = ...) -> None: ...
 
 class Term(_message.Message):
     __slots__ = ("delivery", "reason")

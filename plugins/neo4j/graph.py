@@ -118,7 +118,7 @@ WRITES: Mapping[Kind, LiteralString] = {
         UNWIND $rows AS row
         CREATE (e:AuditEvent {id: row.id})
         SET e.ts = row.ts, e.action = row.action, e.name = row.name, e.pattern = row.pattern, e.detail = row.detail,
-            e.router = $router.id, e.host = $router.host, e.pid = $router.pid
+            e.origin = row.origin, e.router = $router.id, e.host = $router.host, e.pid = $router.pid
         FOREACH (name IN CASE WHEN row.service IS NULL THEN [] ELSE [row.service] END |
             MERGE (v:Service {name: name})
             MERGE (e)-[:BY]->(v))
@@ -130,9 +130,9 @@ WRITES: Mapping[Kind, LiteralString] = {
 
 
 class GraphError(SquallError):
-    """The server could not be reached, refused the login, or refused what was asked."""
+    """The server could not be reached, refused the login, refused what was asked, or is there and too slow with it."""
 
-    def __init__(self, text: str, kind: Literal["unreachable", "login", "refused"] = "refused") -> None:
+    def __init__(self, text: str, kind: Literal["unreachable", "login", "refused", "slow"] = "refused") -> None:
         super().__init__(text)
         self.kind = kind
 
@@ -197,7 +197,8 @@ class Graph:
         return found
 
     async def write(self, batch: Batch, who: Who, now: datetime, dropped: int) -> None:
-        """Bring a batch in, once: if its number is known there, it is there already."""
+        """Bring a batch in, once: if its number is known there, it is there already. A GraphError is `slow` where the
+        server answers, but not to this."""
         common = {"router": vars(who), "now": now, "dropped": dropped, "batch": batch.number}
 
         async def run(tx: AsyncManagedTransaction) -> None:
@@ -208,7 +209,14 @@ class Graph:
                 await (await tx.run(WRITES[kind], common, rows=rows)).consume()
             await (await tx.run(END, common)).consume()
 
-        await self._execute(run)
+        try:
+            await self._execute(run)
+        except GraphError as error:
+            if isinstance(error.__cause__, TimeoutError):
+                await self.query("RETURN 1")
+                text = f"a transaction of {batch.size} rows took longer than {self._timeout_s:g} s (neo4j.timeout)"
+                raise GraphError(f"Neo4j at {self.url}: {text}", "slow") from error
+            raise
 
     async def stopped(self, who: Who, now: datetime) -> None:
         """The router runs no more: nothing is attached to it."""

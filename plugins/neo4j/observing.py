@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from operator import attrgetter
 
 import msgspec
 
@@ -22,11 +21,6 @@ from squall.plugins.neo4j.batches import Kind, Row, at
 OTHERS = "$others"
 """The topic, source and subscriber of what is not told apart any more: nobody's, for types that begin with $ are
 squall's own."""
-
-_SOURCE = attrgetter("source")
-_TYPE = attrgetter("type")
-_TYPE_OF = attrgetter("event.type")
-_IS_OWN = attrgetter("published_ns")  # of a shared store, events of other routers are announced too
 
 
 class _Publishes:
@@ -54,7 +48,8 @@ class _Deliveries:
 class FlowObserver(Observer):
     """Adds up publishes and deliveries, and notes what is done with subscriptions.
 
-    A batch of events costs a look at each event's type, in C, and one update per flow that it has: most have one.
+    A batch of events costs a look at each event's fields, and one update per flow that it has: most have one. (A list
+    comprehension looks in half the time of `map` with an attrgetter.)
     """
 
     def __init__(self, router_id: str, time_ns: Callable[[], int], max_waiting: int, audit_window_s: float) -> None:
@@ -66,16 +61,16 @@ class FlowObserver(Observer):
         self._audit: deque[Row] = deque()
         self._numbered = 0
         self._paused: set[str] = set()
-        self.audit_dropped = 0
+        self.rows_dropped = 0
 
     # What the router tells
 
     def published(self, events: Sequence[Event]) -> None:
-        if not all(map(_IS_OWN, events)):
-            events = list(filter(_IS_OWN, events))
+        if 0 in [one.published_ns for one in events]:  # of a shared store, those of other routers are announced too
+            events = [one for one in events if one.published_ns]
         if not events:
             return
-        sources, topics = list(map(_SOURCE, events)), list(map(_TYPE, events))
+        sources, topics = [one.source for one in events], [one.type for one in events]
         flows: Mapping[tuple[str, str], int]
         if _alike(sources) and _alike(topics):
             flows = {(sources[0], topics[0]): len(events)}
@@ -94,7 +89,7 @@ class FlowObserver(Observer):
             return
         counts: dict[str, int]
         if "*" in subscription.pattern or ">" in subscription.pattern:
-            topics = list(map(_TYPE_OF, attempts))
+            topics = [one.event.type for one in attempts]
             counts = {topics[0]: len(topics)} if _alike(topics) else Counter(topics)
         else:
             counts = {subscription.pattern: len(attempts)}
@@ -179,13 +174,13 @@ class FlowObserver(Observer):
         self._changed[subscription.id] = _subscription_row(subscription, change, now)
         if len(self._changed) > self._max:
             del self._changed[next(iter(self._changed))]
-            self.audit_dropped += 1
+            self.rows_dropped += 1
 
     def _note(self, now: datetime, action: str, about: Subscription | None = None, detail: str | None = None) -> None:
         self._numbered += 1
         if len(self._audit) >= self._max:
             self._audit.popleft()
-            self.audit_dropped += 1
+            self.rows_dropped += 1
         self._audit.append(
             {
                 "id": f"{self._router_id}/{self._numbered}",
@@ -196,6 +191,8 @@ class FlowObserver(Observer):
                 "pattern": about and about.pattern,
                 "service": about and about.subscriber_id,
                 "detail": detail,
+                # A handler that stands for a client elsewhere may say where that is.
+                "origin": about and getattr(about.handler, "origin", None),
             }
         )
 

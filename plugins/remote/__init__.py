@@ -22,7 +22,6 @@ def connect(
     deadline_s: float = 30.0,
     heartbeat_s: float = 10.0,
     lease_s: float = 30.0,
-    dedupe_window_s: float = 120.0,
     buffer_events: int = 10_000,
     buffer_bytes: int = 67_108_864,
     buffer_path: str | Path | None = None,
@@ -36,8 +35,8 @@ def connect(
     is answered within `deadline_s`, or raises. A server that says nothing for twice `heartbeat_s` is lost, and is
     connected to again; deliveries in hand are renewed, so that each may take longer than `lease_s`.
 
-    What a lost connection leaves without an answer is sent again under the same id, within half of `dedupe_window_s`:
-    the window of the server's store, 0 where it has none. After that, and without one, its outcome is `info`.
+    What a lost connection leaves without an answer is sent again under the same id, within half of the window for which
+    the server says that its store knows ids again. After that, and where it has none, its outcome is `info`.
 
     Publishes without an answer wait in a buffer of so many events and bytes: in memory, or at `buffer_path`, from where
     the next process sends what this one could not. Raises SquallError where the extra `squall[remote]` is missing, and
@@ -56,7 +55,6 @@ def connect(
         deadline_s=deadline_s,
         heartbeat_s=heartbeat_s,
         lease_s=lease_s,
-        dedupe_window_s=dedupe_window_s,
         buffer_events=buffer_events,
         buffer_bytes=buffer_bytes,
         buffer_path=None if buffer_path is None else Path(buffer_path),

@@ -157,7 +157,8 @@ class Attachment:
             self._settle.nak.add(delivery=number, delay_ms=None if how.delay_s < 0 else round(how.delay_s * 1000))
         else:
             text = text_of(how.error)[:MAX_ERROR_CHARACTERS]
-            self._settle.nak.add(delivery=number, error_type=type(how.error).__name__, error=text)
+            kind = type(how.error).__name__
+            self._settle.nak.add(delivery=number, error_type=kind, error=text, timed_out=how.timed_out)
 
     def frames(self) -> Iterator[pb.ClientFrame]:
         """What is to be said now."""

@@ -31,9 +31,10 @@ class Hand:
 
 @dataclass(slots=True, frozen=True)
 class Failed:
-    """What the handler raised, for the server's policy to decide about."""
+    """What the handler raised, or that it took too long, for the server's policy to decide about."""
 
     error: BaseException
+    timed_out: bool = False
 
 
 class _Worker:
@@ -153,14 +154,15 @@ class Handling:
         if said is not None:
             self._ended(hand, said)
         elif late:
-            self._ended(hand, Failed(self._timeout()))
+            self._ended(hand, self._timeout())
         elif not stopped:
             self._ended(hand, _decision(error))
         if error is not None and (stopped or not isinstance(error, Exception | asyncio.CancelledError)):
             raise error
 
-    def _timeout(self, how: str = "") -> TimeoutError:
-        return TimeoutError(f"handler took longer than {self._subscription.timeout_s} s{how}")
+    def _timeout(self, how: str = "") -> Failed:
+        text = f"handler took longer than {self._subscription.timeout_s} s{how}"
+        return Failed(TimeoutError(text), timed_out=True)
 
     def sweep(self, now_ns: int) -> None:
         """Cancel handlers that are over their time, and abandon those that do not end then."""
@@ -173,7 +175,7 @@ class Handling:
             elif now_ns - worker.cancelled_ns > ABANDON_AFTER_NS:
                 hand, said = worker.hand, None if worker.delivery is None else worker.delivery.decision
                 self._abandon(worker)
-                self._ended(hand, said or Failed(self._timeout(" and ignored its cancellation")))
+                self._ended(hand, said or self._timeout(" and ignored its cancellation"))
                 self.more()
 
     def _abandon(self, worker: _Worker) -> None:

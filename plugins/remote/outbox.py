@@ -32,8 +32,6 @@ class Outbox:
     def __init__(self, settings: Settings, clock: Clock, logger: logging.Logger, journal: Journal | None) -> None:
         self._clock, self._logger, self._journal = clock, logger, journal
         self._max_events, self._max_bytes = settings.buffer_events, settings.buffer_bytes
-        # Half of it: what is sent late in the window may be on its way for a while.
-        self._safe_ns = round(settings.dedupe_window_s * 1e9) // 2
         self._waiting: deque[Pending] = deque()
         self._sent: dict[int, list[Pending]] = {}
         self._events = self._bytes = self._request = 0
@@ -82,6 +80,8 @@ class Outbox:
         self._frames = max(1, welcome.max_publishes // 2)
         self._frame_events = max(1, welcome.max_events)
         self._max_frame_bytes = welcome.max_frame_bytes
+        # Half of it: what is sent late in the window may be on its way for a while.
+        self._safe_ns = welcome.dedupe_window_ms * 1_000_000 // 2
 
     def frames(self) -> Iterator[bytes]:
         """What may be sent now, each frame marked as sent when it is taken. Publishes are sent together where they can

@@ -14,7 +14,6 @@ _RANGES = {
     "deadline_s": (0.001, 86_400),
     "heartbeat_s": (0.05, 3_600),
     "lease_s": (0.05, 86_400),
-    "dedupe_window_s": (0, 31_536_000),
     "buffer_events": (1, 10_000_000),
     "buffer_bytes": (1024, 2**40),
 }
@@ -28,7 +27,6 @@ class Settings:
     deadline_s: float
     heartbeat_s: float
     lease_s: float
-    dedupe_window_s: float
     buffer_events: int
     buffer_bytes: int
     buffer_path: Path | None = None

@@ -50,7 +50,15 @@ def make_app(hub: Hub) -> Starlette:
         connection = Connection(hub, websocket._receive, websocket._send, address_of(websocket.scope))
         await hub.serve(connection, websocket.scope["extensions"][ABORT]["now"])
 
-    routes = [Route("/v1/events", publish, methods=["POST"]), WebSocketRoute("/v1/stream", stream)]
+    async def no_stream(request: Request) -> Response:
+        what = f"{request.url.path} is a WebSocket, of the subprotocol {wire.SUBPROTOCOL}"
+        return _refused(Problem(426, "BadRequest", what, told=((b"upgrade", b"websocket"),)))
+
+    routes = [
+        Route("/v1/events", publish, methods=["POST"]),
+        WebSocketRoute("/v1/stream", stream),
+        Route("/v1/stream", no_stream),
+    ]
     return Starlette(routes=[*routes, *_for_operators(hub)], exception_handlers={HTTPException: _http_error})
 
 
@@ -151,4 +159,6 @@ def _refused(problem: Problem) -> Response:
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _refused(Problem(error.status_code, "BadRequest", f"{request.method} {request.url.path}: {error.detail}"))
+    told = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
+    what = f"{request.method} {request.url.path}: {error.detail}"
+    return _refused(Problem(error.status_code, "BadRequest", what, told=told))

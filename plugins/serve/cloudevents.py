@@ -56,7 +56,7 @@ def _told(read_one: Callable[[Any], Outgoing], one: Any) -> Outgoing | SquallErr
 
 def _decode(body: bytes, kind: type[Any]) -> Any:
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body.decode(), type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body is no CloudEvent in JSON: {error}") from error
 
@@ -75,7 +75,7 @@ def _header(name: str, value: bytes) -> str:
 def _structured(members: Mapping[str, msgspec.Raw]) -> Outgoing:
     attributes: Attributes = {}
     for name, raw in members.items():
-        if name not in ("data", "data_base64") and (value := msgspec.json.decode(raw)) is not None:
+        if name not in ("data", "data_base64") and (value := _value(name, raw)) is not None:
             attributes[name] = value
     content_type = attributes.pop("datacontenttype", None)
     if not isinstance(content_type, str | None):
@@ -90,6 +90,14 @@ def _structured(members: Mapping[str, msgspec.Raw]) -> Outgoing:
     if content_type is not None and not _is_json(content_type) and data[:1] == b'"':
         data = msgspec.json.decode(data, type=str).encode()
     return _outgoing(attributes, data, content_type or JSON)
+
+
+def _value(name: str, raw: msgspec.Raw) -> Any:
+    """What JSON says there. A number may be right in JSON and too large to be kept."""
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent(f"{name}: expected a value that can be kept ({error})") from error
 
 
 def _unpacked(raw: msgspec.Raw) -> bytes:
@@ -181,6 +189,8 @@ def _milliseconds(attributes: Attributes, name: str) -> float | None:
     value = attributes.pop(name, None)
     if value is None:
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # in JSON, 5.0 is a whole number
     if isinstance(value, bool) or not str(value).isdecimal() or len(str(value)) > 12:
         raise InvalidEvent(f"{name}: expected a whole number of milliseconds, got {value!r:.80}")
     return int(value) / 1000

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
 from squall.core.errors import InvalidEvent, SquallError, checked_delay_s
-from squall.core.event import Event
+from squall.core.event import MAX_PAYLOAD_BYTES, Event
 from squall.core.intake import MAX_BATCH
 from squall.core.settle import Delivery
 from squall.plugins.serve import wire
@@ -40,7 +40,7 @@ class Connection:
         self.address = address
         self.subscriptions: dict[int, RemoteHandler] = {}
         self._hub, self._receive, self._send = hub, receive, send
-        self._given = self._last_sub = 0
+        self._given = self._last_sub = self._held = 0
         self._answers: list[pb.ServerFrame] = []
         self._ready: dict[RemoteHandler, list[tuple[int, Event]]] = {}
         self._unsent = asyncio.Event()
@@ -90,7 +90,20 @@ class Connection:
             ready = self._ready[handler] = []
         ready.append((self._given, event))
         self._unsent.set()
+        self._held += len(event.payload)  # until it is sent
         return self._given
+
+    def room(self) -> int:
+        """How many events each subscription may begin now: all together, of whatever size, no more than fit."""
+        room = self._hub.options.in_flight_bytes - self._held
+        return 0 if room <= 0 else max(1, room // (MAX_PAYLOAD_BYTES * max(1, len(self.subscriptions))))
+
+    def hold(self, size: int) -> None:
+        """So many bytes of deliveries more wait to be sent or settled, or fewer."""
+        before, self._held = self._held, self._held + size
+        if self._held < self._hub.options.in_flight_bytes <= before:
+            for handler in list(self.subscriptions.values()):
+                handler.open_again()
 
     @property
     def busy(self) -> bool:
@@ -204,7 +217,7 @@ class Connection:
         handler = self._handler(leave.sub)
         if handler is None or handler.leaving:
             return
-        self._ready.pop(handler, None)
+        self.hold(-_size(self._ready.pop(handler, ())))
         handler.leaving = True
         try:
             await self._hub.leave(handler, end=leave.end)
@@ -253,15 +266,21 @@ class Connection:
                 size += len(event.payload)
                 if size >= FRAME_BYTES:
                     yield wire.deliveries(handler.sub, batch[begin : number + 1]).SerializeToString()
+                    self.hold(-size)
                     begin, size = number + 1, 0
             if begin < len(batch):
                 yield wire.deliveries(handler.sub, batch[begin:]).SerializeToString()
+                self.hold(-size)
 
     async def _give_back(self) -> None:
         handlers, self.subscriptions = list(self.subscriptions.values()), {}
         self._ready.clear()
         for handler in handlers:
             await self._hub.give_back(handler)
+
+
+def _size(batch: Iterable[tuple[int, Event]]) -> int:
+    return sum(len(event.payload) for _, event in batch)
 
 
 def _nak(handler: RemoteHandler, nak: pb.Nak) -> bool:
@@ -271,8 +290,8 @@ def _nak(handler: RemoteHandler, nak: pb.Nak) -> bool:
         except ValueError as error:
             raise ProtocolError(f"nak of delivery {nak.delivery}: {error}") from error
         return handler.settle(nak.delivery, lambda delivery: delivery.nak(delay_s))
-    if nak.error_type or nak.error:
-        return handler.fail(nak.delivery, RemoteError.of(nak.error_type, nak.error))
+    if nak.error_type or nak.error or nak.timed_out:
+        return handler.fail(nak.delivery, RemoteError.of(nak.error_type, nak.error, timed_out=nak.timed_out))
     return handler.settle(nak.delivery, Delivery.nak)
 
 

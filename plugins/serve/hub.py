@@ -47,6 +47,7 @@ class Hub:
             max_publishes=options.publishes,
             max_in_flight=options.in_flight,
             max_subscriptions=options.subscriptions,
+            dedupe_window_ms=round(self.router.store.capabilities.dedupe_window_s * 1000),
         )
 
     async def serve(self, connection: Connection, abort: Callable[[], None]) -> None:

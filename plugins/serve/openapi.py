@@ -6,6 +6,13 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+from squall.core.errors import MAX_DELAY_S
+from squall.core.event import MAX_TEXT
+from squall.core.patterns import MAX_CHARACTERS, MAX_TOKENS
+
+_TOKEN = r"[^\s\x85.*>\x00-\x1f\x7f]+"
+_BASE64 = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
 Json = dict[str, Any]
 
 _PROBLEM = {
@@ -30,26 +37,39 @@ _RECEIPT = {
         "duplicate": {"type": "boolean", "description": "it was published before, and is stored once"},
     },
 }
+_TEXT = {"type": ["string", "null"], "maxLength": MAX_TEXT}
+_DURATION = {"type": ["integer", "null"], "maximum": MAX_DELAY_S * 1000}
 _EVENT = {
     "type": "object",
-    "description": "A CloudEvent 1.0; further extension attributes are kept as metadata.",
+    "description": "A CloudEvent 1.0; further extension attributes are kept as metadata. What is null is not said.",
     "required": ["specversion", "id", "source", "type"],
     "properties": {
         "specversion": {"const": "1.0"},
-        "id": {"type": "string", "description": "with source: the event's identity, safe to publish again"},
-        "source": {"type": "string"},
-        "type": {"type": "string", "description": "dot-separated tokens, which subscriptions match"},
-        "subject": {"type": "string", "description": "the key, where there is no partitionkey"},
-        "time": {"type": "string", "format": "date-time"},
-        "datacontenttype": {"type": "string"},
+        "id": {
+            "type": "string",
+            "minLength": 1,
+            "description": "with source: the event's identity, safe to publish again",
+        },
+        "source": {"type": "string", "minLength": 1, "maxLength": MAX_TEXT},
+        "type": {
+            "type": "string",
+            "maxLength": MAX_CHARACTERS,
+            "pattern": rf"^(?!\$){_TOKEN}(\.{_TOKEN}){{0,{MAX_TOKENS - 1}}}$",
+            "description": "dot-separated tokens, which subscriptions match",
+        },
+        "subject": {**_TEXT, "description": "the key, where there is no partitionkey"},
+        "time": {"type": ["string", "null"], "format": "date-time"},
+        "datacontenttype": {"type": ["string", "null"]},
         "data": {"description": "JSON, or text of another datacontenttype"},
-        "data_base64": {"type": "string", "description": "instead of data: bytes"},
-        "partitionkey": {"type": "string", "description": "events of a key are delivered in order"},
-        "priority": {"enum": ["CRITICAL", "HIGH", "NORMAL", "LOW"], "default": "NORMAL"},
-        "correlationid": {"type": "string"},
-        "delayms": {"type": "integer", "minimum": 1, "description": "deliver no sooner than after so long"},
-        "ttlms": {"type": "integer", "minimum": 1, "description": "deliver no later than after so long"},
+        "data_base64": {"type": "string", "pattern": _BASE64, "description": "instead of data: bytes"},
+        "partitionkey": {**_TEXT, "description": "events of a key are delivered in order"},
+        "priority": {"enum": ["CRITICAL", "HIGH", "NORMAL", "LOW", None], "default": "NORMAL"},
+        "correlationid": {**_TEXT, "minLength": 1},
+        "delayms": {**_DURATION, "minimum": 0, "description": "deliver no sooner than after so long"},
+        "ttlms": {**_DURATION, "minimum": 1, "description": "deliver no later than after so long"},
     },
+    "propertyNames": {"pattern": "^([a-z0-9]+|data_base64)$"},
+    "not": {"required": ["data", "data_base64"]},
 }
 _STATUS = {
     "type": "object",
@@ -100,13 +120,14 @@ _FAILURES = {
 
 def document(version: str) -> Json:
     """The OpenAPI document."""
-    receipts = {"type": "object", "properties": {"receipts": {"type": "array", "items": _ref("Receipt")}}}
+    several = {"type": "array", "items": _ref("Receipt")}
+    receipts = {"type": "object", "required": ["receipts"], "properties": {"receipts": several}}
     publish = {
         "summary": "Publish events",
         "description": "In binary mode attributes are ce- headers and the body is the data. A batch is stored whole "
         "or not at all, at most 1,000 events.",
         "requestBody": {
-            "required": True,
+            "required": False,
             "content": {
                 "application/cloudevents+json": {"schema": _ref("CloudEvent")},
                 "application/cloudevents-batch+json": {"schema": {"type": "array", "items": _ref("CloudEvent")}},
@@ -129,7 +150,10 @@ def document(version: str) -> Json:
             "get": {
                 "summary": "Publish and subscribe by WebSocket",
                 "description": "Subprotocol squall.v1, frames of protos/wire.proto.",
-                "responses": {"101": {"description": "a WebSocket"}, "400": _answer("not one", _ref("Problem"))},
+                "responses": {
+                    "101": {"description": "a WebSocket"},
+                    "426": _answer("not one", _ref("Problem"), "application/problem+json"),
+                },
             }
         },
         "/healthz": {"get": _open("Is the process alive?", {"200": _answer("it is", status)})},
@@ -216,7 +240,8 @@ def _table(rows: Mapping[str, str]) -> str:
 def _kind(schema: Json) -> str:
     if "enum" in schema:
         return " | ".join("null" if one is None else str(one) for one in schema["enum"])
-    return str(schema.get("const", schema.get("type", "any")))
+    kind = schema.get("const", schema.get("type", "any"))
+    return " | ".join(kind) if isinstance(kind, list) else str(kind)
 
 
 def _ref(name: str) -> Json:

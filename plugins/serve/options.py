@@ -58,6 +58,14 @@ class ServeOptions(Options):
     in_flight: Annotated[
         int, Field(ge=1, le=10_000, description="unsettled deliveries of one subscription, at most")
     ] = 1000
+    in_flight_bytes: Annotated[
+        Bytes,
+        Field(
+            ge=1024,
+            description="payloads of one connection's deliveries that are not sent or not settled; beyond it no more "
+            "begin",
+        ),
+    ] = 64_000_000
     subscriptions: Annotated[int, Field(ge=1, description="subscriptions of one connection, at most")] = 100
     publishes: Annotated[
         int, Field(ge=1, description="publishes of one connection that wait for their answer; then it is not read")

@@ -17,7 +17,8 @@ RETRY_STOPPING_S = 5.0
 
 @dataclass(frozen=True)
 class Problem:
-    """One refusal. `error` names its kind as squall's errors do; `closes`: the rest of the request is not read."""
+    """One refusal. `error` names its kind as squall's errors do; `closes`: the rest of the request is not read; `told`
+    are further headers, such as what would be allowed."""
 
     status: int
     error: str
@@ -25,6 +26,7 @@ class Problem:
     outcome: Outcome = "fail"
     retry_after_s: float | None = None
     closes: bool = False
+    told: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def body(self) -> bytes:
@@ -43,7 +45,7 @@ class Problem:
             found.append((b"www-authenticate", b'Bearer realm="squall"'))
         if self.closes:
             found.append((b"connection", b"close"))
-        return found
+        return [*found, *self.told]
 
 
 def problem_of(error: SquallError) -> Problem:

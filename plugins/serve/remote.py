@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from squall.core.delivery import Attempts, Permits, WaitUntil
-from squall.core.errors import Retry
+from squall.core.errors import Retry, TimedOut
 from squall.core.event import MAX_TEXT, Event
 from squall.core.plugin import Context
 from squall.core.settle import Delivery
@@ -19,10 +19,18 @@ ASK_AGAIN_NS = 3_600_000_000_000
 
 
 class Outlet(Protocol):
-    """Where deliveries go."""
+    """Where deliveries go, to a client at this address."""
+
+    address: str
 
     def deliver(self, handler: RemoteHandler, event: Event) -> int:
         """Send it soon; returns its number on the connection."""
+
+    def room(self) -> int:
+        """So many more events may begin now, whatever their size; 0: first the client must take or settle some."""
+
+    def hold(self, size: int) -> None:
+        """The client has so many bytes more in hand; fewer, where it is negative."""
 
 
 class InHand(NamedTuple):
@@ -36,18 +44,19 @@ class RemoteError(Exception):
     """What a remote handler raised, as its client tells it."""
 
     @classmethod
-    def of(cls, kind: str, text: str) -> RemoteError:
+    def of(cls, kind: str, text: str, *, timed_out: bool) -> RemoteError:
         """An error of a class of this name, so that policies and dead letters see what the handler raised."""
         name = kind[:MAX_TEXT] if kind.isidentifier() else cls.__name__
-        error: RemoteError = type(name, (cls,), {})(text[:MAX_ERROR_CHARACTERS])
+        bases = (cls, TimedOut) if timed_out else (cls,)
+        error: RemoteError = type(name, bases, {})(text[:MAX_ERROR_CHARACTERS])
         return error
 
 
 class RemoteHandler:
     """Hands events to a client; each is in hand until the client settles it, or the kernel takes it back.
 
-    Also the subscription's gate: no more deliveries begin than the client gave credit for. A gate, because what a
-    gate holds back is not yet delivered: it has no lease that could run out.
+    Also the subscription's gate: no more deliveries begin than the client gave credit for, and than its connection has
+    room for. A gate, because what a gate holds back is not yet delivered: it has no lease that could run out.
     """
 
     longest_wait_s = 0.0
@@ -56,6 +65,7 @@ class RemoteHandler:
         self.sub = sub
         self.in_hand: dict[int, InHand] = {}
         self.leaving = False
+        self.origin = outlet.address
         self._outlet, self._settles_first = outlet, settles_first
         self._credit = min(credit, MAX_CREDIT)
         self._starved = False
@@ -79,12 +89,14 @@ class RemoteHandler:
         number = self._outlet.deliver(self, event)
         if self._settles_first:
             return
-        ended = asyncio.get_running_loop().create_future()
+        ended, size = asyncio.get_running_loop().create_future(), len(event.payload)
         self.in_hand[number] = InHand(ended, delivery)
+        self._outlet.hold(size)
         try:
             await ended
         finally:
             self.in_hand.pop(number, None)
+            self._outlet.hold(-size)
 
     def settle(self, number: int, say: Callable[[Delivery], None]) -> bool:
         """The client's word about a delivery; False when it is not in its hands."""
@@ -123,6 +135,10 @@ class RemoteHandler:
     def grant(self, more: int) -> None:
         """The client takes so many more deliveries."""
         self._credit = min(MAX_CREDIT, self._credit + more)
+        self.open_again()
+
+    def open_again(self) -> None:
+        """Deliveries that waited may begin, if there is credit for them."""
         if self._starved and self._credit > 0 and self._ctx is not None:
             self._starved = False
             self._ctx.changed(self.subscription.id, "credit", "closed")
@@ -132,11 +148,11 @@ class RemoteHandler:
         self._credit = -2 * MAX_CREDIT
 
     def try_acquire(self, n: int) -> Permits | WaitUntil:
-        if self._credit <= 0:
+        n = min(n, self._credit, self._outlet.room())
+        if n <= 0:
             self._starved = True
             assert self._ctx is not None
             return WaitUntil(self._ctx.clock.monotonic_ns() + ASK_AGAIN_NS)
-        n = min(n, self._credit)
         self._credit -= n
         return Permits(n)
 

@@ -11,7 +11,19 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.benchmarks import burst, checker, durable, matching, memory, pieces, recording, redis, remote
+from tests.benchmarks import (
+    burst,
+    checker,
+    durable,
+    matching,
+    memory,
+    neo4j,
+    network,
+    pieces,
+    recording,
+    redis,
+    remote,
+)
 from tests.benchmarks.machine import describe
 from tests.benchmarks.rounds import FULL, QUICK, ROOT, Scale
 from tests.benchmarks.table import Row, as_markdown, as_text, write
@@ -24,6 +36,8 @@ PARTS: dict[str, Callable[[Scale], list[Row]]] = {
     "durable": durable.measure,
     "remote": remote.measure,
     "redis": redis.measure,
+    "neo4j": neo4j.measure,
+    "proxies": network.measure,
     "recording": recording.measure,
     "checker": checker.measure,
     "matching": matching.measure,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.benchmarks.load import TYPE, Case, Tally, pace, payload
 from tests.benchmarks.rounds import ROOT, Sample, Scale, alternate
-from tests.benchmarks.table import Row, compare
+from tests.benchmarks.table import Bar, Row, compare
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -28,7 +28,7 @@ FRAME = 100
 UNANSWERED = 20
 WINDOW = 1_000
 HTTP_EVENTS, STREAM_EVENTS, PACED_EVENTS = 10_000, 60_000, 15_000
-SQUALL, ECHO = "squall", "echo"
+SQUALL, ECHO, BESIDE = "squall", "echo", "beside clients that misbehave"
 SERVERS = {SQUALL: ["-m", "squall", "serve", "--port", "0"], ECHO: ["-m", "tests.benchmarks.limits.remote"]}
 
 
@@ -142,8 +142,24 @@ async def passing(case: str, events: int) -> Sample:
         return {"events": events / took_s}
 
 
-async def latency(case: str, events: int) -> Sample:
-    """`p50` and `p99` from when an event was due until it is there, microseconds, at RATE, each in its own frame."""
+@contextlib.asynccontextmanager
+async def bad_clients(port: int) -> AsyncIterator[None]:
+    """Clients that misbehave all the while, in a process of their own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.benchmarks.bad_clients", str(port), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        await process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+async def latency(case: str, events: int, beside: bool = False) -> Sample:
+    """`p50` and `p99` from when an event was due until it is there, microseconds, at RATE, each in its own frame;
+    `beside` clients that misbehave."""
     tally = Tally()
 
     async def echoes(socket: ClientConnection) -> None:
@@ -155,7 +171,12 @@ async def latency(case: str, events: int) -> Sample:
         async for _ in socket:
             pass
 
-    async with serving(case) as port, stream(case, port) as out, stream(case, port) as back:
+    async with (
+        serving(case) as port,
+        stream(case, port) as out,
+        stream(case, port) as back,
+        bad_clients(port) if beside else contextlib.nullcontext(),
+    ):
         listening = [echoes(out)] if case == ECHO else [forget(out), consume(back, tally, timed=True)]
         tasks = [asyncio.ensure_future(one) for one in listening]
         await asyncio.sleep(0.2)
@@ -182,10 +203,17 @@ def measure(scale: Scale) -> list[Row]:
         cases = {case: {"case": case, "events": scale.of(events)} for case in SERVERS}
         found = alternate(function, cases, scale.rounds, f"remote, {job}")
         rows.append(compare("remote", job, "events/s", "events", found[SQUALL], found[ECHO], other))
-    cases = {case: {"case": case, "events": scale.of(PACED_EVENTS)} for case in SERVERS}
+    paced = {"events": scale.of(PACED_EVENTS)}
+    cases = {
+        SQUALL: {"case": SQUALL, **paced},
+        ECHO: {"case": ECHO, **paced},
+        BESIDE: {"case": SQUALL, **paced, "beside": True},
+    }
     found = alternate(latency, cases, scale.rounds, "remote, latency")
     job = f"published and consumed at {RATE:,} events/s"
     for figure in ("p50", "p99"):
         both = found[SQUALL], found[ECHO]
         rows.append(compare("remote", f"{job}, {figure}", "µs", figure, *both, "a bare WebSocket echo"))
+    both = found[BESIDE], found[SQUALL]
+    rows.append(compare("remote", f"{job}, p99, {BESIDE}", "µs", "p99", *both, "alone", Bar("≤", 2.0)))
     return rows

@@ -20,6 +20,8 @@ BARS = [
     ("burst", "bare objects", "≤ 1.3"),
     *[("durable", "limit on disk", "≥ 0.7")] * 2,
     ("durable", "limit on disk", "≥ 0.5"),
+    ("remote", "alone", "≤ 2.0"),
+    ("neo4j", "without", "≥ 0.97"),
     *[("redis", "micro-batched by hand", "≥ 0.8")] * 8,
     ("recording", "off", "≥ 0.65"),
     ("recording", "off", "≤ 1.5"),

@@ -134,16 +134,18 @@ class ManualStore(StoreWrapper):
 class KeptMemory(Plugin):
     """The memory store, kept by its plugin: what was stored is there again when the router is started again."""
 
-    def __init__(self, wrap: Callable[[EventStore], EventStore] = lambda store: store) -> None:
+    def __init__(
+        self, wrap: Callable[[EventStore], EventStore] = lambda store: store, *, dedupe_window_s: float = 120.0
+    ) -> None:
         super().__init__()
-        self._wrap = wrap
+        self._wrap, self._dedupe_window_s = wrap, dedupe_window_s
         self.memory: MemoryStore | None = None
         self.store: Any = None
 
     @hookimpl
     def squall_event_store(self, ctx: Context) -> EventStore:
         if self.memory is None:
-            self.memory = MemoryStore(MemoryOptions())
+            self.memory = MemoryStore(MemoryOptions(dedupe_window=self._dedupe_window_s))
             self.store = self._wrap(self.memory)
         store: EventStore = self.store
         return store

@@ -18,7 +18,7 @@ import typer
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from tests.docs import api_reference
+from tests.docs import api_reference, store_reference
 
 from squall.chaos import scenario_models
 from squall.chaos.check import engine, expectations, verdict
@@ -367,6 +367,10 @@ def _names(_: str) -> Table:
     return Table(("name", "what it is", "more"), api_reference.names())
 
 
+def _stores(_: str) -> Table:
+    return Table(store_reference.headings(), store_reference.rows())
+
+
 KINDS: Mapping[str, Callable[[str], Table]] = {
     "keys of ": _keys_of,
     "faults": _faults,
@@ -380,6 +384,7 @@ KINDS: Mapping[str, Callable[[str], Table]] = {
     "arguments of ": _arguments_of,
     "fields of ": _fields_of,
     "public names": _names,
+    "promises of stores": _stores,
 }
 """What tables there are, by how their names begin."""
 

@@ -5,6 +5,7 @@ No container engine runs in continuous integration, so nothing here starts a con
 
 import re
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import pytest
 import yaml
 from tests.needed import needed
 
+from squall.core.config import load_config
+from squall.plugins.serve.command import with_serve
+from squall.plugins.sqlite import SqlitePlugin
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
-NAMES = ("redis", "neo4j", "toxiproxy", "jaeger")
+NAMES = ("redis", "neo4j", "toxiproxy", "jaeger", "serve")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +61,21 @@ def test_port_is_open_on_loopback_alone(written: Any, name: str) -> None:
 def test_health_is_checked(written: Any, name: str) -> None:
     """So that `--wait` waits for what answers, and not for ever."""
     assert written["services"][name]["healthcheck"].keys() == {"test", "interval", "timeout", "retries"}
+
+
+def test_serve_is_what_this_repository_has(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its version, its Dockerfile, and a configuration that squall takes, with the port and the volume of the file."""
+    service = written["services"]["serve"]
+    assert service["image"] == f"squall-serve:{version('squall')}"
+    build = service["build"]
+    assert (ROOT / build["context"] / build["dockerfile"]).exists()
+    ((variable, value),), (port,), (volume,) = service["environment"].items(), service["ports"], service["volumes"]
+    monkeypatch.setenv(variable, value.partition(":-")[2].rstrip("}"))
+    configured = load_config(ROOT / "services/serve.yaml")
+    plugins, options = with_serve(configured, None, None)
+    assert port == f"127.0.0.1:{options.port}:{options.port}"
+    stored = next(plugin.options for plugin in plugins if isinstance(plugin, SqlitePlugin))
+    assert Path(stored.path).parent == Path(volume.partition(":")[2])
 
 
 def test_redis_writes_before_it_acknowledges(written: Any) -> None:

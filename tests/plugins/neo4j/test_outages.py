@@ -8,8 +8,10 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from typing import LiteralString
 
 import pytest
+from neo4j import AsyncGraphDatabase
 from tests import servers
 from tests.core.world import Heard, Log
 from tests.plugins.neo4j.graphs import ask, delivered, options, own, published, router, until
@@ -64,7 +66,7 @@ async def test_a_killed_server_knows_every_event_when_it_is_back(server: servers
     assert await has(server.url, topic, count + 7)()
     (error,) = log.at_least(logging.ERROR)
     assert error.startswith(f"neo4j: Neo4j at {server.url}: it cannot be reached: ")
-    assert "neo4j: it works again, and all counts are written; audit rows dropped so far: 0" in log.text
+    assert "neo4j: it works again, and what was counted is written; rows dropped so far: 0" in log.text
 
 
 async def test_a_server_that_hangs_holds_nothing_up(server: servers.Server) -> None:
@@ -101,6 +103,38 @@ async def test_a_commit_whose_answer_is_lost_counts_once(server: servers.Server)
         await publish(squall, topic, 5)
         await until(has(server.url, topic, 16))
     assert await has(server.url, topic, 16)()
+
+
+async def test_what_always_outlasts_the_timeout_is_cut_in_half_and_given_up_alone(server: servers.Server) -> None:
+    """Somebody holds a lock on one topic for ever: all others of its batch are written, its own row is given up with
+    an error that names it, and counted; what is counted of it afterwards is written again."""
+    topic, log = own(), Log()
+    held, free = f"{topic}.held", [f"{topic}.free{number}" for number in range(5)]
+    async with router(server.url, log=log, timeout=1.0) as squall:
+        await publish(squall, held, 1)
+        await until(lambda: _knows(server.url, held, 1))
+        async with AsyncGraphDatabase.driver(server.url) as driver, driver.session() as session:
+            locking = await session.begin_transaction()
+            text: LiteralString = (
+                "MATCH (:Service)-[p:PUBLISHES]->(t:Topic {name: $held}) SET p.locked = 1, t.locked = 1"
+            )
+            await (await locking.run(text, held=held)).consume()
+            for one in (*free[:2], held, *free[2:]):
+                await publish(squall, one, 3)
+            await until(lambda: asyncio.sleep(0, "given up" in log.text))
+            for one in free:
+                await until(lambda one=one: _knows(server.url, one, 3))  # type: ignore[misc]
+            await locking.rollback()
+        await publish(squall, held, 2)
+        await until(lambda: _knows(server.url, held, 3))
+    (given_up,) = (line for line in log.at_least(logging.ERROR) if "given up" in line)
+    assert given_up.startswith("neo4j: a row of publishes outlasted the timeout 5 times, and is given up: ")
+    assert f"'topic': '{held}', 'count': 3" in given_up
+    assert "it works again, and what was counted is written; rows dropped so far: 1" in log.text
+
+
+async def _knows(url: str, topic: str, count: int) -> bool:
+    return await published(url, topic) == {f"{topic}-shop": count}
 
 
 async def test_a_router_starts_and_stops_without_its_graph() -> None:

@@ -24,7 +24,11 @@ from squall.plugins.remote.errors import ProtocolError, Unreachable
 from squall.protos import wire_pb2 as pb
 
 WRONG = pb.Delivery(delivery=1, event=pb.Event(id="e", type="a", metadata=b"no JSON"))
-WELCOME = pb.ServerFrame(welcome=pb.Welcome(max_frame_bytes=10**6, max_events=1000, max_publishes=8, max_in_flight=10))
+WELCOME = pb.ServerFrame(
+    welcome=pb.Welcome(
+        max_frame_bytes=10**6, max_events=1000, max_publishes=8, max_in_flight=10, dedupe_window_ms=120_000
+    )
+)
 
 
 @pytest.fixture(scope="module")

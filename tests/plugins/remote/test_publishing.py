@@ -113,9 +113,9 @@ async def _each(publisher: squall.EventPublisher, n: int) -> list[squall.Receipt
 
 
 async def test_where_the_server_would_not_know_it_again_it_is_not_sent_again() -> None:
-    """Told as unknown as soon as there is a connection: nobody can know more."""
-    held = KeptMemory(ManualStore)
-    async with network(held) as net, squall.connect(net.url, dedupe_window_s=0) as remote:
+    """As the server itself says. Told as unknown as soon as there is a connection: nobody can know more."""
+    held = KeptMemory(ManualStore, dedupe_window_s=0.0)
+    async with network(held) as net, squall.connect(net.url) as remote:
         publishing = asyncio.ensure_future(remote.publisher("shop").publish("a", b""))
         await until(lambda: bool(manual(held).waiting))
         await net.cut()

@@ -201,6 +201,8 @@ async def test_a_handler_over_its_time_is_cancelled_and_tried_again(where: Where
         await one.publisher.publish("a", b"")
         await until(lambda: (len(held.calls), held.cancelled) == (3, 3))
         await one.died(("a", "TimeoutError"))
+        (letter,) = await one.router.store.dead_letters()
+        assert letter.reason == "timeout"
 
 
 @both

@@ -121,7 +121,7 @@ async def test_structured_mode_carries_json_and_text(
 async def test_the_extensions_that_squall_knows() -> None:
     """Key, priority and correlation; they are the event's own then, and not metadata."""
     async with Served() as served:
-        extensions = {"partitionkey": "p", "subject": "s", "priority": "high", "correlationid": "c"}
+        extensions = {"partitionkey": "p", "subject": "s", "priority": "high", "correlationid": "c", "ttlms": 9e9}
         document = {"specversion": "1.0", "type": "a", "source": "/s", "id": ID, **extensions}
         event = await taken(served, await served.post(document, STRUCTURED))
         assert (event.key, event.priority.name, event.correlation_id) == ("p", "HIGH", "c")
@@ -198,6 +198,8 @@ async def test_what_is_no_event_is_refused(change: dict[str, Any], message: str)
         (b"{}", BATCH, 400, "no CloudEvent in JSON"),
         (b"[5]", BATCH, 400, "no CloudEvent in JSON"),
         (b"\xff\xfe", STRUCTURED, 400, "no CloudEvent in JSON"),
+        (b'{"a": 1e999}', STRUCTURED, 400, "a: expected a value that can be kept"),
+        (b'{"a": "\xff"}', STRUCTURED, 400, "no CloudEvent in JSON"),
         (b'{"a":' * 100_000, STRUCTURED, 400, "no CloudEvent in JSON"),
         (b"<a/>", "application/cloudevents+xml", 415, "expected application/cloudevents+json"),
         (b"{}", "application/json", 400, "it has no id"),

@@ -91,7 +91,7 @@ async def test_an_address_is_held_to_its_rate() -> None:
         (b"GET /v1/events", 405),
         (b"POST /readyz", 405),
         (b"GET /nowhere", 404),
-        (b"GET /v1/stream", 404),
+        (b"GET /v1/stream", 426),
         (b"GET /../etc/passwd", 404),
     ],
 )
@@ -101,6 +101,7 @@ async def test_other_requests_are_problems_too(request_line: bytes, status: int)
         answer = await served.raw(request_line + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
         assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json")
         assert request_line.split()[1].decode() in answer.json["detail"]
+        assert ("allow" in answer.headers) == (status == 405)
 
 
 @pytest.mark.parametrize(

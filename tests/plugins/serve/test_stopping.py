@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.plugins.serve.served import TOKEN, Client, Served, until
-from websockets.asyncio.client import connect
+from tests.plugins.serve.children import client_of, serving
+from tests.plugins.serve.served import Client, Served, until
 from websockets.exceptions import ConnectionClosed
-from websockets.typing import Subprotocol
 
 from squall import VirtualClock
 from squall.protos import wire_pb2 as pb
@@ -25,7 +20,6 @@ plugins:
   - sqlite: {path: bus.db}
   - serve: {port: 0, token: "env:BUS_TOKEN", drain: 20s}
 """
-HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
 async def closing(client: Client) -> int:
@@ -92,34 +86,6 @@ async def test_an_unnamed_subscription_gets_what_waits_for_it() -> None:
         await client.settle(unnamed, ack=[rest.delivery])
         assert await closing(client) == 1001
         await stopping
-
-
-@contextlib.asynccontextmanager
-async def serving(folder: Path, *arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """`squall serve` as a child, and what it printed first."""
-    squall = str(Path(sys.executable).with_name("squall"))
-    process = await asyncio.create_subprocess_exec(
-        squall, "serve", *arguments, cwd=folder, env={**os.environ, "BUS_TOKEN": TOKEN},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        yield process, (await process.stdout.readline()).decode()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-@contextlib.asynccontextmanager
-async def client_of(line: str) -> AsyncIterator[Client]:
-    """A client of the server that printed this line."""
-    url = line.split()[2].replace("http://", "ws://") + "/v1/stream"
-    spoken = [Subprotocol("squall.v1")]
-    async with connect(url, subprotocols=spoken, proxy=None, additional_headers=HEADERS, close_timeout=0.3) as socket:
-        client = Client(socket)
-        client.welcome = (await client.expect("welcome")).welcome
-        yield client
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

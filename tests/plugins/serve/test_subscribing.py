@@ -10,6 +10,8 @@ import pytest
 from tests.plugins.serve.served import Client, Served, until
 
 from squall import EventRouter, Priority, VirtualClock
+from squall.plugins.memory import MemoryPlugin
+from squall.plugins.retry import RetryPlugin
 from squall.protos import wire_pb2 as pb
 
 
@@ -137,6 +139,24 @@ async def test_a_nak_without_a_delay_follows_the_policy() -> None:
             "no money",
             5,
         )
+
+
+async def test_a_handler_that_took_too_long_elsewhere_counts_as_a_timeout() -> None:
+    """As one that the kernel itself stops, whatever its client calls the error."""
+    clock = VirtualClock()
+    async with Served(MemoryPlugin(), RetryPlugin(attempts=1), clock=clock) as served, served.client() as client:
+        sub = await client.subscribe()
+        for nak in (pb.Nak(error_type="Overdue", error="took 3 s"), pb.Nak()):
+            await publish(served.router, "a")
+            (got,) = await client.deliveries(1)
+            nak.delivery, nak.timed_out = got.delivery, True
+            await client.settle(sub, nak=[nak])
+        await until(lambda: served.pending() == 0)
+        letters = await served.dead()
+        assert [(one.reason, one.error_type, one.error) for one in letters] == [
+            ("timeout", "Overdue", "took 3 s"),
+            ("timeout", "RemoteError", ""),
+        ]
 
 
 async def test_a_nak_says_nothing_and_is_tried_again() -> None:
