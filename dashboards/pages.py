@@ -1,0 +1,17 @@
+"""Squall's own pages, by their names in URLs, in the order in which they are offered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from squall.core.dashboard import DashboardPage
+from squall.dashboards.overview import show_overview
+from squall.dashboards.runs import show_runs
+
+
+def own_pages() -> Mapping[str, DashboardPage]:
+    """All of them."""
+    return {
+        "runs": DashboardPage("Runs", show_runs),
+        "overview": DashboardPage("Overview", show_overview),
+    }
