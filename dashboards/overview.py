@@ -36,7 +36,6 @@ def show_overview(look: Look) -> None:
         notes=[note.text for note in verdict.notes] if verdict else [],
         key_figures=list(view.key_figures(verdict, measured, run.facts)) if measured else [],
         causes=[cause for cause in verdict.causes if tells(cause)] if verdict else [],
-        judged=view.judged(verdict) if verdict else (),
     )
     if measured is None or not any(measured.publishes.asked):
         show_markup("nothing_recorded.html.j2", run=run_name(look.run))
@@ -44,7 +43,7 @@ def show_overview(look: Look) -> None:
     _charts(look, run)
     show_markup(
         "tables.html.j2",
-        run=run_name(look.run),
+        judged=view.judged(verdict) if verdict else (),
         faults=view.fault_rows(measured),
         subscribers=view.subscriber_rows(measured),
         gates=view.gate_rows(measured),

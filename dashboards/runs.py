@@ -28,7 +28,7 @@ STATES = {**MARKS, "unfinished": "·", "unreadable": "!", "running": "▸"}
 
 @dataclass(frozen=True)
 class Row:
-    """One run. `lost` and `p99` are texts; `spark` is the p99 over time as points of an SVG line, 100 by 24."""
+    """One run. `lost` and `p99` are texts; `spark` is the p99 over time as a polygon, in percent of a box."""
 
     run: str
     state: str
@@ -91,7 +91,7 @@ def _figures(verdict: Verdict, measured: Measured) -> tuple[str, str, str, str]:
 
 
 def spark(measured: Measured) -> str:
-    """The slowest subscriber's p99 in each bucket, as points of a line."""
+    """The slowest subscriber's p99 in each bucket, as a polygon."""
     per_bucket = [
         max((value for value in values if value is not None), default=None)
         for values in zip(*(one.p99_s for one in measured.subscribers), strict=True)
@@ -104,6 +104,5 @@ def spark(measured: Measured) -> str:
     most = max(values, default=0.0)
     if not most or len(values) < 2:
         return ""
-    return " ".join(
-        f"{100 * place / (len(values) - 1):.1f},{23 - 21 * value / most:.1f}" for place, value in enumerate(values)
-    )
+    tops = [f"{100 * place / (len(values) - 1):.1f}% {96 - 96 * v / most:.1f}%" for place, v in enumerate(values)]
+    return ", ".join(["0% 100%", *tops, "100% 100%"])

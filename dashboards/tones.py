@@ -11,9 +11,13 @@ import streamlit as st
 class Tones:
     """Colours of one scheme. `series` tell subscribers apart, `heat` goes from few to many."""
 
+    paper: str
+    raised: str
     ink: str
     soft: str
+    rule: str
     grid: str
+    link: str
     good: str
     bad: str
     odd: str
@@ -24,9 +28,13 @@ class Tones:
 
 
 LIGHT = Tones(
+    paper="#fdfcfa",
+    raised="#f3f0ea",
     ink="#1c1b19",
     soft="#6a665f",
+    rule="#d9d4cb",
     grid="#ece8e1",
+    link="#2257ad",
     good="#1f7a4d",
     bad="#b3261e",
     odd="#8f6400",
@@ -36,9 +44,13 @@ LIGHT = Tones(
     heat=("#e9eff9", "#a9c4ee", "#5d8fdd", "#2563c4", "#123a7d"),
 )
 DARK = Tones(
+    paper="#161719",
+    raised="#222427",
     ink="#e9e7e3",
     soft="#a5a29c",
+    rule="#3a3d41",
     grid="#2a2c30",
+    link="#8db6f7",
     good="#5cc491",
     bad="#ff8a7d",
     odd="#e3b341",

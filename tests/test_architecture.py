@@ -53,7 +53,7 @@ NOT_KERNEL: dict[str, str] = {
 }
 
 # Imported, though not declared, and why that is right.
-BROUGHT_BY = {"pydantic-core": "pydantic"}
+BROUGHT_BY = {"pydantic-core": "pydantic", "markupsafe": "jinja2"}
 OPTIONAL = {"protobuf": "who publishes protobuf messages has it; imported where such a payload is decoded"}
 
 CLOCK_MODULE = "core/clock.py"
