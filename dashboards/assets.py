@@ -24,3 +24,11 @@ def text(name: str) -> str:
 def links() -> ComponentRenderer:
     """Tells as `go` which link marked `data-page` was clicked."""
     return st.components.v2.component("squall_links", js=text("links.js"))
+
+
+@cache
+def waterfall() -> ComponentRenderer:
+    """Draws spans on an axis of time; tells as `event` whose row was clicked."""
+    return st.components.v2.component(
+        "squall_waterfall", html=text("waterfall.html"), css=text("waterfall.css"), js=text("waterfall.js")
+    )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from squall.core.dashboard import DashboardPage
 from squall.dashboards.overview import show_overview
 from squall.dashboards.runs import show_runs
+from squall.dashboards.traces import show_traces
 
 
 def own_pages() -> Mapping[str, DashboardPage]:
@@ -14,4 +15,5 @@ def own_pages() -> Mapping[str, DashboardPage]:
     return {
         "runs": DashboardPage("Runs", show_runs),
         "overview": DashboardPage("Overview", show_overview),
+        "traces": DashboardPage("Traces", show_traces),
     }

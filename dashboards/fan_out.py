@@ -1,0 +1,42 @@
+"""An event's way as a graph: published, to each subscriber, each attempt, how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from squall.dashboards.trace_data import Row, Waterfall
+
+MOST = 60
+"""So many ways of one event are drawn; the steps tell all."""
+
+
+@dataclass(frozen=True)
+class Station:
+    """One attempt, or an end. `tone` is its colour, `says` what became of it."""
+
+    name: str
+    tone: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Way:
+    """What one subscriber did with the event."""
+
+    subscriber: str
+    stations: tuple[Station, ...]
+
+
+def ways(found: Waterfall, event: int) -> tuple[Way, ...]:
+    """The ways of the event, in the order in which its subscribers first had it."""
+    told = {span.row: span for span in found.spans if span.tone not in ("wait", "settle")}
+    by_subscriber: dict[str, list[Station]] = {}
+    for number, row in enumerate(found.rows):
+        if row.event == event and row.subscriber is not None:
+            span = told[number]
+            by_subscriber.setdefault(row.subscriber, []).append(Station(_name(row), span.tone, span.says))
+    return tuple(Way(name, tuple(stations)) for name, stations in list(by_subscriber.items())[:MOST])
+
+
+def _name(row: Row) -> str:
+    return row.label.rpartition(" · ")[2]
