@@ -38,6 +38,15 @@ class Plot:
     log: bool = False
 
 
+@dataclass(frozen=True)
+class Shading:
+    """A named window, in seconds: when a fault was active."""
+
+    name: str
+    begun_s: float
+    ended_s: float
+
+
 @dataclass
 class _Drawing:
     """What an ECharts option gathers, a part for each plot."""
@@ -99,13 +108,32 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None or seconds <= 0 else round(seconds * 1e3, 4)
 
 
-def over_time(plots: Sequence[Plot], axis: Axis, faults: Sequence[Fault], heat: Heat | None, tones: Tones) -> Spec:
-    """The option, and its height in pixels as `height`."""
+def shadings(faults: Sequence[Fault], axis: Axis) -> list[Shading]:
+    """The windows of a run's faults; one that stood to the end ends with the axis."""
+    end_s = axis.seconds(axis.ended_ns)
+    return [
+        Shading(one.name, axis.seconds(one.begun_ns), end_s if one.ended_ns is None else axis.seconds(one.ended_ns))
+        for one in faults
+    ]
+
+
+def middles(axis: Axis) -> list[float]:
+    """Where the value of each bucket is drawn, seconds."""
+    return [round(second + axis.bucket_ns / 2e9, 4) for second in axis.times_s()]
+
+
+def over_time(
+    plots: Sequence[Plot],
+    times_s: Sequence[float],
+    span: tuple[float, float],
+    windows: Sequence[Shading],
+    heat: Heat | None,
+    tones: Tones,
+) -> Spec:
+    """The option: each plot's lines have a value for each of the times; the axis goes from span's begin to its end."""
     drawing = _Drawing()
-    times = [round(second + axis.bucket_ns / 2e9, 4) for second in axis.times_s()]
-    span = (axis.seconds(axis.begun_ns), axis.seconds(axis.ended_ns))
     for plot in plots:
-        _add_plot(drawing, plot, times, span, faults, axis, tones)
+        _add_plot(drawing, plot, times_s, span, windows, tones)
     linked = list(range(len(plots)))
     if heat is not None:
         _add_heat(drawing, heat, span, tones)
@@ -158,8 +186,7 @@ def _add_plot(
     plot: Plot,
     times: Sequence[float],
     span: tuple[float, float],
-    faults: Sequence[Fault],
-    axis: Axis,
+    windows: Sequence[Shading],
     tones: Tones,
 ) -> None:
     number, top = len(drawing.grids), drawing.top
@@ -203,22 +230,20 @@ def _add_plot(
         }
         if line.area:
             series["areaStyle"] = {"color": line.color, "opacity": 0.12}
-        if place == 0 and faults:
-            series["markArea"] = _windows(faults, axis, span[1], tones, named=number == 0)
+        if place == 0 and windows:
+            series["markArea"] = _mark_area(windows, tones, named=number == 0)
         drawing.series.append(series)
 
 
-def _windows(faults: Sequence[Fault], axis: Axis, end_s: float, tones: Tones, *, named: bool) -> Spec:
-    """Fault windows as shaded areas; overlapping names stand under each other."""
+def _mark_area(windows: Sequence[Shading], tones: Tones, *, named: bool) -> Spec:
+    """Shaded areas; names that overlap stand under each other."""
     data = []
     lanes: list[float] = []
-    for one in sorted(faults, key=lambda fault: fault.begun_ns):
-        begun = axis.seconds(one.begun_ns)
-        ended = end_s if one.ended_ns is None else axis.seconds(one.ended_ns)
-        lane = next((number for number, until in enumerate(lanes) if until <= begun), len(lanes))
-        lanes[lane : lane + 1] = [ended]
+    for one in sorted(windows, key=lambda window: window.begun_s):
+        lane = next((number for number, until in enumerate(lanes) if until <= one.begun_s), len(lanes))
+        lanes[lane : lane + 1] = [one.ended_s]
         label = {"show": named, "offset": [0, 4 + 16 * lane]}
-        data.append([{"name": plain(one.name, 24), "xAxis": begun, "label": label}, {"xAxis": ended}])
+        data.append([{"name": plain(one.name, 24), "xAxis": one.begun_s, "label": label}, {"xAxis": one.ended_s}])
     label = {"position": "insideTop", "color": tones.shade_ink, "fontSize": 12, "overflow": "truncate"}
     return {"silent": True, "itemStyle": {"color": tones.shade}, "label": label, "data": data}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from squall.dashboards.trace_data import Row, Waterfall
+from squall.dashboards.trace_data import Row, Span, Waterfall
 
 MOST = 60
 """So many ways of one event are drawn; the steps tell all."""
@@ -34,9 +34,14 @@ def ways(found: Waterfall, event: int) -> tuple[Way, ...]:
     for number, row in enumerate(found.rows):
         if row.event == event and row.subscriber is not None:
             span = told[number]
-            by_subscriber.setdefault(row.subscriber, []).append(Station(_name(row), span.tone, span.says))
+            by_subscriber.setdefault(row.subscriber, []).append(_station(row, span))
     return tuple(Way(name, tuple(stations)) for name, stations in list(by_subscriber.items())[:MOST])
 
 
-def _name(row: Row) -> str:
-    return row.label.rpartition(" · ")[2]
+def _station(row: Row, span: Span) -> Station:
+    """Its says is the span's, without what its name tells and without how long it took."""
+    name = row.label.rpartition(" · ")[2]
+    if span.tone == "end":
+        return Station(name, span.tone, span.says.partition(", ")[2])
+    says = span.says.removeprefix(f"{name} ")
+    return Station(name, span.tone, says.rpartition(": ")[0] or says)

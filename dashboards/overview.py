@@ -10,7 +10,7 @@ from squall.chaos.report import view
 from squall.chaos.report.page import WORDS, RunContents
 from squall.chaos.run_folder import run_name
 from squall.core.dashboard import Look
-from squall.dashboards.charts import height, over_time, run_plots
+from squall.dashboards.charts import height, middles, over_time, run_plots, shadings
 from squall.dashboards.live_data import going_on
 from squall.dashboards.markup import show_markup
 from squall.dashboards.over_time import spread
@@ -55,14 +55,22 @@ def show_overview(look: Look) -> None:
 def _charts(look: Look, run: RunContents) -> None:
     measured = run.measured
     assert measured is not None  # the caller looked
-    colors, found = tones(), spread(look.run, measured.axis)
+    axis = measured.axis
+    colors, found = tones(), spread(look.run, axis)
     plots = run_plots(measured, found, colors)
     st.html(
         f"<h2>Over time</h2><p class='intro'>Zero is {'the start of the load' if run.facts.load else 'the first publish'}. "
         "Shaded: a fault was active. Drag the slider's ends to zoom all charts, or turn the wheel with Shift held.</p>"
     )
     st.echarts_chart(
-        over_time(plots, measured.axis, measured.faults, found.heat, colors),
+        over_time(
+            plots,
+            middles(axis),
+            (axis.seconds(axis.begun_ns), axis.seconds(axis.ended_ns)),
+            shadings(measured.faults, axis),
+            found.heat,
+            colors,
+        ),
         height=height(len(plots), heat=found.heat is not None),
         key="over-time",
         alt=_described(run),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from squall.core.dashboard import DashboardPage
+from squall.dashboards.live import show_live
 from squall.dashboards.overview import show_overview
 from squall.dashboards.runs import show_runs
 from squall.dashboards.traces import show_traces
@@ -15,5 +16,6 @@ def own_pages() -> Mapping[str, DashboardPage]:
     return {
         "runs": DashboardPage("Runs", show_runs),
         "overview": DashboardPage("Overview", show_overview),
+        "live": DashboardPage("Live", show_live),
         "traces": DashboardPage("Traces", show_traces),
     }
