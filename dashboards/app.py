@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,10 @@ def _body(runs: Path, page: DashboardPage) -> None:
         page.show(Look(runs, chosen_run(runs)))
     except (SquallError, OSError) as error:
         show_markup("error.html.j2", title="This cannot be shown", error=str(error))
+    except Exception as error:
+        logging.getLogger("squall").exception("page %s", page.title)
+        told = f"{type(error).__name__}: {error}"
+        show_markup("error.html.j2", title=f"The page {page.title} raised an error", error=told)
 
 
 def chosen_run(runs: Path) -> Path:

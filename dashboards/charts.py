@@ -19,13 +19,14 @@ LEFT, RIGHT, PLOT, GAP, HEAD, FOOT = 68, 16, 150, 92, 62, 76
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a plot; None: nothing there. `area`: filled below."""
+    """One line of a plot; None: nothing there. `area`: filled below. `times_s`: its own, where not those of all."""
 
     name: str
     values: Sequence[float | None]
     color: str
     dashed: bool = False
     area: bool = False
+    times_s: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ def _add_plot(
             "xAxisIndex": number,
             "yAxisIndex": number,
             "showSymbol": False,
-            "data": [[time, value] for time, value in zip(times, line.values, strict=True)],
+            "data": [[time, value] for time, value in zip(line.times_s or times, line.values, strict=True)],
             "lineStyle": {"color": line.color, "width": 1.6, "type": "dotted" if line.dashed else "solid"},
             "itemStyle": {"color": line.color},
             "tooltip": {"valueFormatter": f"%,.{3 if plot.log else 0}f {plot.unit.partition(',')[0]}"},
