@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Look:
-    """What is looked at: `runs`, the folder that run folders are in, and `run`, the folder of the one that is chosen."""
+    """What is looked at: `runs`, the folder that run folders are in, and `run`, that of the chosen one."""
 
     runs: Path
     run: Path

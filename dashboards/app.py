@@ -60,7 +60,7 @@ def _pages(answer: object, plugin: str) -> Mapping[str, DashboardPage]:
     )
     if not right:
         raise WiringError(
-            f"plugin {plugin}: squall_dashboard_pages returned {answer!r:.80}, expected pages by names such as 'my_page'"
+            f"plugin {plugin}: squall_dashboard_pages returned {answer!r:.80}, expected pages by names like my_page"
         )
     return answer  # type: ignore[return-value]  # as was looked at
 

@@ -13,7 +13,9 @@ from squall.dashboards.markup import plain
 ANY = "any"
 
 
-def names(db: duckdb.DuckDBPyConnection, table: Literal["topic", "subscription", "key"], limit: int = 1000) -> list[str]:
+def names(
+    db: duckdb.DuckDBPyConnection, table: Literal["topic", "subscription", "key"], limit: int = 1000
+) -> list[str]:
     """The names in a table of names, each once, in order."""
     rows = db.execute(f"SELECT DISTINCT name FROM {table} ORDER BY name LIMIT {limit}").fetchall()
     return [name for (name,) in rows]

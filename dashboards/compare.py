@@ -54,7 +54,9 @@ def _side(side: str, names: list[str], chosen: Path) -> None:
 
 def _both(a: RunContents, b: RunContents, first: str, second: str) -> None:
     groups = differences(a, b)
-    show_markup("compare.html.j2", groups=groups, a=first, b=second, marked=sum(bool(r.change) for g in groups for r in g.rows))
+    show_markup(
+        "compare.html.j2", groups=groups, a=first, b=second, marked=sum(bool(r.change) for g in groups for r in g.rows)
+    )
     if a.measured is not None and b.measured is not None:
         _charts(a.measured, b.measured, tones())
     show_markup("diff.html.j2", lines=[(line, _kind(line)) for line in scenario_diff(a, b)])
@@ -80,7 +82,7 @@ def _charts(a: Measured, b: Measured, colors: Tones) -> None:
         over_time(plots, (), span, shadings(b.faults, b.axis), None, colors),
         height=height(len(plots), heat=False),
         key="compare",
-        alt="Acknowledged events per second and the latency p99 of both runs over time. The tables above have the sums.",
+        alt="Acknowledged events per second and latency p99 of both runs over time. The tables above have the sums.",
     )
 
 

@@ -99,13 +99,15 @@ def find(db: duckdb.DuckDBPyConnection, filters: Filters, page: int, origin_ns: 
         f"""WITH letter AS (
             SELECT event, subscription, subscriber, t.name AS type, k.name AS key, priority, listed {_WHERE}
         ), tried AS (
-            SELECT event, subscription, count(*) AS attempts, arg_max(result, begun) AS last, max(coalesce(ended, begun)) AS given_up
+            SELECT event, subscription, count(*) AS attempts, arg_max(result, begun) AS last,
+                max(coalesce(ended, begun)) AS given_up
             FROM attempt JOIN letter USING (event, subscription) GROUP BY ALL
         ), hit AS (
             SELECT event, string_agg(DISTINCT f.name, ', ' ORDER BY f.name) AS faults
             FROM fault_hit h JOIN fault f USING (fault) WHERE event IN (SELECT event FROM letter) GROUP BY event
         )
-        SELECT event, type, key, priority, subscriber, coalesce(attempts, 0), last, faults, coalesce(given_up, listed) AS moment
+        SELECT event, type, key, priority, subscriber, coalesce(attempts, 0), last, faults,
+            coalesce(given_up, listed) AS moment
         FROM letter LEFT JOIN tried USING (event, subscription) LEFT JOIN hit USING (event)
         ORDER BY moment, event, subscriber LIMIT {PER_PAGE} OFFSET {PER_PAGE * (page - 1)}""",
         _arguments(filters),

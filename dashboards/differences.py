@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from squall.chaos.figures import latency
+from squall.chaos.report.measured import Subscriber
 from squall.chaos.report.page import RunContents
 from squall.chaos.report.view import MARKS
 from squall.chaos.report.words import NOTHING
@@ -14,6 +15,15 @@ from squall.core.units import format_count
 
 NOTABLE = 0.1
 MOST_LINES = 400
+LATENCIES = ("latency p50", "latency p99", "latency max")
+COUNTS = (
+    "handled, events",
+    "attempts that raised",
+    "attempts that timed out",
+    "attempts that died",
+    "redelivered",
+    "dead-lettered, events",
+)
 
 
 @dataclass(frozen=True)
@@ -56,32 +66,34 @@ def scenario_diff(a: RunContents, b: RunContents) -> tuple[str, ...]:
 
 
 def _invariants(a: RunContents, b: RunContents) -> Iterator[Difference]:
-    yield _said("verdict", *(run.verdict.state if run.verdict else "none" for run in (a, b)), good="valid")
-    found = [{one.title or one.name: one for one in run.verdict.findings} if run.verdict else {} for run in (a, b)]
+    yield _said("verdict", *(run.verdict.state if run.verdict else "none" for run in (a, b)))
+    found = [
+        {one.title or one.name: one.state for one in run.verdict.findings} if run.verdict else {} for run in (a, b)
+    ]
     for name in dict.fromkeys([*found[0], *found[1]]):
-        states = [one[name].state if name in one else "not there" for one in found]
-        yield _said(name, *states, good="valid")
+        yield _said(name, *(states.get(name, "not there") for states in found))
 
 
-def _said(name: str, a: str, b: str, *, good: str) -> Difference:
-    better = None if a == b or good not in (a, b) else b == good
-    marked = [f"{MARKS[state]} {state}" if state in MARKS else state for state in (a, b)]
-    return Difference(name, *marked, "" if a == b else f"{a} → {b}", better)
+def _said(name: str, a: str, b: str) -> Difference:
+    """Two states; better is valid."""
+    better = None if a == b or "valid" not in (a, b) else b == "valid"
+    return Difference(name, _marked(a), _marked(b), "" if a == b else f"{a} → {b}", better)
+
+
+def _marked(state: str) -> str:
+    return f"{MARKS[state]} {state}" if state in MARKS else state
 
 
 def _figures(a: RunContents, b: RunContents) -> Iterator[Difference]:
-    for name, of, less in (
-        ("acknowledged, events", lambda run: sum(run.measured.publishes.ok), None),
-        ("refused, events", lambda run: sum(run.measured.publishes.fail), True),
-        ("outcome unknown, events", lambda run: sum(run.measured.publishes.info), True),
-        ("acknowledged, per second", _rate, None),
-        ("lost, events", _lost, True),
+    publishes = [run.measured.publishes if run.measured else None for run in (a, b)]
+    for name, counts, less in (
+        ("acknowledged, events", [None if one is None else sum(one.ok) for one in publishes], None),
+        ("refused, events", [None if one is None else sum(one.fail) for one in publishes], True),
+        ("outcome unknown, events", [None if one is None else sum(one.info) for one in publishes], True),
+        ("acknowledged, per second", [_rate(run) for run in (a, b)], None),
+        ("lost, events", [_lost(run) for run in (a, b)], True),
     ):
-        yield _number(name, _of(a, of), _of(b, of), _plain, less=less)
-
-
-def _of(run: RunContents, of: Callable[[RunContents], float | None]) -> float | None:
-    return None if run.measured is None else of(run)
+        yield _number(name, counts[0], counts[1], _plain, less=less)
 
 
 def _rate(run: RunContents) -> float | None:
@@ -105,40 +117,49 @@ def _lost(run: RunContents) -> float | None:
 def _subscribers(a: RunContents, b: RunContents) -> Iterator[tuple[str, tuple[Difference, ...]]]:
     found = [{one.terms.name: one for one in run.measured.subscribers} if run.measured else {} for run in (a, b)]
     for name in dict.fromkeys([*found[0], *found[1]]):
-        one, other = (side.get(name) for side in found)
-        rows = [
-            _number(f"latency {q}", *(getattr(s.latency, f"{q}_s") if s and s.latency else None for s in (one, other)), latency, less=True)
-            for q in ("p50", "p99", "max")
-        ]
-        rows += [
-            _number(words, *(None if s is None else float(getattr(s.attempts, field)) for s in (one, other)), _plain, less=less)
-            for words, field, less in (
-                ("handled, events", "ok", None),
-                ("attempts that raised", "error", True),
-                ("attempts that timed out", "timeout", True),
-                ("attempts that died", "died", True),
-                ("redelivered", "redelivered", None),
-            )
-        ]
-        rows.append(_number("dead-lettered, events", *(None if s is None else float(s.dead_lettered) for s in (one, other)), _plain, less=True))
-        yield name, tuple(rows)
+        sides = [dict(_of(side[name])) if name in side else {} for side in found]
+        yield (
+            name,
+            tuple(
+                _number(words, sides[0].get(words), sides[1].get(words), text, less=less)
+                for words, text, less in SUBSCRIBER
+            ),
+        )
+
+
+def _of(one: Subscriber) -> Iterator[tuple[str, float]]:
+    """The figures of a subscriber, by the words of SUBSCRIBER."""
+    if one.latency is not None:
+        values: list[float] = [one.latency.p50_s, one.latency.p99_s, one.latency.max_s]
+        yield from zip(LATENCIES, values, strict=True)
+    attempts = one.attempts
+    counts = (attempts.ok, attempts.error, attempts.timeout, attempts.died, attempts.redelivered, one.dead_lettered)
+    yield from zip(COUNTS, map(float, counts), strict=True)
 
 
 def _number(
     name: str, a: float | None, b: float | None, text: Callable[[float], str], *, less: bool | None
 ) -> Difference:
     """`less`: less is better; None: neither is. Measured figures always differ a little: a tenth is told."""
-    told = [NOTHING if value is None else text(value) for value in (a, b)]
+    told_a, told_b = (NOTHING if value is None else text(value) for value in (a, b))
     if a is None or b is None:
-        return Difference(name, *told, "" if a == b else "only in one")
+        return Difference(name, told_a, told_b, "" if a == b else "only in one")
     if a == b or (a and abs(b / a - 1) < NOTABLE):
-        return Difference(name, *told)
-    change = f"{'+' if b > a else '−'}{abs(b / a - 1):.0%}" if a and b / a < 10 else f"{'+' if b > a else '−'}{text(abs(b - a))}"
-    return Difference(name, *told, change, None if less is None else (b < a) == less)
+        return Difference(name, told_a, told_b)
+    sign = "+" if b > a else "\N{MINUS SIGN}"
+    change = f"{sign}{abs(b / a - 1):.0%}" if a and b / a < 10 else f"{sign}{text(abs(b - a))}"
+    return Difference(name, told_a, told_b, change, None if less is None else (b < a) == less)
 
 
 def _plain(value: float) -> str:
     return format_count(round(value, 1) if value < 100 and value % 1 else round(value))
+
+
+SUBSCRIBER: tuple[tuple[str, Callable[[float], str], bool | None], ...] = (
+    *((name, latency, True) for name in LATENCIES),
+    *((name, _plain, None if name in ("handled, events", "redelivered") else True) for name in COUNTS),
+)
+"""What is told of a subscriber, how it is written, and whether less is better."""
 
 
 def _environment(a: RunContents, b: RunContents) -> Iterator[Difference]:

@@ -57,7 +57,7 @@ def show_flow(look: Look) -> None:
         sankey(flows[:MOST_FLOWS], tones()),
         height=160 + 44 * min(12, max(len({f.type for f in flows}), len({f.subscriber for f in flows}), 4)),
         key="flow",
-        alt="Types of events, the subscribers that they went to, and what became of them. The table below tells the same.",
+        alt="Types of events, the subscribers that they went to, and what became of them. The table below tells it too.",
     )
     show_markup("flow.html.j2", flows=flows[:500], run=run_name(look.run), seconds=seconds)
 
@@ -139,7 +139,9 @@ def sankey(flows: tuple[Flow, ...], tones: Tones) -> Spec:
                 "nodeWidth": 12,
                 "nodeGap": 26,
                 "draggable": False,
-                "data": [{"name": name, "itemStyle": {"color": color, "borderWidth": 0}} for name, color in nodes.items()],
+                "data": [
+                    {"name": name, "itemStyle": {"color": color, "borderWidth": 0}} for name, color in nodes.items()
+                ],
                 "links": list(links.values()),
                 "label": {"position": "top", "color": tones.ink, "fontSize": 12, "distance": 3, "align": "left"},
                 "levels": [

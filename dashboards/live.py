@@ -116,7 +116,9 @@ def _figures(now: Progress) -> Iterator[KeyFigure]:
     yield KeyFigure("Latency p99", value, unit, "of the last quarter second")
     pending = NOTHING if now.pending is None else format_count(now.pending)
     yield KeyFigure("Pending", pending, "deliveries", f"{format_count(now.in_flight)} publishes in flight")
-    yield KeyFigure("Loop lag", latency(now.lag_s).partition(" ")[0], latency(now.lag_s).partition(" ")[2], "bench's own")
+    yield KeyFigure(
+        "Loop lag", latency(now.lag_s).partition(" ")[0], latency(now.lag_s).partition(" ")[2], "bench's own"
+    )
 
 
 def _so_far(now: Progress) -> Iterator[tuple[str, str]]:

@@ -54,12 +54,14 @@ def _spread(folder: str, changed: int, axis: Axis) -> Spread:
     with history(Path(folder)) as db:
         db.execute(
             """CREATE TEMP TABLE pair AS
-            SELECT subscription, event, intended, published, greatest(intended, coalesce(joined, intended)) AS since, done
+            SELECT subscription, event, intended, published,
+                greatest(intended, coalesce(joined, intended)) AS since, done
             FROM (SELECT subscription, event, min(ended) FILTER (result = 'ok') AS done FROM attempt
                 WHERE event IS NOT NULL GROUP BY subscription, event)
             JOIN (SELECT event, min(intended) AS intended, min(coalesce(ended, invoked)) AS published FROM publish
                 GROUP BY event) USING (event)
-            LEFT JOIN (SELECT subscription, min(join_invoked) AS joined FROM subscription GROUP BY 1) USING (subscription)"""
+            LEFT JOIN (SELECT subscription, min(join_invoked) AS joined FROM subscription GROUP BY 1)
+                USING (subscription)"""
         )
         return Spread(_heat(db, axis), _depths(db, axis))
 

@@ -58,8 +58,9 @@ def _charts(look: Look, run: RunContents) -> None:
     axis = measured.axis
     colors, found = tones(), spread(look.run, axis)
     plots = run_plots(measured, found, colors)
+    zero = "the start of the load" if run.facts.load else "the first publish"
     st.html(
-        f"<h2>Over time</h2><p class='intro'>Zero is {'the start of the load' if run.facts.load else 'the first publish'}. "
+        f"<h2>Over time</h2><p class='intro'>Zero is {zero}. "
         "Shaded: a fault was active. Drag the slider's ends to zoom all charts, or turn the wheel with Shift held.</p>"
     )
     st.echarts_chart(
@@ -83,6 +84,6 @@ def _described(run: RunContents) -> str:
     assert measured is not None  # the caller looked
     faults = ", ".join(f"{one.name} ({one.when})" for one in view.fault_rows(measured)) or "none"
     return (
-        "Published and handled events per second, latency p50 and p99, deliveries waiting, and a heat map of latencies, "
+        "Published and handled events per second, latency p50 and p99, deliveries waiting, a heat map of latencies, "
         f"over one axis of time. Faults: {faults:.400}. The tables below tell the figures."
     )

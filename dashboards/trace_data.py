@@ -38,7 +38,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its label, the event that it belongs to, whether it is that event's head, and whose attempt or end it is."""
+    """A row: its label, its event, whether it is that event's head, and whose attempt or end it is."""
 
     label: str
     event: int
@@ -128,7 +128,7 @@ def waterfall(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Sequence[i
         _add_event(found, replace(evidence, hits=[*hits.get(event, []), *samples]), event)
     times = [time for span in found.spans for time in (span.begun, span.ended)]
     if times:
-        found.begun, found.ended = min(times), max(max(times), min(times) + 0.001)
+        found.begun, found.ended = min(times), max(*times, min(times) + 0.001)
     for window in evidence.windows.values():
         begun = _ms(evidence, window.begun)
         ended = found.ended if window.ended is None else _ms(evidence, window.ended)

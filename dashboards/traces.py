@@ -53,7 +53,9 @@ def _named(look: Look, run: RunContents, events: Sequence[int]) -> None:
         found = waterfall(db, run.facts, events)
     if not found.spans:
         hint = f"look at other traces of this run: traces?run={run_name(look.run)}"
-        raise ConfigError([Problem("event", f"this run knows no event {events[0]}: not published, not delivered", hint=hint)])
+        raise ConfigError(
+            [Problem("event", f"this run knows no event {events[0]}: not published, not delivered", hint=hint)]
+        )
     _draw(look, found, events)
     for event in events[:STORIES]:
         _story(look, run, found, event)
@@ -69,7 +71,9 @@ def _story(look: Look, run: RunContents, found: Waterfall, event: int) -> None:
     published = [step.text for step in story.steps if step.kind == "publish"][1::2]
     show_markup("story.html.j2", story=story)
     show_markup("fan_out.html.j2", topic=story.topic, event=event, published=published, ways=ways(found, event))
-    show_markup("steps.html.j2", steps=[(f"{(step.time_ns - story.origin_ns) / 1e9:.3f} s", step) for step in _own(story)])
+    show_markup(
+        "steps.html.j2", steps=[(f"{(step.time_ns - story.origin_ns) / 1e9:.3f} s", step) for step in _own(story)]
+    )
 
 
 def _own(story: Story) -> list[Step]:
@@ -108,8 +112,8 @@ def _draw(look: Look, found: Waterfall, events: Sequence[int]) -> None:
         "ended": found.ended,
         "origin": "since the load began",
         "alt": (
-            f"Waterfall of {len(events)} events with {len(found.spans)} spans. Plus and minus zoom, left and right move, "
-            "zero shows all, up and down scroll."
+            f"Waterfall of {len(events)} events with {len(found.spans)} spans. Plus and minus zoom, left and right "
+            "move, zero shows all, up and down scroll."
         ),
     }
     show_markup("trace_hint.html.j2", events=len(events), spans=len(found.spans), cut=found.cut)
