@@ -30,8 +30,8 @@ def show(runs: Path) -> None:
     except SquallError as error:
         show_markup("error.html.j2", title="The dashboard cannot show its pages", error=str(error))
         return
-    made = {name: st.Page(partial(_body, runs, page), title=page.title, url_path=name) for name, page in pages.items()}
-    made[FIRST] = st.Page(partial(_body, runs, pages[FIRST]), title=pages[FIRST].title, url_path=FIRST, default=True)
+    made = {name: st.Page(partial(show_page, runs, page), title=page.title, url_path=name) for name, page in pages.items()}
+    made[FIRST] = st.Page(partial(show_page, runs, pages[FIRST]), title=pages[FIRST].title, url_path=FIRST, default=True)
     current = st.navigation(list(made.values()), position="hidden")
     _sidebar(made, runs)
     current.run()
@@ -65,7 +65,7 @@ def _pages(answer: object, plugin: str) -> Mapping[str, DashboardPage]:
     return answer  # type: ignore[return-value]  # as was looked at
 
 
-def _body(runs: Path, page: DashboardPage) -> None:
+def show_page(runs: Path, page: DashboardPage) -> None:
     """One page, or why it cannot be shown and what to do then."""
     try:
         if not list_runs(runs):
@@ -95,15 +95,17 @@ def _sidebar(pages: Mapping[str, st.Page], runs: Path) -> None:
             now = None
         if names:
             place = names.index(now) if now in names else None
-            st.selectbox("Run", names, place, key="chosen", on_change=_choose, placeholder="there is no such run")
+            key = f"run {now}"  # another run, another widget: none keeps the value that it had for the run before
+            none = "there is no such run"
+            st.selectbox("Run", names, place, key=key, on_change=_choose, args=(key,), placeholder=none)
         query = {"run": now} if now is not None and "run" in st.query_params else {}
         for page in pages.values():
             st.page_link(page, label=plain(page.title), query_params=query, width="stretch")
 
 
-def _choose() -> None:
+def _choose(key: str) -> None:
     """Another run was chosen: the same page of it, without what belonged to the one before."""
-    st.query_params.from_dict({"run": st.session_state["chosen"]})
+    st.query_params.from_dict({"run": st.session_state[key]})
 
 
 def _follow_links(pages: Mapping[str, st.Page]) -> None:

@@ -14,8 +14,8 @@ from squall.dashboards.reading import contents
 
 def show_chain(look: Look) -> None:
     """The chain, its plugins with their options, and what else is installed."""
-    st.html("<h1>Plugins</h1>")
     composed = contents(look.run).composed
+    st.html("<h1>Plugins</h1>")
     used = {entry.name for entry in composed.plugins} if composed else set()
     others = [
         (name, kind if isinstance(kind, str) else kind.summary or (kind.__doc__ or "").partition("\n")[0])

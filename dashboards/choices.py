@@ -11,6 +11,7 @@ import streamlit as st
 from squall.dashboards.markup import plain
 
 ANY = "any"
+SHORT = 120
 
 
 def names(
@@ -34,4 +35,4 @@ def any_of(label: str, options: Sequence[str], key: str) -> str | None:
 
 
 def _short(option: str) -> str:
-    return plain(option, 60)
+    return plain(option, SHORT)

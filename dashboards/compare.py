@@ -19,21 +19,23 @@ from squall.dashboards.tones import Tones, tones
 
 def show_compare(look: Look) -> None:
     """Those that the URL names as a and b; else the chosen one and the one before it of its scenario."""
-    st.html("<h1>Compare</h1>")
     folders = list_runs(look.runs)
     if len(folders) < 2:
+        st.html("<h1>Compare</h1>")
         show_markup("one_run.html.j2")
         return
     names = [run_name(folder) for folder in folders]
     b = look.run
     a = find_run(look.runs, st.query_params["a"]) if "a" in st.query_params else _before(b, folders)
     b = find_run(look.runs, st.query_params["b"]) if "b" in st.query_params else b
+    both = contents(a), contents(b)
+    st.html("<h1>Compare</h1>")
     left, right = st.columns(2)
     with left:
         _side("a", names, a)
     with right:
         _side("b", names, b)
-    _both(contents(a), contents(b), run_name(a), run_name(b))
+    _both(*both, run_name(a), run_name(b))
 
 
 def _before(folder: Path, folders: list[Path]) -> Path:
@@ -45,11 +47,12 @@ def _before(folder: Path, folders: list[Path]) -> Path:
 
 def _side(side: str, names: list[str], chosen: Path) -> None:
     name = run_name(chosen)
+    key = f"{side} {name}"
 
     def choose() -> None:
-        st.query_params[side] = st.session_state[f"side-{side}"]
+        st.query_params[side] = st.session_state[key]
 
-    st.selectbox(f"Run {side}", names, names.index(name) if name in names else 0, key=f"side-{side}", on_change=choose)
+    st.selectbox(f"Run {side}", names, names.index(name) if name in names else 0, key=key, on_change=choose)
 
 
 def _both(a: RunContents, b: RunContents, first: str, second: str) -> None:

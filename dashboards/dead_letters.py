@@ -44,12 +44,13 @@ class Filters:
 
 def show_dead_letters(look: Look) -> None:
     """Filters, and a table."""
-    st.html("<h1>Dead letters</h1>")
     run = run_name(look.run)
     if not has_history(look.run):
+        st.html("<h1>Dead letters</h1>")
         show_markup("nothing_recorded.html.j2", run=run)
         return
     with history(look.run) as db:
+        st.html("<h1>Dead letters</h1>")
         first, second, third = st.columns(3)
         with first:
             subscriber = any_of("Subscriber", names(db, "subscription"), "subscriber")

@@ -11,6 +11,7 @@ from squall.chaos.report.words import share
 from squall.chaos.run_folder import run_name
 from squall.core.dashboard import Look
 from squall.dashboards.charts import Spec
+from squall.dashboards.choices import SHORT
 from squall.dashboards.markup import plain, show_markup
 from squall.dashboards.reading import contents, has_history, history, stamp
 from squall.dashboards.tones import Tones, tones
@@ -35,6 +36,11 @@ class Flow:
         return sum(self.outcomes)
 
     @property
+    def linkable(self) -> bool:
+        """Whether its names are fit for a URL, as all are that a router would take."""
+        return self.subscriber is not None and all(plain(one, SHORT) == one for one in (self.type, self.subscriber))
+
+    @property
     def failed_share(self) -> str:
         return share(self.failed, self.attempts)
 
@@ -46,18 +52,18 @@ class Flow:
 
 def show_flow(look: Look) -> None:
     """As a graph, and as a table."""
-    st.html("<h1>Flow</h1>")
     flows = _flows(str(look.run), stamp(look.run)) if has_history(look.run) else ()
+    seconds = _seconds(look.run)
+    st.html("<h1>Flow</h1>")
     if not flows:
         show_markup("nothing_recorded.html.j2", run=run_name(look.run))
         return
-    seconds = _seconds(look.run)
     show_markup("flow_hint.html.j2", shown=min(len(flows), MOST_FLOWS), total=len(flows))
     st.echarts_chart(
         sankey(flows[:MOST_FLOWS], tones()),
         height=160 + 44 * min(12, max(len({f.type for f in flows}), len({f.subscriber for f in flows}), 4)),
         key="flow",
-        alt="Types of events, the subscribers that they went to, and what became of them. The table below tells it too.",
+        alt="Types of events, the subscribers that they went to, and what became of them; the table below tells it.",
     )
     show_markup("flow.html.j2", flows=flows[:500], run=run_name(look.run), seconds=seconds)
 

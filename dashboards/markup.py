@@ -25,7 +25,8 @@ def plain(text: str, longest: int = LONGEST) -> str:
 
 def link(page: str, **query: object) -> str:
     """The address of a page of the dashboard, relative to any of them."""
-    return f"{page}?{urlencode({name: value for name, value in query.items() if value is not None}, safe='/,')}"
+    given = urlencode({name: value for name, value in query.items() if value is not None}, safe="/,")
+    return f"{page}?{given}" if given else page
 
 
 def _anchor(page: str, text: str, **query: object) -> Markup:

@@ -25,7 +25,7 @@ def stamp(folder: Path) -> int:
 
 
 def contents(folder: Path) -> RunContents:
-    """What a report is made of. Raises StoreFileError."""
+    """What a report is made of. Raises StoreFileError, or ConfigError where the scenario cannot be read."""
     return _contents(str(folder), stamp(folder))
 
 

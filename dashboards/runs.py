@@ -15,7 +15,7 @@ from squall.chaos.report.view import MARKS
 from squall.chaos.report.words import NOTHING
 from squall.chaos.run_folder import list_runs, run_name
 from squall.core.dashboard import Look
-from squall.core.errors import StoreFileError
+from squall.core.errors import SquallError
 from squall.core.units import format_count
 from squall.dashboards.live_data import going_on
 from squall.dashboards.markup import show_markup
@@ -60,7 +60,7 @@ def row_of(folder: Path) -> Row:
         return Row(name, "running", STATES["running"], "goes on now", _when(folder))
     try:
         run = contents(folder)
-    except (StoreFileError, OSError) as error:
+    except (SquallError, OSError) as error:
         return Row(name, "unreadable", STATES["unreadable"], str(error).splitlines()[0], _when(folder))
     if run.verdict is None:
         return Row(name, "unfinished", STATES["unfinished"], "ended before it was judged", _when(folder))

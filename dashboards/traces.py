@@ -28,8 +28,8 @@ OWN = ("publish", "attempt", "settlement", "control")
 def show_traces(look: Look) -> None:
     """Those events that the URL names, or those that are chosen."""
     run = contents(look.run)
-    st.html("<h1>Traces</h1>")
     if not has_history(look.run):
+        st.html("<h1>Traces</h1>")
         show_markup("nothing_recorded.html.j2", run=run_name(look.run))
         return
     named = numbers(st.query_params.get("event", ""))
@@ -48,7 +48,6 @@ def numbers(text: str) -> list[int]:
 
 
 def _named(look: Look, run: RunContents, events: Sequence[int]) -> None:
-    show_markup("trace_head.html.j2", run=run_name(look.run), events=events)
     with history(look.run) as db:
         found = waterfall(db, run.facts, events)
     if not found.spans:
@@ -56,6 +55,7 @@ def _named(look: Look, run: RunContents, events: Sequence[int]) -> None:
         raise ConfigError(
             [Problem("event", f"this run knows no event {events[0]}: not published, not delivered", hint=hint)]
         )
+    show_markup("trace_head.html.j2", run=run_name(look.run), events=events)
     _draw(look, found, events)
     for event in events[:STORIES]:
         _story(look, run, found, event)
@@ -85,6 +85,7 @@ def _own(story: Story) -> list[Step]:
 def _chosen(look: Look, run: RunContents) -> None:
     with history(look.run) as db:
         types, subscribers = names(db, "topic"), names(db, "subscription")
+        st.html("<h1>Traces</h1>")
         first, second, third, fourth = st.columns(4)
         with first:
             order = choice("Which", list(ORDERS), "order")

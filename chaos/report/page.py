@@ -99,7 +99,7 @@ def write_report(folder: Path) -> Path:
 
 def read_run(folder: Path) -> RunContents:
     """Read a run's folder, whole or while it is still written. Raises StoreFileError when a file of it is missing or
-    damaged."""
+    damaged, ConfigError when its scenario is not YAML."""
     try:
         environment = _ENVIRONMENT.validate_json((folder / ENVIRONMENT).read_bytes())
         scenario = (folder / SCENARIO).read_text(encoding="utf-8")
