@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-READY_MS = int(os.environ.get('SQ_MS', 60_000))
+READY_MS = 60_000
 STOP_S = 30.0
 
 
@@ -72,5 +72,5 @@ def keep(page: Page, name: str) -> None:
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     page.set_viewport_size({"width": size["width"], "height": min(int(height), 6000)})
     page.wait_for_timeout(500)  # charts are drawn anew
-    page.screenshot(path=Path(folder, f"{name}.png"))
+    Path(folder, f"{name}.png").write_bytes(page.screenshot())
     page.set_viewport_size(size)
