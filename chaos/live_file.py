@@ -58,6 +58,7 @@ class _LiveFile:
         self._path, self._now = path, clock.monotonic_ns
         self._began_ns = self._due_ns = self._now()
         self._every_ns, self._phase = round(EVERY_S * 1e9), ""
+        self._count = 0
         self._lines: list[bytes] = []
         self._failed = False
         self.thread: ThreadPoolExecutor
@@ -67,17 +68,20 @@ class _LiveFile:
         now_ns = self._now()
         if now_ns < self._due_ns and progress.phase == self._phase:
             return
+        self._count += 1
+        if full := self._count >= MAX_LINES:
+            self._count, self._every_ns = self._count // 2, self._every_ns * 2
         self._due_ns, self._phase = now_ns + self._every_ns, progress.phase
-        self.thread.submit(self._write, Moment((now_ns - self._began_ns) / 1e9, progress))
+        self.thread.submit(self._write, Moment((now_ns - self._began_ns) / 1e9, progress), full)
 
-    def _write(self, moment: Moment) -> None:
+    def _write(self, moment: Moment, full: bool) -> None:
         if self._failed:
             return
         line = _MOMENT.dump_json(moment) + b"\n"
         self._lines.append(line)
         try:
-            if len(self._lines) >= MAX_LINES:
-                self._lines, self._every_ns = self._lines[1::2], self._every_ns * 2
+            if full:
+                self._lines = self._lines[1::2]
                 temporary = self._path.with_name(f"{self._path.name}.tmp-0")
                 temporary.write_bytes(b"".join(self._lines))
                 temporary.replace(self._path)

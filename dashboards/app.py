@@ -30,8 +30,12 @@ def show(runs: Path) -> None:
     except SquallError as error:
         show_markup("error.html.j2", title="The dashboard cannot show its pages", error=str(error))
         return
-    made = {name: st.Page(partial(show_page, runs, page), title=page.title, url_path=name) for name, page in pages.items()}
-    made[FIRST] = st.Page(partial(show_page, runs, pages[FIRST]), title=pages[FIRST].title, url_path=FIRST, default=True)
+    made = {
+        name: st.Page(partial(show_page, runs, page), title=page.title, url_path=name) for name, page in pages.items()
+    }
+    made[FIRST] = st.Page(
+        partial(show_page, runs, pages[FIRST]), title=pages[FIRST].title, url_path=FIRST, default=True
+    )
     current = st.navigation(list(made.values()), position="hidden")
     _sidebar(made, runs)
     current.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import socket
 from typing import Annotated
@@ -42,7 +43,8 @@ def dashboard(
         server = make_server(folder, taken, all_pages())
         print(f"squall dashboard: http://{HOST}:{taken.getsockname()[1]}/{view}", flush=True)  # noqa: T201  what was asked for
         print(f"shows the runs in {folder}; Ctrl-C stops it", flush=True)  # noqa: T201
-        server.run(sockets=[taken])
+        with contextlib.suppress(KeyboardInterrupt):  # which the server raises anew, once it has stopped in good order
+            server.run(sockets=[taken])
     return 0
 
 

@@ -38,7 +38,7 @@ def show_overview(look: Look) -> None:
         causes=[cause for cause in verdict.causes if tells(cause)] if verdict else [],
     )
     if measured is None or not any(measured.publishes.asked):
-        show_markup("nothing_recorded.html.j2", run=run_name(look.run))
+        show_markup("nothing_recorded.html.j2", run=None)
         return
     _charts(look, run)
     show_markup(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import streamlit
 import uvicorn
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
@@ -40,7 +42,9 @@ def make_server(runs: Path, listening: socket.socket, pages: Iterable[str]) -> u
     def page(request: Request) -> HTMLResponse:
         return HTMLResponse(body, headers={"content-security-policy": POLICY, "cache-control": "no-cache"})
 
-    app = App(script, routes=[Route(path, page) for path in ("/", *(f"/{name}" for name in pages))])
+    routes = [Route(path, page) for path in ("/", *(f"/{name}" for name in pages))]
+    own_names = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    app = App(script, routes=routes, middleware=[own_names])
     return uvicorn.Server(
         uvicorn.Config(app, log_level="warning", lifespan="on", ws_max_size=64 << 20, timeout_graceful_shutdown=2)
     )
@@ -51,7 +55,6 @@ def settings() -> dict[str, object]:
     return {
         "server.headless": True,
         "server.address": HOST,
-        "server.allowedHosts": [HOST, "localhost"],
         "server.fileWatcherType": "none",
         "server.showEmailPrompt": False,
         "browser.gatherUsageStats": False,

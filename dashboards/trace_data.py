@@ -14,9 +14,9 @@ from squall.chaos.figures import latency
 from squall.dashboards.markup import plain
 
 ORDERS: Mapping[str, str] = {
-    "slowest": "acknowledged AND took IS NULL DESC, took DESC NULLS LAST, event",
+    "slowest": "acknowledged AND took IS NULL AND letters = 0 DESC, took DESC NULLS LAST, event",
     "most tried": "tries DESC, took DESC NULLS LAST, event",
-    "dead letters": "dead DESC, took DESC NULLS LAST, event",
+    "dead letters": "letters DESC, took DESC NULLS LAST, event",
     "first": "intended, event",
 }
 """By what events are chosen, and the SQL that says so. What was acknowledged and never ended took longest of all."""
@@ -94,7 +94,7 @@ def choose(db: duckdb.DuckDBPyConnection, wanted: Wanted) -> list[int]:
                 GROUP BY event, subscription
             ) GROUP BY event
         ), dead AS (SELECT event, count(*) AS dead FROM terminal WHERE state = 'dead_lettered' GROUP BY event)
-        SELECT event, coalesce(tries, 0) AS tries, coalesce(dead, 0) AS dead, done - intended AS took, intended,
+        SELECT event, coalesce(tries, 0) AS tries, coalesce(dead, 0) AS letters, done - intended AS took, intended,
             acknowledged
         FROM chosen LEFT JOIN tried USING (event) LEFT JOIN dead USING (event)
         WHERE ($subscriber IS NULL OR tries IS NOT NULL) AND ($order <> 'dead letters' OR dead > 0)
