@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
+import signal
 import socket
 from typing import Annotated
 from urllib.parse import urlencode
@@ -43,9 +43,14 @@ def dashboard(
         server = make_server(folder, taken, all_pages())
         print(f"squall dashboard: http://{HOST}:{taken.getsockname()[1]}/{view}", flush=True)  # noqa: T201  what was asked for
         print(f"shows the runs in {folder}; Ctrl-C stops it", flush=True)  # noqa: T201
-        with contextlib.suppress(KeyboardInterrupt):  # which the server raises anew, once it has stopped in good order
-            server.run(sockets=[taken])
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _nothing)  # the server stops at it, and raises it anew afterwards
+        server.run(sockets=[taken])
     return 0
+
+
+def _nothing(number: int, frame: object) -> None:
+    """Answers a signal."""
 
 
 def listening(port: int) -> socket.socket:
