@@ -41,16 +41,17 @@ def dashboard(
         from squall.dashboards.server import make_server
 
         server = make_server(folder, taken, all_pages())
+
+        def stop(number: int, frame: object) -> None:
+            """Until the server answers signals itself, and when it raises them anew because it has stopped."""
+            server.should_exit = True
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
         print(f"squall dashboard: http://{HOST}:{taken.getsockname()[1]}/{view}", flush=True)  # noqa: T201  what was asked for
         print(f"shows the runs in {folder}; Ctrl-C stops it", flush=True)  # noqa: T201
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _nothing)  # the server stops at it, and raises it anew afterwards
         server.run(sockets=[taken])
     return 0
-
-
-def _nothing(number: int, frame: object) -> None:
-    """Answers a signal."""
 
 
 def listening(port: int) -> socket.socket:

@@ -41,6 +41,15 @@ def test_it_listens_on_loopback_until_it_is_told_to_stop(tmp_path: Path, number:
         assert (process.returncode, out, err) == (0, "", "")
 
 
+@pytest.mark.slow
+def test_it_can_be_stopped_as_soon_as_it_has_said_where_it_is(tmp_path: Path) -> None:
+    """Before its server has begun, too."""
+    with dashboard(tmp_path) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=STOP_S)
+        assert (process.returncode, out, err) == (0, "", "")
+
+
 def test_a_port_that_is_taken_is_told() -> None:
     """Instead of another one being taken silently."""
     with socket.socket() as other:

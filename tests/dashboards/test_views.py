@@ -13,8 +13,12 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from tests.chaos.report import folders
 from tests.chaos.report.test_report_in_browser import ARGUMENTS, SIZES
+from tests.chaos.test_live_file import write
 from tests.dashboards.browsing import READY_MS, dashboard, keep, looking, settled
+
+from squall.chaos.run_folder import LIVE, VERDICT
 
 pytestmark = pytest.mark.slow
 
@@ -211,3 +215,50 @@ def test_a_mistake_says_what_to_do(browser: Browser, address: str) -> None:
         settled(page)
         page.get_by_role("link", name="All runs").click()
         expect(page.locator("h1")).to_have_text("Runs", timeout=READY_MS)
+
+
+@pytest.mark.alone
+def test_twenty_thousand_spans_do_not_stutter(browser: Browser, address: str) -> None:
+    """A frame of the waterfall costs what is in sight: thirty zooms and moves are drawn in the time that people call
+    at once, on a machine that does much else besides."""
+    with looking(browser, WIDE) as page:
+        page.goto(f"{address}traces?run=many&limit=10000")
+        settled(page)
+        waterfall = page.locator(".waterfall")
+        expect(waterfall).to_have_attribute("data-spans", re.compile(r"^2\d{4}$"), timeout=READY_MS)
+        took_ms = page.locator(".scroll").evaluate(
+            """async (scroll) => {
+                const begun = performance.now();
+                for (let turn = 0; turn < 30; turn++) {
+                    const key = ["+", "ArrowRight", "-"][turn % 3];
+                    scroll.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+                    scroll.scrollTop += 4000;
+                    await new Promise(requestAnimationFrame);
+                    await new Promise(requestAnimationFrame);
+                }
+                return performance.now() - begun;
+            }"""
+        )
+        assert took_ms / 30 < 200
+
+
+def test_a_live_run_is_shown_as_it_goes_on(browser: Browser, tmp_path: Path) -> None:
+    """Without a reload: what it says next is there soon, then its verdict."""
+    folder = folders.bare_folder(tmp_path / "runs")
+    write(folder, [0.0])
+    first = (folder / LIVE).read_bytes()
+    with dashboard(tmp_path / "runs") as (_, address), looking(browser, NARROW, dark=True) as page:
+        page.goto(f"{address}live?run=by-hand")
+        main = page.locator('[data-testid="stMain"]')
+        expect(main).to_contain_text("load and faults", timeout=READY_MS)
+        expect(main).to_contain_text("nothing acknowledged yet", timeout=READY_MS)
+        for acknowledged in (4711, 4712):
+            line = first.replace(b'"acknowledged":0', b'"acknowledged":%d' % acknowledged)
+            with (folder / LIVE).open("ab") as file:
+                file.write(line)
+            expect(main).to_contain_text(f"{acknowledged:,} events acknowledged", timeout=READY_MS)
+        assert unreadable(page) == []
+        keep(page, "live-goes-on")
+        judged = folders.valid_folder(tmp_path / "judged")
+        (judged / VERDICT).rename(folder / VERDICT)
+        expect(main).to_contain_text("The run is over", timeout=READY_MS)
