@@ -245,7 +245,7 @@ def _mark_area(windows: Sequence[Shading], tones: Tones, *, named: bool) -> Spec
         lanes[lane : lane + 1] = [one.ended_s]
         label = {"show": named, "offset": [0, 4 + 16 * lane]}
         data.append([{"name": plain(one.name, 24), "xAxis": one.begun_s, "label": label}, {"xAxis": one.ended_s}])
-    label = {"position": "insideTop", "color": tones.shade_ink, "fontSize": 12, "overflow": "truncate"}
+    label = {"position": "insideTop", "color": tones.shade_ink, "fontSize": 12, "width": 130, "overflow": "truncate"}
     return {"silent": True, "itemStyle": {"color": tones.shade}, "label": label, "data": data}
 
 

@@ -149,7 +149,7 @@ def sankey(flows: tuple[Flow, ...], tones: Tones) -> Spec:
                     {"name": name, "itemStyle": {"color": color, "borderWidth": 0}} for name, color in nodes.items()
                 ],
                 "links": list(links.values()),
-                "label": {"position": "top", "color": tones.ink, "fontSize": 12, "distance": 3, "align": "left"},
+                "label": {"position": "top", "color": tones.ink, "fontSize": 12, "width": 110, "overflow": "truncate"},
                 "levels": [
                     {"depth": 0, "label": {"position": [0, -16]}},
                     {"depth": 1, "label": {"position": [0, -16]}},

@@ -130,7 +130,7 @@ def _so_far(now: Progress) -> Iterator[tuple[str, str]]:
     else:
         yield "?", "nothing acknowledged yet: a verdict without that is unknown"
     if now.refused:
-        yield "·", f"{format_count(now.refused)} publishes refused, or their outcome unknown"
+        yield "·", f"{many(now.refused, 'call')} of publish refused, or of unknown outcome"
     if now.dead_lettered:
         yield "·", f"{many(now.dead_lettered, 'dead letter')}"
     for one in now.faults:
