@@ -8,10 +8,10 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services run test check lint bench hooks docs protos lock clean
+.PHONY: help setup services run dashboard test check lint bench hooks docs protos lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv and install squall with all it needs, as locked
 
@@ -21,6 +21,9 @@ services: $(STAMP) ## install Redis, Neo4j and Toxiproxy, which tests run agains
 
 run: $(STAMP) ## run scenarios/first-storm.yaml: load, faults, a verdict and a report
 	$(BIN)/squall run scenarios/first-storm.yaml
+
+dashboard: $(STAMP) ## look at the runs in a browser; RUNS=DIR if they are elsewhere than in runs/
+	$(BIN)/squall dashboard $(if $(RUNS),--runs $(RUNS))
 
 test: lint ## everything: style, types, import directions, all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not alone"

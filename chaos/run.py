@@ -19,6 +19,7 @@ from squall.chaos.check.verdict import Verdict
 from squall.chaos.composition import Composed, save_composed
 from squall.chaos.fault_run import FaultRun
 from squall.chaos.history import HistoryWriter
+from squall.chaos.live_file import live_file
 from squall.chaos.load import Generator, Messages
 from squall.chaos.networks import Networks
 from squall.chaos.participants import Participants
@@ -86,11 +87,11 @@ async def run_scenario(
     if composed is not None:
         save_composed(composed, folder / COMPOSED)
     run: _Run | None = None
-    with logged_to(folder) as log:
+    with logged_to(folder) as log, live_file(folder, clock, on_progress) as show:
         try:
             target = make_target(scenario, config, catalogue)
             networks = Networks(scenario, config, catalogue, clock)
-            run = _Run(scenario, config, target, networks, folder, clock, on_progress, stop or asyncio.Event())
+            run = _Run(scenario, config, target, networks, folder, clock, show, stop or asyncio.Event())
             facts = await run.execute()
         except BaseException:
             if run is None or not run.began:

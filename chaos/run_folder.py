@@ -26,6 +26,7 @@ VERDICT = "verdict.json"
 JUNIT = "junit.xml"
 REPORT = "report.html"
 LOG = "log.txt"
+LIVE = "live.jsonl"
 _PACKAGES = ("squall", "apsw", "duckdb", "msgspec", "pluggy", "pyarrow", "pydantic")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from squall.core.dashboard import DashboardPage
 from squall.core.delivery import Gate, Observer, SettlePolicy
 from squall.core.fault import Fault, Proxies
 from squall.core.middleware import Middleware
@@ -93,3 +94,9 @@ def squall_proxies(ctx: Context) -> Proxies | None:
 def squall_cli_commands() -> Mapping[str, Callable[..., int]] | None:
     """Called when a command of the plugin's is launched. Returns functions by name, with typer's annotations, that
     return the exit code. An entry point of the group squall.commands has the command's name and names the plugin."""
+
+
+@hookspec
+def squall_dashboard_pages() -> Mapping[str, DashboardPage] | None:
+    """Called when a browser opens the dashboard. Returns pages by the name that they have in its URLs; a name given
+    twice is an error."""

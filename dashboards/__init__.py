@@ -1,1 +1,1 @@
-
+"""The dashboard: runs, looked at in a browser."""

@@ -59,10 +59,11 @@ NOT_KERNEL: dict[str, str] = {
     "core/yaml_source.py": "reads YAML with positions",
     "core/fault.py": "a protocol of the bench, here because plugins do not import chaos/",
     "core/target.py": "a protocol of the bench, here because plugins do not import chaos/",
+    "core/dashboard.py": "what a page of the dashboard is, here because plugins do not import dashboards/",
 }
 
 # Imported, though not declared, and why that is right.
-BROUGHT_BY = {"pydantic-core": "pydantic"}
+BROUGHT_BY = {"pydantic-core": "pydantic", "markupsafe": "jinja2"}
 OPTIONAL = {"protobuf": "who publishes protobuf messages has it; imported where such a payload is decoded"}
 
 CLOCK_MODULE = "core/clock.py"

@@ -64,8 +64,8 @@ def _scalar(value: bool | int | float | str) -> str:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """Everything in the folder that a report is made of."""
+class RunContents:
+    """Everything in the folder that a report is made of. measured None: nothing was recorded yet."""
 
     folder: Path
     environment: Environment
@@ -87,7 +87,7 @@ def write_report(folder: Path) -> Path:
     have a report too. Raises StoreFileError when a file of the folder is missing, damaged, or cannot be written.
     """
     path = folder / REPORT
-    text = _render(_read(folder))
+    text = _render(read_run(folder))
     temporary = path.with_name(f"{path.name}.tmp-0")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -97,7 +97,9 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def _read(folder: Path) -> _Run:
+def read_run(folder: Path) -> RunContents:
+    """Read a run's folder, whole or while it is still written. Raises StoreFileError when a file of it is missing or
+    damaged, ConfigError when its scenario is not YAML."""
     try:
         environment = _ENVIRONMENT.validate_json((folder / ENVIRONMENT).read_bytes())
         scenario = (folder / SCENARIO).read_text(encoding="utf-8")
@@ -113,7 +115,7 @@ def _read(folder: Path) -> _Run:
         with TemporaryDirectory(prefix="squall-report-") as spill, open_history(folder / HISTORY, Path(spill)) as db:
             measured = measure(db, facts)
     about = load_document(folder / SCENARIO).at(("about",))
-    return _Run(
+    return RunContents(
         folder, environment, about if isinstance(about, str) else "", scenario, facts, verdict, composed, measured
     )
 
@@ -124,7 +126,7 @@ def _reasons(verdict: Verdict) -> list[tuple[str, str]]:
     return [(reason.text, what_to_do(reason)) for reason in reasons]
 
 
-def _render(run: _Run) -> str:
+def _render(run: RunContents) -> str:
     templates = Templates(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,  # whatever the template is called: names and errors in a history are not ours

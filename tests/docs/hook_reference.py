@@ -15,7 +15,7 @@ from squall.core import hookspecs
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "hooks.md"
 TESTS = ROOT / "tests" / "hooks"
-BUILT_IN = ("plugins", "chaos")
+BUILT_IN = ("plugins", "chaos", "dashboards")
 TYPES = {
     "squall.core.plugin": ("Plugin", "Context"),
     "squall.core.store": ("EventStore", "Capabilities", "Progress", "Settlement"),
@@ -35,6 +35,7 @@ TYPES = {
     ),
     "squall.core.target": ("Target", "Batches"),
     "squall.core.fault": ("Fault", "FaultContext", "Evidence", "Seam", "Network", "Proxies"),
+    "squall.core.dashboard": ("DashboardPage", "Look"),
 }
 """What a hook is given, or gives, in the order of the hooks that need it."""
 

@@ -1,0 +1,121 @@
+"""The dashboard as a whole: which pages there are, which run is looked at, and the way from one page to another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import streamlit as st
+
+from squall.chaos.catalogue import load_classes
+from squall.chaos.run_folder import find_run, list_runs, run_name
+from squall.core.dashboard import DashboardPage, Look
+from squall.core.errors import ConfigError, SquallError, WiringError
+from squall.core.wiring import Registry
+from squall.dashboards import assets
+from squall.dashboards.markup import plain, show_markup
+
+FIRST = "runs"
+
+
+def show(runs: Path) -> None:
+    """The page that the URL names, of the run that it names: what Streamlit runs."""
+    st.set_page_config(page_title="squall", page_icon="🌩️", layout="wide", initial_sidebar_state="auto")
+    st.html(f"<style>{assets.text('style.css')}</style>")
+    try:
+        pages = all_pages()
+    except SquallError as error:
+        show_markup("error.html.j2", title="The dashboard cannot show its pages", error=str(error))
+        return
+    made = {
+        name: st.Page(partial(show_page, runs, page), title=page.title, url_path=name) for name, page in pages.items()
+    }
+    made[FIRST] = st.Page(
+        partial(show_page, runs, pages[FIRST]), title=pages[FIRST].title, url_path=FIRST, default=True
+    )
+    current = st.navigation(list(made.values()), position="hidden")
+    _sidebar(made, runs)
+    current.run()
+    _follow_links(made)
+
+
+def all_pages() -> dict[str, DashboardPage]:
+    """The pages of all installed plugins, by their names in URLs, squall's own first. Raises WiringError."""
+    classes = [kind for kind in load_classes().values() if not isinstance(kind, str)]
+    offering = [kind for kind in classes if hasattr(kind, "squall_dashboard_pages")]
+    own = [kind for kind in offering if kind.__module__.startswith("squall.dashboards.")]
+    found: dict[str, DashboardPage] = {}
+    for kind in [*own, *(kind for kind in offering if kind not in own)]:
+        for answer in Registry([kind()]).ask("squall_dashboard_pages"):
+            for name, page in _pages(answer, kind.__name__).items():
+                if name in found:
+                    raise WiringError(f"plugin {kind.__name__}: there is a dashboard page '{name}' already")
+                found[name] = page
+    return found
+
+
+def _pages(answer: object, plugin: str) -> Mapping[str, DashboardPage]:
+    right = isinstance(answer, Mapping) and all(
+        isinstance(name, str) and name.isidentifier() and isinstance(page, DashboardPage)
+        for name, page in answer.items()
+    )
+    if not right:
+        raise WiringError(
+            f"plugin {plugin}: squall_dashboard_pages returned {answer!r:.80}, expected pages by names like my_page"
+        )
+    return answer  # type: ignore[return-value]  # as was looked at
+
+
+def show_page(runs: Path, page: DashboardPage) -> None:
+    """One page, or why it cannot be shown and what to do then."""
+    try:
+        if not list_runs(runs):
+            show_markup("no_runs.html.j2", runs=str(runs))
+            return
+        page.show(Look(runs, chosen_run(runs)))
+    except (SquallError, OSError) as error:
+        show_markup("error.html.j2", title="This cannot be shown", error=str(error))
+    except Exception as error:
+        logging.getLogger("squall").exception("page %s", page.title)
+        told = f"{type(error).__name__}: {error}"
+        show_markup("error.html.j2", title=f"The page {page.title} raised an error", error=told)
+
+
+def chosen_run(runs: Path) -> Path:
+    """The run that the URL names; without a name, the newest. Raises ConfigError that names what there is."""
+    return find_run(runs, st.query_params.get("run") or "latest")
+
+
+def _sidebar(pages: Mapping[str, st.Page], runs: Path) -> None:
+    with st.sidebar:
+        show_markup("brand.html.j2")
+        names = [run_name(folder) for folder in list_runs(runs)]
+        try:
+            now = run_name(chosen_run(runs))
+        except ConfigError:
+            now = None
+        if names:
+            place = names.index(now) if now in names else None
+            key = f"run {now}"  # another run, another widget: none keeps the value that it had for the run before
+            none = "there is no such run"
+            st.selectbox("Run", names, place, key=key, on_change=_choose, args=(key,), placeholder=none)
+        query = {"run": now} if now is not None and "run" in st.query_params else {}
+        for page in pages.values():
+            st.page_link(page, label=plain(page.title), query_params=query, width="stretch")
+
+
+def _choose(key: str) -> None:
+    """Another run was chosen: the same page of it, without what belonged to the one before."""
+    st.query_params.from_dict({"run": st.session_state[key]})
+
+
+def _follow_links(pages: Mapping[str, st.Page]) -> None:
+    """Links in what pages show: followed without loading everything anew."""
+    asked = assets.links()(key="links", on_go_change=lambda: None).go
+    if asked:
+        url = urlsplit(str(asked))
+        if url.path in pages:
+            st.switch_page(pages[url.path], query_params=parse_qsl(url.query))

@@ -1,0 +1,203 @@
+// The waterfall: rows under each other on one axis of time. Only what is in sight is drawn, so tens of thousands of
+// spans cost no more than a screenful. All texts are drawn on the canvas or set as textContent: none is markup.
+const ROW = 22, HEAD = 26;
+
+export default function ({ data, parentElement: root, setTriggerValue }) {
+  const { rows, spans, links, shades, begun, ended, origin } = data;
+  const scroll = root.querySelector(".scroll"), plot = root.querySelector(".plot"), map = root.querySelector(".map");
+  const space = root.querySelector(".space"), says = root.querySelector(".says"), box = root.querySelector(".waterfall");
+  const of = rows.map(() => []), from = rows.map(() => []);
+  for (const span of spans) of[span[0]].push(span);
+  for (const link of links) { from[link[0]].push(link); if (link[2] !== link[0]) from[link[2]].push(link); }
+  const longest = Math.max(ended - begun, 1e-3);
+  let left = begun - longest * 0.01, width = longest * 1.02, label = 200, asked = 0, tones = {};
+
+  const face = getComputedStyle(box).fontFamily;
+  const tone = (name) => (tones[name] ??= getComputedStyle(box).getPropertyValue("--" + name).trim() || "#888");
+  // light-dark() is only resolved where it is a colour's value, so it is read off an element.
+  const probe = document.createElement("span");
+  probe.hidden = true;
+  box.append(probe);
+  const resolve = () => {
+    tones = {};
+    for (const name of ["ink", "soft", "paper", "raised", "rule", "wait", "publish", "ok", "bad", "odd", "settle", "end", "shade", "shade-ink"]) {
+      probe.style.color = `var(--${name})`;
+      tones[name] = getComputedStyle(probe).color;
+    }
+  };
+  const sized = (canvas, w, h) => {
+    const ratio = devicePixelRatio || 1;
+    canvas.width = w * ratio; canvas.height = h * ratio; canvas.style.height = h + "px";
+    const context = canvas.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    return context;
+  };
+  const time = (ms) => {
+    const far = width > 20000 ? 0 : width > 2000 ? 1 : width > 200 ? 2 : width > 20 ? 3 : 4;
+    return far >= 3 ? (ms).toFixed(far - 3 + (width < 2 ? 1 : 0)) + " ms" : (ms / 1000).toFixed(far) + " s";
+  };
+  const step = (least) => {
+    const power = 10 ** Math.floor(Math.log10(least));
+    return [1, 2, 5, 10].map((n) => n * power).find((n) => n >= least);
+  };
+  const fit = (context, text, room) => {
+    if (context.measureText(text).width <= room) return text;
+    let low = 0, high = text.length;
+    while (low < high) { const mid = (low + high + 1) >> 1; context.measureText(text.slice(0, mid) + "…").width <= room ? (low = mid) : (high = mid - 1); }
+    return text.slice(0, low) + "…";
+  };
+
+  const draw = () => {
+    asked = 0;
+    const wide = scroll.clientWidth;
+    if (!wide) return;
+    label = wide < 520 ? 150 : 230;
+    const high = Math.min(rows.length * ROW + HEAD, 560), context = sized(plot, wide, high);
+    space.style.height = rows.length * ROW + HEAD + "px";
+    const x = (ms) => label + ((ms - left) / width) * (wide - label - 8);
+    const first = Math.floor(scroll.scrollTop / ROW), last = Math.min(rows.length, first + Math.ceil(high / ROW) + 1);
+    const y = (row) => HEAD + row * ROW - scroll.scrollTop;
+    context.fillStyle = tone("paper"); context.fillRect(0, 0, wide, high);
+    context.save(); context.beginPath(); context.rect(label, 0, wide - label, high); context.clip();
+    for (const [b, e] of shades) { context.fillStyle = tone("shade"); context.fillRect(x(b), 0, Math.max(1, x(e) - x(b)), high); }
+    context.font = `12px ${face}`; context.textBaseline = "middle";
+    const every = step(width / Math.max(2, (wide - label) / 90));
+    for (let t = Math.ceil(left / every) * every; t < left + width; t += every) {
+      context.fillStyle = tone("rule"); context.fillRect(x(t), HEAD, 1, high);
+    }
+    for (let row = first; row < last; row++) {
+      if (rows[row][2]) { context.fillStyle = tone("rule"); context.fillRect(label, y(row), wide, 1); }
+      for (const [, b, e, kind] of of[row]) {
+        const at = x(b), to = Math.max(at + 2, x(e)), middle = y(row) + ROW / 2;
+        context.fillStyle = tone(kind);
+        if (kind === "wait") context.fillRect(at, middle - 1.5, to - at, 3);
+        else if (kind === "settle") context.fillRect(at, middle - 4, to - at, 8);
+        else if (kind === "end") { context.beginPath(); context.moveTo(at, middle - 7); context.lineTo(at + 7, middle); context.lineTo(at, middle + 7); context.lineTo(at - 7, middle); context.fill(); }
+        else context.fillRect(at, middle - 6, to - at, 12);
+      }
+    }
+    context.strokeStyle = tone("soft"); context.fillStyle = tone("soft"); context.lineWidth = 1;
+    const drawn = new Set();
+    for (let row = first; row < last; row++) for (const link of from[row]) {
+      if (drawn.has(link) || drawn.size > 2000) continue;
+      drawn.add(link);
+      const [a, ta, b, tb] = link, xa = x(ta), ya = y(a) + ROW / 2 + 6, xb = x(tb), yb = y(b) + ROW / 2;
+      context.beginPath(); context.moveTo(xa, ya); context.lineTo(xa, yb); context.lineTo(xb, yb); context.stroke();
+      if (xb - xa > 5) { context.beginPath(); context.moveTo(xb, yb); context.lineTo(xb - 5, yb - 3); context.lineTo(xb - 5, yb + 3); context.fill(); }
+    }
+    context.restore();
+    context.fillStyle = tone("paper"); context.fillRect(0, 0, label - 4, high);
+    for (let row = first; row < last; row++) {
+      const [text, , head] = rows[row];
+      context.font = `${head ? 600 : 400} ${wide < 520 ? 12 : 13}px ${face}`;
+      context.fillStyle = tone(head ? "ink" : "soft");
+      context.fillText(fit(context, text, label - (head ? 14 : 24)), head ? 8 : 16, y(row) + ROW / 2);
+    }
+    context.fillStyle = tone("raised"); context.fillRect(0, 0, wide, HEAD);
+    context.font = `12px ${face}`; context.fillStyle = tone("soft");
+    context.fillText(wide < 520 ? "since load" : origin, 8, HEAD / 2);
+    context.save(); context.beginPath(); context.rect(label, 0, wide - label, HEAD); context.clip();
+    for (let t = Math.ceil(left / every) * every; t < left + width; t += every) context.fillText(time(t), x(t) + 3, HEAD / 2);
+    context.restore();
+    context.save(); context.beginPath(); context.rect(label, HEAD, wide - label, 18); context.clip();
+    context.fillStyle = tone("shade-ink");
+    for (const [b, e, name] of shades) {
+      const at = Math.max(label, x(b)), room = Math.min(wide, x(e)) - at;
+      if (room > 24) context.fillText(fit(context, name, room - 8), at + 4, HEAD + 10);
+    }
+    context.restore();
+    overview();
+  };
+  const overview = () => {
+    map.hidden = rows.length < 60;
+    if (map.hidden) return;
+    const wide = map.clientWidth, high = 48, context = sized(map, wide, high);
+    const x = (ms) => ((ms - begun) / longest) * wide, y = (row) => (row / rows.length) * high;
+    if (overview.drawn !== wide + tone("ok")) {
+      overview.picture = document.createElement("canvas");
+      const own = sized(overview.picture, wide, high);
+      for (const [b, e] of shades) { own.fillStyle = tone("shade"); own.fillRect(x(b), 0, Math.max(1, x(e) - x(b)), high); }
+      for (const [row, b, e, kind] of spans) { own.fillStyle = tone(kind); own.fillRect(x(b), y(row), Math.max(1, x(e) - x(b)), Math.max(1, high / rows.length)); }
+      overview.drawn = wide + tone("ok");
+    }
+    context.drawImage(overview.picture, 0, 0, wide, high);
+    context.strokeStyle = tone("ink"); context.lineWidth = 1.5;
+    const top = scroll.scrollTop / ROW;
+    context.strokeRect(Math.max(0.75, x(left)), y(top), Math.min(wide - 1.5, (width / longest) * wide), Math.max(4, y((560 - HEAD) / ROW)));
+  };
+  const again = () => { if (!asked) asked = requestAnimationFrame(draw); };
+  const zoom = (by, at = left + width / 2) => {
+    const wider = Math.min(longest * 1.02, Math.max(longest / 1e6, width * by));
+    left = at - ((at - left) / width) * wider; width = wider; pan(0);
+  };
+  const pan = (by) => {
+    const edge = longest * 0.01;
+    left = Math.min(Math.max(left + by * width, begun - edge), ended + edge - width); again();
+  };
+  const all = () => { left = begun - longest * 0.01; width = longest * 1.02; again(); };
+  const under = (event) => {
+    const place = plot.getBoundingClientRect(), px = event.clientX - place.left, py = event.clientY - place.top;
+    const row = Math.floor((py - HEAD + scroll.scrollTop) / ROW), ms = left + ((px - label) / (place.width - label - 8)) * width;
+    return { px, py, row: py < HEAD || !rows[row] ? -1 : row, ms };
+  };
+  const tell = (event) => {
+    const { row, ms, px } = under(event), near = (6 / (plot.clientWidth - label)) * width;
+    plot.style.cursor = px < label && row >= 0 ? "pointer" : "crosshair";
+    if (row < 0) { says.textContent = ""; return; }
+    const hit = of[row].filter(([, b, e]) => ms >= b - near && ms <= e + near).sort((a, b) => a[2] - a[1] - (b[2] - b[1]))[0];
+    const active = shades.filter(([b, e]) => ms >= b && ms <= e).map((one) => one[2]);
+    says.textContent = `${rows[row][0]} · ${hit ? hit[4] : time(ms)}${active.length ? ` · fault active: ${active.join(", ")}` : ""}`;
+  };
+
+  let dragged = null;
+  const down = (event) => { dragged = { x: event.clientX, left, moved: false }; };
+  const move = (event) => {
+    if (!dragged || !event.buttons) { tell(event); return; }
+    const by = (dragged.x - event.clientX) / (plot.clientWidth - label);
+    if (Math.abs(dragged.x - event.clientX) > 3) { dragged.moved = true; left = dragged.left; pan(by); }
+  };
+  const up = (event) => {
+    const { row, px } = under(event);
+    if (dragged && !dragged.moved && row >= 0 && px < label) setTriggerValue("event", rows[row][1]);
+    dragged = null;
+  };
+  const wheel = (event) => {
+    if (!event.shiftKey && !event.ctrlKey) return;
+    event.preventDefault();
+    zoom((event.deltaY || event.deltaX) > 0 ? 1.25 : 0.8, under(event).ms);
+  };
+  const key = (event) => {
+    const does = { "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1.4), 0: all, ArrowLeft: () => pan(-0.15), ArrowRight: () => pan(0.15) }[event.key];
+    if (does && !event.ctrlKey && !event.metaKey && !event.altKey) { event.preventDefault(); does(); }
+  };
+  const jump = (event) => {
+    const place = map.getBoundingClientRect();
+    scroll.scrollTop = ((event.clientY - place.top) / place.height) * rows.length * ROW - 250;
+    const at = begun + ((event.clientX - place.left) / place.width) * longest;
+    left = at - width / 2; pan(0);
+  };
+  const press = (event) => {
+    const what = event.target.closest("button")?.dataset.do;
+    if (what) ({ in: () => zoom(0.5), out: () => zoom(2), fit: all })[what]();
+  };
+
+  scroll.setAttribute("aria-label", data.alt);
+  plot.addEventListener("pointerdown", down); plot.addEventListener("pointermove", move); plot.addEventListener("pointerup", up);
+  plot.addEventListener("wheel", wheel, { passive: false }); scroll.addEventListener("scroll", again);
+  scroll.addEventListener("keydown", key); map.addEventListener("click", jump);
+  root.querySelector(".bar").addEventListener("click", press);
+  const seen = new ResizeObserver(again);
+  seen.observe(scroll);
+  const scheme = new MutationObserver(() => { resolve(); again(); });
+  scheme.observe(document.body, { attributes: true, attributeFilter: ["class", "style"] });
+  const prefers = matchMedia("(prefers-color-scheme: dark)"), changed = () => setTimeout(() => { resolve(); again(); }, 300);
+  prefers.addEventListener("change", changed);
+  resolve(); again();
+  box.dataset.spans = spans.length;
+  return () => {
+    seen.disconnect(); scheme.disconnect(); prefers.removeEventListener("change", changed); cancelAnimationFrame(asked);
+    plot.removeEventListener("pointerdown", down); plot.removeEventListener("pointermove", move); plot.removeEventListener("pointerup", up);
+    plot.removeEventListener("wheel", wheel); scroll.removeEventListener("scroll", again); scroll.removeEventListener("keydown", key);
+    map.removeEventListener("click", jump); root.querySelector(".bar").removeEventListener("click", press); probe.remove();
+  };
+}

@@ -1,0 +1,303 @@
+"""A run over time as one ECharts option: throughput, latencies and depths under each other, zooming together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from squall.chaos.report.axis import Axis
+from squall.chaos.report.measured import Fault, Measured
+from squall.chaos.report.view import charted
+from squall.dashboards.markup import plain
+from squall.dashboards.over_time import PER_DECADE, Heat, Spread
+from squall.dashboards.tones import Tones
+
+Spec = dict[str, object]
+LEFT, RIGHT, PLOT, GAP, HEAD, FOOT = 68, 16, 150, 92, 62, 76
+"""Pixels: beside the plots, of a plot, between two, above the first, below the last."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a plot; None: nothing there. `area`: filled below. `times_s`: its own, where not those of all."""
+
+    name: str
+    values: Sequence[float | None]
+    color: str
+    dashed: bool = False
+    area: bool = False
+    times_s: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot: its title, what its values are, and lines that share the axis of time."""
+
+    title: str
+    unit: str
+    lines: tuple[Line, ...]
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Shading:
+    """A named window, in seconds: when a fault was active."""
+
+    name: str
+    begun_s: float
+    ended_s: float
+
+
+@dataclass
+class _Drawing:
+    """What an ECharts option gathers, a part for each plot."""
+
+    titles: list[Spec] = field(default_factory=list)
+    legends: list[Spec] = field(default_factory=list)
+    grids: list[Spec] = field(default_factory=list)
+    x: list[Spec] = field(default_factory=list)
+    y: list[Spec] = field(default_factory=list)
+    series: list[Spec] = field(default_factory=list)
+
+    @property
+    def top(self) -> int:
+        """Where the next plot begins."""
+        return HEAD + len(self.grids) * (PLOT + GAP)
+
+
+def run_plots(measured: Measured, spread: Spread, tones: Tones) -> tuple[Plot, ...]:
+    """Published, handled, latency and waiting, of the subscribers that charts show."""
+    per_s = 1e9 / measured.axis.bucket_ns
+    shown = list(charted(measured.subscribers).values())
+    colors = [tones.series[place % len(tones.series)] for place in range(len(shown))]
+    publishes = measured.publishes
+
+    def rates(counts: Sequence[int]) -> list[float | None]:
+        return [round(count * per_s, 1) for count in counts]
+
+    published = [
+        Line("asked", rates(publishes.asked), tones.soft, dashed=True),
+        Line("acknowledged", rates(publishes.ok), tones.series[0]),
+    ]
+    if any(publishes.fail):
+        published.append(Line("refused", rates(publishes.fail), tones.bad))
+    if any(publishes.info):
+        published.append(Line("outcome unknown", rates(publishes.info), tones.odd))
+    handled = [Line(one.terms.name, rates(one.handled), color) for one, color in zip(shown, colors, strict=True)]
+    failed = [sum(counts) for counts in zip(*(one.failed for one in measured.subscribers), strict=True)]
+    if any(failed):
+        handled.append(Line("failed attempts", rates(failed), tones.bad))
+    latencies = []
+    for one, color in zip(shown, colors, strict=True):
+        latencies.append(Line(f"{one.terms.name} p99", [_ms(v) for v in one.p99_s], color))
+        latencies.append(Line(f"{one.terms.name} p50", [_ms(v) for v in one.p50_s], color, dashed=True))
+    depths = {depth.subscription: depth.waiting for depth in spread.depths}
+    waiting = [
+        Line(one.terms.name, depths[one.terms.number], color, area=True)
+        for one, color in zip(shown, colors, strict=True)
+        if one.terms.number in depths
+    ]
+    return (
+        Plot("Published", "events/s", tuple(published)),
+        Plot("Handled", "deliveries/s", tuple(handled)),
+        Plot("Latency", "ms, logarithmic", tuple(latencies), log=True),
+        Plot("Waiting or in hand", "deliveries", tuple(waiting)),
+    )
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None or seconds <= 0 else round(seconds * 1e3, 4)
+
+
+def shadings(faults: Sequence[Fault], axis: Axis) -> list[Shading]:
+    """The windows of a run's faults; one that stood to the end ends with the axis."""
+    end_s = axis.seconds(axis.ended_ns)
+    return [
+        Shading(one.name, axis.seconds(one.begun_ns), end_s if one.ended_ns is None else axis.seconds(one.ended_ns))
+        for one in faults
+    ]
+
+
+def middles(axis: Axis) -> list[float]:
+    """Where the value of each bucket is drawn, seconds."""
+    return [round(second + axis.bucket_ns / 2e9, 4) for second in axis.times_s()]
+
+
+def over_time(
+    plots: Sequence[Plot],
+    times_s: Sequence[float],
+    span: tuple[float, float],
+    windows: Sequence[Shading],
+    heat: Heat | None,
+    tones: Tones,
+) -> Spec:
+    """The option: each plot's lines have a value for each of the times; the axis goes from span's begin to its end."""
+    drawing = _Drawing()
+    for plot in plots:
+        _add_plot(drawing, plot, times_s, span, windows, tones)
+    linked = list(range(len(plots)))
+    if heat is not None:
+        _add_heat(drawing, heat, span, tones)
+    everything = list(range(len(drawing.grids)))
+    bottom = {"type": "slider", "xAxisIndex": everything, "bottom": 8, "height": 24, "showDataShadow": False}
+    wheel = {"type": "inside", "xAxisIndex": everything, "zoomOnMouseWheel": "shift", "moveOnMouseWheel": False}
+    return {
+        "animation": False,
+        "title": drawing.titles,
+        "legend": drawing.legends,
+        "grid": drawing.grids,
+        "xAxis": drawing.x,
+        "yAxis": drawing.y,
+        "series": drawing.series,
+        "tooltip": {"trigger": "axis", "confine": True},
+        "axisPointer": {"link": [{"xAxisIndex": linked}]},
+        "dataZoom": [
+            {**bottom, "left": LEFT, "right": RIGHT, "showDetail": False, "brushSelect": False},
+            {**wheel, "preventDefaultMouseMove": False},
+        ],
+        **({"visualMap": _scale(heat, len(plots), drawing, tones)} if heat is not None else {}),
+    }
+
+
+def height(plots: int, *, heat: bool) -> int:
+    """Of the chart, in pixels."""
+    return HEAD + (plots + heat) * (PLOT + GAP) - GAP + FOOT
+
+
+def _title(drawing: _Drawing, title: str, unit: str, tones: Tones) -> None:
+    drawing.titles.append(
+        {
+            "text": f"{title}  {{unit|{unit}}}",
+            "top": drawing.top - 58,
+            "left": 0,
+            "padding": 0,
+            "textStyle": {
+                "fontSize": 15,
+                "fontWeight": 600,
+                "color": tones.ink,
+                "rich": {"unit": {"fontSize": 13, "color": tones.soft, "fontWeight": 400}},
+            },
+        }
+    )
+    drawing.grids.append({"left": LEFT, "right": RIGHT, "top": drawing.top, "height": PLOT, "containLabel": False})
+
+
+def _add_plot(
+    drawing: _Drawing,
+    plot: Plot,
+    times: Sequence[float],
+    span: tuple[float, float],
+    windows: Sequence[Shading],
+    tones: Tones,
+) -> None:
+    number, top = len(drawing.grids), drawing.top
+    _title(drawing, plot.title, plot.unit, tones)
+    names = [plain(line.name, 60) for line in plot.lines]
+    legend = {"type": "scroll", "left": 0, "top": top - 36, "itemHeight": 8, "itemWidth": 18, "padding": 0}
+    drawing.legends.append({**legend, "data": names, "textStyle": {"color": tones.ink, "fontSize": 13}})
+    label = {"color": tones.soft, "fontSize": 12, "hideOverlap": True}
+    drawing.x.append(
+        {
+            "type": "value",
+            "gridIndex": number,
+            "min": span[0],
+            "max": span[1],
+            "axisLabel": {**label, "formatter": "{value} s"},
+            "splitLine": {"show": False},
+            "axisLine": {"lineStyle": {"color": tones.soft}},
+        }
+    )
+    drawing.y.append(
+        {
+            "type": "log" if plot.log else "value",
+            "gridIndex": number,
+            "axisLabel": {**label, "formatter": "{value} ms" if plot.log else None},
+            "splitNumber": 3,
+            "splitLine": {"lineStyle": {"color": tones.grid}},
+            **({} if plot.log else {"min": 0}),
+        }
+    )
+    for place, (line, name) in enumerate(zip(plot.lines, names, strict=True)):
+        series: Spec = {
+            "type": "line",
+            "name": name,
+            "xAxisIndex": number,
+            "yAxisIndex": number,
+            "showSymbol": False,
+            "data": [[time, value] for time, value in zip(line.times_s or times, line.values, strict=True)],
+            "lineStyle": {"color": line.color, "width": 1.6, "type": "dotted" if line.dashed else "solid"},
+            "itemStyle": {"color": line.color},
+            "tooltip": {"valueFormatter": f"%,.{3 if plot.log else 0}f {plot.unit.partition(',')[0]}"},
+        }
+        if line.area:
+            series["areaStyle"] = {"color": line.color, "opacity": 0.12}
+        if place == 0 and windows:
+            series["markArea"] = _mark_area(windows, tones, named=number == 0)
+        drawing.series.append(series)
+
+
+def _mark_area(windows: Sequence[Shading], tones: Tones, *, named: bool) -> Spec:
+    """Shaded areas; names that overlap stand under each other."""
+    data = []
+    lanes: list[float] = []
+    for one in sorted(windows, key=lambda window: window.begun_s):
+        lane = next((number for number, until in enumerate(lanes) if until <= one.begun_s), len(lanes))
+        lanes[lane : lane + 1] = [one.ended_s]
+        label = {"show": named, "offset": [0, 4 + 16 * lane]}
+        data.append([{"name": plain(one.name, 24), "xAxis": one.begun_s, "label": label}, {"xAxis": one.ended_s}])
+    label = {"position": "insideTop", "color": tones.shade_ink, "fontSize": 12, "width": 130, "overflow": "truncate"}
+    return {"silent": True, "itemStyle": {"color": tones.shade}, "label": label, "data": data}
+
+
+def _add_heat(drawing: _Drawing, heat: Heat, span: tuple[float, float], tones: Tones) -> None:
+    number = len(drawing.grids)
+    _title(drawing, "Latency heat map", "deliveries by when they were due", tones)
+    width = (span[1] - span[0]) / heat.columns
+    label = {"color": tones.soft, "fontSize": 12, "hideOverlap": True}
+    drawing.x.append(
+        {
+            "type": "category",
+            "gridIndex": number,
+            "data": [f"{span[0] + place * width:.2f} s" for place in range(heat.columns)],
+            "axisLabel": {**label, "interval": max(0, heat.columns // 6)},
+            "axisTick": {"show": False},
+        }
+    )
+    rows = range(heat.low, heat.high + 1)
+    names = [_from_ms(row) for row in rows]
+    drawing.y.append({"type": "category", "gridIndex": number, "data": names, "axisLabel": label})
+    drawing.series.append(
+        {
+            "type": "heatmap",
+            "name": "deliveries",
+            "xAxisIndex": number,
+            "yAxisIndex": number,
+            "data": [[x, y - heat.low, count] for x, y, count in heat.cells],
+            "tooltip": {"trigger": "item"},
+            "emphasis": {"itemStyle": {"borderColor": tones.ink, "borderWidth": 1}},
+        }
+    )
+
+
+def _from_ms(row: int) -> str:
+    """From which latency on a row of the heat map is: `10 ms`."""
+    value = 10 ** (row / PER_DECADE) * 1e3
+    return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+
+
+def _scale(heat: Heat, plots: int, drawing: _Drawing, tones: Tones) -> Spec:
+    most = max(count for _, _, count in heat.cells)
+    return {
+        "type": "continuous",
+        "seriesIndex": len(drawing.series) - 1,
+        "min": 0,
+        "max": most,
+        "orient": "horizontal",
+        "right": RIGHT,
+        "top": HEAD + plots * (PLOT + GAP) - 36,
+        "itemWidth": 10,
+        "itemHeight": 90,
+        "text": [f"{most:,}", "0"],
+        "textStyle": {"color": tones.soft, "fontSize": 12},
+        "inRange": {"color": list(tones.heat)},
+    }

@@ -1,0 +1,160 @@
+"""The page of the flow: which types of events went to whom, how much, and what became of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from squall.chaos.report.words import share
+from squall.chaos.run_folder import run_name
+from squall.core.dashboard import Look
+from squall.dashboards.charts import Spec
+from squall.dashboards.choices import SHORT
+from squall.dashboards.markup import plain, show_markup
+from squall.dashboards.reading import contents, has_history, history, stamp
+from squall.dashboards.tones import Tones, tones
+
+MOST_FLOWS = 60
+OUTCOMES = ("handled", "handled after retries", "dead-lettered", "never handled", "refused", "delivered to nobody")
+
+
+@dataclass(frozen=True)
+class Flow:
+    """From a type to a subscriber: deliveries by what became of them, attempts and those that failed. Of what no
+    subscriber had, `subscriber` is None."""
+
+    type: str
+    subscriber: str | None
+    outcomes: tuple[int, int, int, int, int, int]
+    attempts: int = 0
+    failed: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.outcomes)
+
+    @property
+    def linkable(self) -> bool:
+        """Whether its names are fit for a URL, as all are that a router would take."""
+        return self.subscriber is not None and all(plain(one, SHORT) == one for one in (self.type, self.subscriber))
+
+    @property
+    def failed_share(self) -> str:
+        return share(self.failed, self.attempts)
+
+    @property
+    def told(self) -> tuple[tuple[str, int], ...]:
+        """Each outcome that there was, with how many."""
+        return tuple((name, count) for name, count in zip(OUTCOMES, self.outcomes, strict=True) if count)
+
+
+def show_flow(look: Look) -> None:
+    """As a graph, and as a table."""
+    flows = _flows(str(look.run), stamp(look.run)) if has_history(look.run) else ()
+    seconds = _seconds(look.run)
+    st.html("<h1>Flow</h1>")
+    if not flows:
+        show_markup("nothing_recorded.html.j2", run=run_name(look.run))
+        return
+    show_markup("flow_hint.html.j2", shown=min(len(flows), MOST_FLOWS), total=len(flows))
+    st.echarts_chart(
+        sankey(flows[:MOST_FLOWS], tones()),
+        height=160 + 44 * min(12, max(len({f.type for f in flows}), len({f.subscriber for f in flows}), 4)),
+        key="flow",
+        alt="Types of events, the subscribers that they went to, and what became of them; the table below tells it.",
+    )
+    show_markup("flow.html.j2", flows=flows[:500], run=run_name(look.run), seconds=seconds)
+
+
+def _seconds(folder: Path) -> float | None:
+    load = contents(folder).facts.load
+    return (load.ended - load.begun) / 1e9 if load and load.ended > load.begun else None
+
+
+@st.cache_resource(max_entries=12, show_spinner="Reading the run")
+def _flows(folder: str, changed: int) -> tuple[Flow, ...]:
+    with history(Path(folder)) as db:
+        db.execute(
+            """CREATE TEMP TABLE kind AS SELECT event, any_value(coalesce(t.name, 'unknown type')) AS type,
+                bool_or(outcome <> 'fail') AS taken
+            FROM publish p LEFT JOIN topic t ON t.topic = p.type GROUP BY event"""
+        )
+        delivered = db.execute(
+            """WITH pair AS (
+                SELECT subscription, event, count(*) AS tries, min(ended) FILTER (result = 'ok') AS done,
+                    count(*) FILTER (result IN ('error', 'timeout', 'died')) AS failed
+                FROM attempt WHERE event IS NOT NULL GROUP BY ALL
+            ), dead AS (SELECT DISTINCT subscription, event, true AS dead FROM terminal WHERE state = 'dead_lettered'),
+            named AS (SELECT subscription, any_value(name) AS name FROM subscription GROUP BY ALL)
+            SELECT coalesce(type, 'never published'), coalesce(name, 'subscription ' || subscription),
+                count(*) FILTER (done IS NOT NULL AND tries = 1), count(*) FILTER (done IS NOT NULL AND tries > 1),
+                count(*) FILTER (done IS NULL AND dead), count(*) FILTER (done IS NULL AND dead IS NULL),
+                sum(tries)::BIGINT, sum(failed)::BIGINT
+            FROM pair LEFT JOIN kind USING (event) LEFT JOIN dead USING (subscription, event)
+                LEFT JOIN named USING (subscription)
+            GROUP BY ALL"""
+        ).fetchall()
+        alone = db.execute(
+            """SELECT type, count(*) FILTER (NOT taken), count(*) FILTER (taken) FROM kind
+            WHERE event NOT IN (SELECT event FROM attempt WHERE event IS NOT NULL) GROUP BY type"""
+        ).fetchall()
+    flows = [Flow(kind, name, (a, b, c, d, 0, 0), tries, failed) for kind, name, a, b, c, d, tries, failed in delivered]
+    flows += [Flow(kind, None, (0, 0, 0, 0, refused, nobody)) for kind, refused, nobody in alone]
+    return tuple(sorted(flows, key=lambda flow: (-flow.total, flow.type)))
+
+
+def sankey(flows: tuple[Flow, ...], tones: Tones) -> Spec:
+    """Width by how many, red by how many attempts failed."""
+    end_tones = (tones.good, tones.series[3], tones.series[4], tones.bad, tones.bad, tones.soft)
+    nodes: dict[str, str] = {}
+    links: dict[tuple[str, str], Spec] = {}
+
+    def add(source: str, target: str, value: int, color: str) -> None:
+        found = links.setdefault((source, target), {"source": source, "target": target, "value": 0})
+        found["value"] = int(str(found["value"])) + value
+        found["lineStyle"] = {"color": color, "opacity": 0.45}
+
+    def node(column: int, text: str, color: str) -> str:
+        # What ECharts tells nodes apart by is what it shows: an invisible space keeps a type and a subscriber of one
+        # name two.
+        name = plain(text, 40) + "\u200b" * column
+        nodes.setdefault(name, color)
+        return name
+
+    for flow in flows:
+        start = node(0, flow.type, tones.series[2])
+        middle = start
+        if flow.subscriber is not None:
+            middle = node(1, flow.subscriber, tones.series[0])
+            add(start, middle, flow.total, tones.bad if flow.failed * 20 > flow.attempts else tones.soft)
+        for outcome, count, color in zip(OUTCOMES, flow.outcomes, end_tones, strict=True):
+            if count:
+                add(middle, node(2, outcome, color), count, color)
+    return {
+        "animation": False,
+        "tooltip": {"trigger": "item", "confine": True},
+        "series": [
+            {
+                "type": "sankey",
+                "left": 4,
+                "right": 4,
+                "top": 26,
+                "bottom": 8,
+                "nodeWidth": 12,
+                "nodeGap": 26,
+                "draggable": False,
+                "data": [
+                    {"name": name, "itemStyle": {"color": color, "borderWidth": 0}} for name, color in nodes.items()
+                ],
+                "links": list(links.values()),
+                "label": {"position": "top", "color": tones.ink, "fontSize": 12, "width": 110, "overflow": "truncate"},
+                "levels": [
+                    {"depth": 0, "label": {"position": [0, -16]}},
+                    {"depth": 1, "label": {"position": [0, -16]}},
+                    {"depth": 2, "label": {"position": [12, -16], "align": "right"}},
+                ],
+            }
+        ],
+    }

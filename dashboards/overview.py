@@ -1,0 +1,89 @@
+"""The page of one run: its verdict, what was judged, and what happened when."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from squall.chaos.present_why import tells
+from squall.chaos.remedies import NEXT
+from squall.chaos.report import view
+from squall.chaos.report.page import WORDS, RunContents
+from squall.chaos.run_folder import run_name
+from squall.core.dashboard import Look
+from squall.dashboards.charts import height, middles, over_time, run_plots, shadings
+from squall.dashboards.live_data import going_on
+from squall.dashboards.markup import show_markup
+from squall.dashboards.over_time import spread
+from squall.dashboards.reading import contents
+from squall.dashboards.tones import tones
+
+
+def show_overview(look: Look) -> None:
+    """From the verdict down to the charts."""
+    run = contents(look.run)
+    verdict, measured = run.verdict, run.measured
+    state = verdict.state if verdict else "unfinished"
+    show_markup(
+        "overview.html.j2",
+        run=run_name(look.run),
+        about=run.about,
+        state=state,
+        mark=view.MARKS.get(state, "·"),
+        word=WORDS[state],
+        headline=verdict.headline if verdict else "It was ended before it was judged.",
+        running=going_on(look.run),
+        reasons=[(one.text, NEXT.get(one.code, "")) for one in verdict.reasons] if verdict else [],
+        notes=[note.text for note in verdict.notes] if verdict else [],
+        key_figures=list(view.key_figures(verdict, measured, run.facts)) if measured else [],
+        causes=[cause for cause in verdict.causes if tells(cause)] if verdict else [],
+    )
+    if measured is None or not any(measured.publishes.asked):
+        show_markup("nothing_recorded.html.j2", run=None)
+        return
+    _charts(look, run)
+    show_markup(
+        "tables.html.j2",
+        judged=view.judged(verdict) if verdict else (),
+        faults=view.fault_rows(measured),
+        subscribers=view.subscriber_rows(measured),
+        gates=view.gate_rows(measured),
+        environment=run.environment,
+        scenario=run.scenario,
+    )
+
+
+def _charts(look: Look, run: RunContents) -> None:
+    measured = run.measured
+    assert measured is not None  # the caller looked
+    axis = measured.axis
+    colors, found = tones(), spread(look.run, axis)
+    plots = run_plots(measured, found, colors)
+    zero = "the start of the load" if run.facts.load else "the first publish"
+    st.html(
+        f"<h2>Over time</h2><p class='intro'>Zero is {zero}. "
+        "Shaded: a fault was active. Drag the slider's ends to zoom all charts, or turn the wheel with Shift held.</p>"
+    )
+    st.echarts_chart(
+        over_time(
+            plots,
+            middles(axis),
+            (axis.seconds(axis.begun_ns), axis.seconds(axis.ended_ns)),
+            shadings(measured.faults, axis),
+            found.heat,
+            colors,
+        ),
+        height=height(len(plots), heat=found.heat is not None),
+        key="over-time",
+        alt=_described(run),
+    )
+
+
+def _described(run: RunContents) -> str:
+    """The charts in a sentence, for who does not see them; the tables below have the figures."""
+    measured = run.measured
+    assert measured is not None  # the caller looked
+    faults = ", ".join(f"{one.name} ({one.when})" for one in view.fault_rows(measured)) or "none"
+    return (
+        "Published and handled events per second, latency p50 and p99, deliveries waiting, a heat map of latencies, "
+        f"over one axis of time. Faults: {faults:.400}. The tables below tell the figures."
+    )

@@ -1,0 +1,108 @@
+"""The page of all runs, newest first: what came out, how much, and how slow it was over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import streamlit as st
+
+from squall.chaos.check.verdict import Verdict
+from squall.chaos.figures import latency
+from squall.chaos.report.measured import Measured
+from squall.chaos.report.view import MARKS
+from squall.chaos.report.words import NOTHING
+from squall.chaos.run_folder import list_runs, run_name
+from squall.core.dashboard import Look
+from squall.core.errors import SquallError
+from squall.core.units import format_count
+from squall.dashboards.live_data import going_on
+from squall.dashboards.markup import show_markup
+from squall.dashboards.reading import contents
+
+PER_PAGE = 25
+POINTS = 60
+STATES = {**MARKS, "unfinished": "·", "unreadable": "!", "running": "▸"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. `lost` and `p99` are texts; `spark` is the p99 over time as a polygon, in percent of a box."""
+
+    run: str
+    state: str
+    mark: str
+    headline: str
+    when: str
+    acknowledged: str = NOTHING
+    lost: str = NOTHING
+    p99: str = NOTHING
+    spark: str = ""
+
+
+def show_runs(look: Look) -> None:
+    """A table, so many runs a page."""
+    folders = list_runs(look.runs)
+    st.html("<h1>Runs</h1>")
+    pages = max(1, -(-len(folders) // PER_PAGE))
+    page = 1
+    if pages > 1:
+        page = int(st.number_input("Page", 1, pages, 1, key="page", bind="query-params", width=120))
+    rows = [row_of(folder) for folder in folders[(page - 1) * PER_PAGE : page * PER_PAGE]]
+    show_markup("runs.html.j2", rows=rows, total=len(folders), first=(page - 1) * PER_PAGE + 1)
+
+
+def row_of(folder: Path) -> Row:
+    """What the list says of a run; one that is damaged says so, and keeps nobody from the others."""
+    name = run_name(folder)
+    if going_on(folder):
+        return Row(name, "running", STATES["running"], "goes on now", _when(folder))
+    try:
+        run = contents(folder)
+    except (SquallError, OSError) as error:
+        return Row(name, "unreadable", STATES["unreadable"], str(error).splitlines()[0], _when(folder))
+    if run.verdict is None:
+        return Row(name, "unfinished", STATES["unfinished"], "ended before it was judged", _when(folder))
+    figures = run.measured and _figures(run.verdict, run.measured)
+    acknowledged, lost, p99, line = figures or (NOTHING, NOTHING, NOTHING, "")
+    state = run.verdict.state
+    return Row(name, state, STATES[state], run.verdict.headline, _when(folder), acknowledged, lost, p99, line)
+
+
+def _when(folder: Path) -> str:
+    """`28 Nov 2026, 19:03 UTC`, from the folder's name."""
+    try:
+        return f"{datetime.strptime(folder.name[:15], '%Y%m%d-%H%M%S'):%-d %b %Y, %H:%M} UTC"
+    except ValueError:
+        return NOTHING
+
+
+def _figures(verdict: Verdict, measured: Measured) -> tuple[str, str, str, str]:
+    loss = next((one.figures for one in verdict.findings if one.name == "no_loss"), {})
+    lost = format_count(loss["lost"]) if "lost" in loss else NOTHING
+    slowest = max((one.latency.p99_s for one in measured.subscribers if one.latency), default=None)
+    return (
+        format_count(sum(measured.publishes.ok)),
+        lost,
+        NOTHING if slowest is None else latency(slowest),
+        spark(measured),
+    )
+
+
+def spark(measured: Measured) -> str:
+    """The slowest subscriber's p99 in each bucket, as a polygon."""
+    per_bucket = [
+        max((value for value in values if value is not None), default=None)
+        for values in zip(*(one.p99_s for one in measured.subscribers), strict=True)
+    ]
+    step = -(-len(per_bucket) // POINTS) or 1
+    values = [
+        max((value for value in per_bucket[at : at + step] if value is not None), default=0.0)
+        for at in range(0, len(per_bucket), step)
+    ]
+    most = max(values, default=0.0)
+    if not most or len(values) < 2:
+        return ""
+    tops = [f"{100 * place / (len(values) - 1):.1f}% {96 - 96 * v / most:.1f}%" for place, v in enumerate(values)]
+    return ", ".join(["0% 100%", *tops, "100% 100%"])

@@ -1,0 +1,76 @@
+"""The dashboard as a process of its own, and a browser that looks at it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+READY_MS = 60_000
+STOP_S = 30.0
+
+
+@contextlib.contextmanager
+def dashboard(runs: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`squall dashboard` on a free port, and the address that it told; stopped as Ctrl-C stops it."""
+    command = [sys.executable, "-m", "squall", "dashboard", "--runs", str(runs), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        told = process.stdout.readline()
+        if "http://" not in told:
+            process.kill()
+            raise AssertionError(f"it did not start: {told}{process.communicate()[1]}")
+        process.stdout.readline()
+        yield process, told.split()[2]
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+
+
+@contextlib.contextmanager
+def looking(browser: Browser, size: ViewportSize, *, dark: bool = False) -> Iterator[Page]:
+    """A page that fails its test when it logs anything, raises, or asks anybody but the dashboard for something."""
+    page = browser.new_page(viewport=size, color_scheme="dark" if dark else "light")
+    page.set_default_timeout(READY_MS)
+    complaints: list[str] = []
+    hosts: set[str] = set()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda asked: hosts.add(asked.url.partition("://")[2].partition("/")[0].partition(":")[0]))
+    yield page
+    page.close()
+    assert complaints == []
+    assert hosts - {""} <= {"127.0.0.1"}, hosts
+
+
+def settled(page: Page) -> None:
+    """Wait until the script behind the page has run to its end, and the page shows what it said."""
+    page.wait_for_selector(".stHtml h1")
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+    expect(page.locator('[data-testid="stSpinner"]')).to_have_count(0, timeout=READY_MS)
+
+
+def keep(page: Page, name: str) -> None:
+    """Keep a picture of the whole page, where SQUALL_PICTURES names a folder for them."""
+    folder = os.environ.get("SQUALL_PICTURES")
+    if folder is None:
+        return
+    size = page.viewport_size or {"width": 1280, "height": 900}
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": size["width"], "height": min(int(height), 6000)})
+    page.wait_for_timeout(500)  # charts are drawn anew
+    Path(folder, f"{name}.png").write_bytes(page.screenshot())
+    page.set_viewport_size(size)

@@ -1,0 +1,87 @@
+"""`squall dashboard`: where it listens, what it says, how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from tests.chaos.cli.command import squall
+from tests.chaos.report import folders
+from tests.dashboards.browsing import STOP_S, dashboard
+
+from squall.dashboards.command import listening
+from squall.dashboards.markup import link, plain
+from squall.dashboards.server import settings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_listens_on_loopback_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
+    """Its page lets a browser ask nobody else; a name that is not its own gets nothing; it ends well."""
+    folders.valid_folder(tmp_path)
+    with dashboard(tmp_path) as (process, address):
+        url = urlsplit(address)
+        assert url.hostname == "127.0.0.1"
+        assert url.port is not None
+        asked = http.client.HTTPConnection("127.0.0.1", url.port, timeout=STOP_S)
+        asked.request("GET", "/overview?run=by-hand")
+        answer = asked.getresponse()
+        assert answer.status == 200
+        assert "default-src 'self'" in (answer.headers["content-security-policy"] or "")
+        assert b"BACKEND_BASE_URL" in answer.read()
+        asked.request("GET", "/_stcore/health", headers={"Host": "evil.example"})
+        assert asked.getresponse().status in (400, 403)
+        asked.close()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=STOP_S)
+        assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_it_can_be_stopped_as_soon_as_it_has_said_where_it_is(tmp_path: Path) -> None:
+    """Before its server has begun, too."""
+    with dashboard(tmp_path) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=STOP_S)
+        assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    """Instead of another one being taken silently."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        said = squall("dashboard", "--port", str(port))
+        assert said.code == 2
+        assert f"127.0.0.1:{port}" in said.err
+        assert "--port 0" in said.err
+
+
+def test_an_unknown_run_is_told_before_anything_starts(tmp_path: Path) -> None:
+    """As `squall why` tells it."""
+    said = squall("dashboard", "--runs", str(tmp_path), "--run", "gone", "--port", "0")
+    assert said.code == 2
+    assert "there is no run 'gone'" in said.err
+
+
+def test_nothing_is_told_to_anybody() -> None:
+    """No telemetry, no mail, no address but loopback, no watching of files."""
+    found = settings()
+    assert found["browser.gatherUsageStats"] is False
+    assert found["server.address"] == "127.0.0.1"
+    assert found["server.showEmailPrompt"] is False
+    with listening(0) as taken:
+        assert taken.getsockname()[0] == "127.0.0.1"
+
+
+def test_texts_are_cut_and_made_visible() -> None:
+    """What a terminal or a browser would obey is shown as a sign."""
+    assert plain("a\u202eb\x1b[31m") == "a\ufffdb\u241b[31m"
+    assert plain("x" * 1_000_000, 10) == f"{'x' * 10}… (1,000,000 characters)"
+    assert link("traces", run="a/b", event=7, key="?&") == "traces?run=a/b&event=7&key=%3F%26"
+    assert link("live", run=None) == "live"

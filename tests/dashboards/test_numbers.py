@@ -1,0 +1,98 @@
+"""What pages show is what the history holds: held against plain loops over generated histories."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+from tests.chaos.check.generated import generate
+from tests.chaos.check.model import write
+from tests.dashboards import made_runs
+
+from squall.chaos.check.facts import RunFacts
+from squall.chaos.history import open_history
+from squall.chaos.report.axis import axis_of
+from squall.dashboards import flow, over_time
+from squall.dashboards.trace_data import ORDERS, Wanted, choose, waterfall
+
+
+@pytest.fixture(params=range(6))
+def seed(request: pytest.FixtureRequest) -> int:
+    """Of a generated history."""
+    number: int = request.param
+    return number
+
+
+def test_every_delivery_that_was_handled_is_in_the_heat_map(tmp_path: Path, seed: int) -> None:
+    """And the depths end with those that never ended."""
+    generated = generate(Random(seed), subscriptions=3)
+    history = generated.history
+    write(history, tmp_path / "history")
+    with open_history(tmp_path / "history") as db:
+        axis = axis_of(db, generated.facts)
+    assert axis is not None
+    published = {publish.event for publish in history.publishes}
+    pairs = {(a.event, a.subscription) for a in history.attempts if a.event in published}
+    done = {(a.event, a.subscription) for a in history.attempts if a.result == "ok" and a.event in published}
+    ended = done | ({(t.event, t.subscription) for t in history.terminals} & pairs)
+    found = over_time._spread.__wrapped__(str(tmp_path), 0, axis)  # type: ignore[attr-defined]  # not what is remembered
+    assert sum(count for _, _, count in found.heat.cells) == len(done)
+    waiting = {depth.subscription: depth.waiting[-1] for depth in found.depths}
+    assert sum(waiting.values()) == len(pairs) - len(ended)
+
+
+def test_the_flow_counts_every_attempt_once(tmp_path: Path, seed: int) -> None:
+    """By what became of the deliveries; what nobody had is there too."""
+    history = generate(Random(seed), subscriptions=3).history
+    write(history, tmp_path / "history")
+    flows = flow._flows.__wrapped__(str(tmp_path), 0)  # type: ignore[attr-defined]  # not what is remembered
+    known = [a for a in history.attempts if a.event is not None]
+    assert sum(one.attempts for one in flows) == len(known)
+    assert sum(one.failed for one in flows) == sum(a.result in ("error", "timeout", "died") for a in known)
+    pairs = Counter((a.event, a.subscription) for a in known)
+    had = {event for event, _ in pairs}
+    alone = {publish.event for publish in history.publishes} - had
+    assert sum(one.total for one in flows) == len(pairs) + len(alone)
+
+
+def test_a_waterfall_has_every_attempt_of_every_event(tmp_path: Path, seed: int) -> None:
+    """Chosen in any order, each event once."""
+    generated = generate(Random(seed), subscriptions=3)
+    history = generated.history
+    with open_history(write(history, tmp_path / "history")) as db:
+        published = {publish.event for publish in history.publishes}
+        for order in ORDERS:
+            events = choose(db, Wanted(order, limit=100_000))
+            assert len(events) == len(set(events))
+            if order != "dead letters":
+                assert set(events) == published
+        found = waterfall(db, generated.facts, sorted(published))
+    attempts = [row for row in found.rows if row.subscriber and "attempt" in row.label]
+    assert len(attempts) == sum(a.event in published for a in history.attempts)
+    assert all(span.begun <= span.ended for span in found.spans if span.tone == "wait")
+    assert all(found.begun <= span.begun and span.ended <= found.ended for span in found.spans)
+
+
+def test_the_way_of_a_dead_letter(tmp_path: Path) -> None:
+    """Three attempts that a fault failed, each linked to the one before, and its end when it was given up."""
+    history = made_runs.dead_letter_history()
+    with open_history(write(history, tmp_path / "history")) as db:
+        assert choose(db, Wanted("dead letters")) == [7]
+        assert choose(db, Wanted("most tried", limit=2)) == [7, 9]
+        assert choose(db, Wanted("slowest", limit=1)) == [11]
+        found = waterfall(db, RunFacts(), [7])
+    labels = [row.label for row in found.rows]
+    assert labels[1:] == [
+        "publish and store",
+        *(f"billing · attempt {n}" for n in (1, 2, 3)),
+        "billing · dead lettered",
+    ]
+    assert [span.says for span in found.spans if span.tone == "bad"] == [
+        f"attempt {n} failed (fault errors: exception): 3 ms" for n in (1, 2, 3)
+    ]
+    assert [(a, b) for a, _, b, _ in found.links] == [(1, 2), (2, 3), (3, 4)]
+    (end,) = [span for span in found.spans if span.tone == "end"]
+    assert end.begun < found.begun + 60
+    assert [shade.name for shade in found.shades] == ["errors"]

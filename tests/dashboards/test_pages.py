@@ -1,0 +1,149 @@
+"""What the pages say, without a browser: empty states, mistakes, filters, and what is marked."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from tests.chaos.report import folders
+from tests.chaos.test_live_file import write
+from tests.dashboards import made_runs
+
+from squall.chaos.run_folder import VERDICT
+
+
+def script(runs: str, name: str) -> None:
+    """What Streamlit runs: one of squall's own pages."""
+    from pathlib import Path
+
+    from squall.dashboards.app import show_page
+    from squall.dashboards.pages import own_pages
+
+    show_page(Path(runs), own_pages()[name])
+
+
+def whole(runs: str) -> None:
+    """What Streamlit runs: the dashboard."""
+    from pathlib import Path
+
+    from squall.dashboards.app import show
+
+    show(Path(runs))
+
+
+def opened(runs: Path, page: str, **query: str) -> AppTest:
+    """The page as somebody sees it who follows such a link."""
+    test = AppTest.from_function(script, args=(str(runs), page), default_timeout=60)
+    for name, value in query.items():
+        test.query_params[name] = value
+    test.run()
+    assert not test.exception
+    return test
+
+
+def said(test: AppTest) -> str:
+    """The texts of a page, without tags, each space one."""
+    bodies = " ".join(one.proto.body for one in test.get("html"))
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", bodies)))
+
+
+@pytest.fixture
+def dead(tmp_path: Path) -> Path:
+    """Runs, of which one has dead letters."""
+    made_runs.by_hand(tmp_path / "runs", "dead", made_runs.dead_letter_folder)
+    return tmp_path / "runs"
+
+
+def test_without_runs_the_dashboard_says_how_to_make_one(tmp_path: Path) -> None:
+    """On every page."""
+    test = AppTest.from_function(whole, args=(str(tmp_path / "runs"),), default_timeout=60).run()
+    assert "No runs yet" in said(test)
+    assert "squall run first-storm" in said(test)
+    assert not test.selectbox
+
+
+def test_the_first_page_lists_runs_and_offers_them(dead: Path) -> None:
+    """At the side, the newest first."""
+    made_runs.by_hand(dead, "lossy", folders.invalid_folder)
+    test = AppTest.from_function(whole, args=(str(dead),), default_timeout=60).run()
+    assert "2 runs, newest first" in said(test)
+    assert {name.partition("/")[0] for name in test.selectbox[0].options} == {"dead", "lossy"}
+
+
+def test_an_unknown_run_names_those_that_there_are(dead: Path) -> None:
+    """And keeps who looks from nothing else."""
+    assert "there is no run 'gone'" in said(opened(dead, "overview", run="gone"))
+
+
+@pytest.mark.parametrize(
+    "file", ["environment.json", "scenario.yaml", "facts.json", "verdict.json", "history/attempt.parquet"]
+)
+def test_a_damaged_file_is_named(dead: Path, file: str) -> None:
+    """On the run's pages; the list shows the others all the same."""
+    made_runs.by_hand(dead, "lossy", folders.invalid_folder)
+    next(dead.glob("dead/2*")).joinpath(file).write_bytes(b"\x00{")
+    assert file.removeprefix("history/") in said(opened(dead, "overview", run="dead"))
+    listed = said(opened(dead, "runs"))
+    assert "unreadable" in listed
+    assert "2 of 40 acknowledged events were lost" in listed
+
+
+def test_dead_letters_are_filtered(dead: Path) -> None:
+    """By who gave up, by type, by a part of the key, by number."""
+    everything = said(opened(dead, "dead_letters", run="dead"))
+    assert "1 dead letter, in the order" in everything
+    assert "order.created 7" in everything
+    assert "failed errors 0.115 s" in everything
+    for query, found in (({"find": "7"}, True), ({"find": "8"}, False), ({"subscriber": "billing"}, True)):
+        there = "order.created 7" in said(opened(dead, "dead_letters", run="dead", **query))
+        assert there == found, query
+
+
+def test_a_trace_tells_every_attempt(dead: Path) -> None:
+    """As a graph and step by step, without what happened around it afterwards."""
+    told = said(opened(dead, "traces", run="dead", event="7"))
+    assert "billing attempt 1 failed (fault errors: exception) attempt 2 failed" in told
+    assert "dead lettered told by dead letters" in told
+    assert "handler failed (fault errors) under errors 0.115 s given up" in told
+    lost = said(opened(dead, "traces", run="dead", event="11"))
+    assert "delivered to nobody" in lost
+
+
+def test_only_some_of_many_events_are_told_step_by_step(dead: Path) -> None:
+    """The waterfall shows them all."""
+    told = said(opened(dead, "traces", run="dead", event=",".join(str(event) for event in range(1, 9))))
+    assert "The steps of the first 5 of 8 events are told" in told
+
+
+def test_differences_are_marked(dead: Path) -> None:
+    """States that are not the same, figures that are apart by a tenth; a run with itself has none."""
+    made_runs.by_hand(dead, "lossy", folders.invalid_folder)
+    told = said(opened(dead, "compare", a="dead", b="lossy"))
+    assert "dead-lettered, events 1 0 \N{MINUS SIGN}100% better" in told
+    assert "acknowledged, events 60 40 \N{MINUS SIGN}33%" in told
+    same = said(opened(dead, "compare", a="dead", b="dead"))
+    assert "0 differences marked" in same
+    assert "Both ran the same text" in same
+
+
+def test_one_run_is_compared_with_nothing(tmp_path: Path) -> None:
+    """It says what to do."""
+    folders.valid_folder(tmp_path / "runs")
+    assert "There is one run" in said(opened(tmp_path / "runs", "compare"))
+
+
+def test_a_live_run_is_shown_until_its_verdict(tmp_path: Path) -> None:
+    """Then it leads to the whole of it."""
+    folder = folders.bare_folder(tmp_path / "runs")
+    assert "No run goes on now" in said(opened(tmp_path / "runs", "live"))
+    write(folder, [0.0, 1.0, 2.0])
+    told = said(opened(tmp_path / "runs", "live"))
+    assert "load and faults 1 s of 4 s · 2 s since it began" in told
+    assert "2 events acknowledged" in told
+    assert "goes on now" in said(opened(tmp_path / "runs", "runs"))
+    folders.valid_folder(tmp_path / "other")
+    (next((tmp_path / "other").glob("*/2*")) / VERDICT).rename(folder / VERDICT)
+    assert "The run is over" in said(opened(tmp_path / "runs", "live", run="by-hand"))

@@ -1,0 +1,264 @@
+"""Every view in a real browser: its URL, what it says, its silence, and whether everybody can read it.
+
+With SQUALL_PICTURES=DIR a picture of each is kept there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from tests.chaos.report import folders
+from tests.chaos.report.test_report_in_browser import ARGUMENTS, SIZES
+from tests.chaos.test_live_file import write
+from tests.dashboards.browsing import READY_MS, dashboard, keep, looking, settled
+
+from squall.chaos.run_folder import LIVE, VERDICT
+
+pytestmark = pytest.mark.slow
+
+NARROW, WIDE = SIZES
+
+
+@dataclass(frozen=True)
+class View:
+    """A view: the address at which it is shared, and texts that stand on it."""
+
+    name: str
+    address: str
+    says: tuple[str, ...]
+
+
+VIEWS = [
+    View("runs", "", ("Runs", "9 runs, newest first", "short/", "lossy/", "unreadable")),
+    View("overview", "overview?run=short", ("acknowledged events", "Over time", "no_loss", "errors", "billing")),
+    View("overview-invalid", "overview?run=lossy", ("Invalid", "2 of 40 acknowledged events were lost", "Why")),
+    View("overview-unfinished", "overview?run=unfinished", ("It was ended before it was judged", "Over time")),
+    View("overview-idle", "overview?run=idle", ("Nothing was recorded",)),
+    View("traces", "traces?run=short&order=most+tried", ("Traces", "20 events", "spans")),
+    View("trace", "traces?run=dead&event=7", ("Dead-lettered for billing", "attempt 3", "given up", "under errors")),
+    View("flow", "flow?run=short", ("Flow", "order.created", "billing", "dead-lettered")),
+    View("dead-letters", "dead_letters?run=short", ("Dead letters", "billing", "failed", "errors")),
+    View("compare", "compare?run=lossy&a=dead&b=lossy", ("Compare", "no_loss", "marked", "Both ran the same text")),
+    View("plugins", "plugins?run=short", ("Publishing", "Delivering to billing, audit", "retry", "attempts 2")),
+    View("live", "live", ("Live", "No run goes on now")),
+]
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Path) -> Iterator[Browser]:
+    """One headless chromium for all tests."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(runs: Path, chromium: Path) -> Iterator[str]:
+    """Where a dashboard of those runs is, for all tests."""
+    with dashboard(runs) as (_, address):
+        yield address
+
+
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+
+
+def unreadable(page: Page) -> list[str]:
+    """What axe-core finds that somebody cannot read or reach."""
+    page.evaluate(AXE)
+    found = """axe.run({resultTypes: ["violations"]}).then(({violations}) => violations.map((one) =>
+        `${one.id}: ${one.help} ${one.nodes.map((node) => node.html).join(" ").slice(0, 500)}`))"""
+    problems: list[str] = page.evaluate(found)
+    return problems
+
+
+PICTURE = "canvas => canvas.toDataURL()"
+
+
+def changed(plot: Locator, before: str) -> str:
+    """The canvas's picture, once it is another one than before."""
+    handle = plot.element_handle()
+    plot.page.wait_for_function("([canvas, before]) => canvas.toDataURL() !== before", arg=[handle, before])
+    picture: str = plot.evaluate(PICTURE)
+    return picture
+
+
+def texts(page: Page) -> str:
+    """All that stands in the main part."""
+    return page.locator('[data-testid="stMain"]').inner_text()
+
+
+@pytest.mark.parametrize(("size", "dark"), [(WIDE, False), (NARROW, True)], ids=["wide-light", "narrow-dark"])
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+def test_a_view_opens_by_its_address_and_can_be_read(
+    browser: Browser, address: str, view: View, size: dict[str, int], dark: bool
+) -> None:
+    """It says what it is for, nothing runs out of it sideways, and axe finds nothing that somebody could not read."""
+    with looking(browser, size, dark=dark) as page:  # type: ignore[arg-type]
+        page.goto(address + view.address)
+        settled(page)
+        for text in view.says:
+            expect(page.locator('[data-testid="stMain"]')).to_contain_text(text, ignore_case=True, timeout=READY_MS)
+        outside = """all => all.filter(e => e.getBoundingClientRect().right > innerWidth + 1
+            && !e.closest("pre, .fan")).length"""
+        assert page.locator('[data-testid="stMain"] *').evaluate_all(outside) == 0
+        assert unreadable(page) == []
+        keep(page, f"{view.name}-{'narrow' if size is NARROW else 'wide'}-{'dark' if dark else 'light'}")
+        assert page.url == address + view.address
+
+
+def test_links_lead_from_view_to_view_and_back(browser: Browser, address: str) -> None:
+    """Each with its own address, which survives a reload; nothing is loaded anew in between."""
+    with looking(browser, WIDE) as page:
+        page.goto(address)
+        settled(page)
+        page.evaluate("window.same = true")
+        page.get_by_role("link", name="dead/").click()
+        page.wait_for_url(re.compile(r"/overview\?run=dead(/|%2F)"))
+        expect(page.locator("h1")).to_contain_text("acknowledged")
+        page.get_by_role("link", name="Dead letters").click()
+        page.wait_for_url(re.compile(r"/dead_letters\?run=dead(/|%2F)"))
+        page.get_by_role("link", name="order.created 7").click()
+        page.wait_for_url(re.compile(r"/traces\?run=dead(/|%2F).*event=7$"))
+        expect(page.locator("h2").first).to_have_text("order.created 7 key k-1", timeout=READY_MS)
+        assert page.evaluate("window.same")
+        page.reload()
+        expect(page.locator("h2").first).to_have_text("order.created 7 key k-1", timeout=READY_MS)
+        page.go_back()
+        page.wait_for_url(re.compile(r"/dead_letters\?run=dead(/|%2F)"))
+        expect(page.locator("h1")).to_have_text("Dead letters")
+
+
+def test_another_run_is_chosen_at_the_side(browser: Browser, address: str) -> None:
+    """The same view of it, and its name in the address."""
+    with looking(browser, WIDE) as page:
+        page.goto(f"{address}overview?run=dead")
+        settled(page)
+        page.get_by_role("combobox", name="Run").click()
+        page.get_by_role("option", name="lossy/").click()
+        page.wait_for_url(re.compile(r"/overview\?run=lossy(/|%2F)"))
+        expect(page.locator("h1")).to_contain_text("2 of 40 acknowledged events were lost", timeout=READY_MS)
+
+
+def test_filters_are_in_the_address(browser: Browser, address: str) -> None:
+    """And work from there."""
+    with looking(browser, WIDE) as page:
+        page.goto(f"{address}dead_letters?run=dead&find=7")
+        settled(page)
+        expect(page.locator("tbody tr")).to_have_count(1)
+        page.get_by_label("Key contains").fill("nothing is called so")
+        page.keyboard.press("Enter")
+        expect(page.locator(".empty")).to_contain_text("None of the 1 dead letter fits", timeout=READY_MS)
+        page.wait_for_url("**find=nothing*")
+        page.goto(f"{address}traces?run=dead&order=dead+letters")
+        settled(page)
+        expect(page.locator('[data-testid="stMain"]')).to_contain_text("1 event, ", timeout=READY_MS)
+
+
+def test_the_waterfall_works_by_keyboard_and_pointer(browser: Browser, address: str) -> None:
+    """It tells what is under the pointer, zooms by keys, and a name opens its event."""
+    with looking(browser, WIDE) as page:
+        page.goto(f"{address}traces?run=dead&event=7,9")
+        settled(page)
+        plot, says = page.locator("canvas.plot"), page.locator(".says")
+        plot.hover(position={"x": 60, "y": 26 + 22 * 2 + 11})
+        expect(says).to_contain_text("billing · attempt 1")
+        before = plot.evaluate(PICTURE)
+        page.locator(".scroll").focus()
+        page.keyboard.press("+")
+        zoomed = changed(plot, before)
+        page.keyboard.press("ArrowRight")
+        moved = changed(plot, zoomed)
+        page.keyboard.press("0")
+        assert changed(plot, moved) == before
+        plot.click(position={"x": 60, "y": 26 + 11 + 22 * 6})
+        page.wait_for_url("**event=9")
+        expect(page.locator("h2").first).to_contain_text("order.created 9", timeout=READY_MS)
+
+
+def test_what_a_run_contains_is_text(browser: Browser, address: str) -> None:
+    """Markup, scripts, turned directions, Streamlit's own markdown and a megabyte: shown, cut, never done."""
+    with looking(browser, NARROW) as page:
+        for view in ("overview", "traces", "flow", "dead_letters", "compare", "traces?event=5"):
+            page.goto(f"{address}{view}{'&' if '?' in view else '?'}run=hostile")
+            settled(page)
+            assert page.evaluate("typeof hostile") == "undefined", view
+            main = page.locator('[data-testid="stMain"]')
+            expect(main.locator(".stHtml :is(img, script, svg, a[href^=javascript])")).to_have_count(0)
+            shown = texts(page)
+            assert len(shown) < 100_000, view
+            assert not {"\u202e", "\x1b"} & set(shown), view
+            assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"], view
+        page.goto(f"{address}overview?run=hostile")
+        settled(page)
+        expect(page.locator("table").last).to_contain_text("<script>hostile=1</script>")
+
+
+def test_a_mistake_says_what_to_do(browser: Browser, address: str) -> None:
+    """A run that is not there, one that is damaged, an event that nobody knows, a page that is none."""
+    with looking(browser, WIDE) as page:
+        for view, said in (
+            ("overview?run=losy", "did you mean 'lossy'?"),
+            ("overview?run=damaged", "verdict.json: is not a verdict that squall wrote"),
+            ("traces?run=dead&event=4711", "this run knows no event 4711"),
+            ("traces?run=dead&event=x", "expected numbers of events"),
+        ):
+            page.goto(address + view)
+            expect(page.get_by_role("alert")).to_contain_text(said, timeout=READY_MS)
+            expect(page.get_by_role("alert").get_by_role("link", name="All runs")).to_be_visible()
+        settled(page)
+        page.get_by_role("link", name="All runs").click()
+        expect(page.locator("h1")).to_have_text("Runs", timeout=READY_MS)
+
+
+@pytest.mark.alone
+def test_twenty_thousand_spans_do_not_stutter(browser: Browser, address: str) -> None:
+    """A frame of the waterfall costs what is in sight: thirty zooms and moves are drawn in the time that people call
+    at once, on a machine that does much else besides."""
+    with looking(browser, WIDE) as page:
+        page.goto(f"{address}traces?run=many&limit=10000")
+        settled(page)
+        waterfall = page.locator(".waterfall")
+        expect(waterfall).to_have_attribute("data-spans", re.compile(r"^2\d{4}$"), timeout=READY_MS)
+        took_ms = page.locator(".scroll").evaluate(
+            """async (scroll) => {
+                const begun = performance.now();
+                for (let turn = 0; turn < 30; turn++) {
+                    const key = ["+", "ArrowRight", "-"][turn % 3];
+                    scroll.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+                    scroll.scrollTop += 4000;
+                    await new Promise(requestAnimationFrame);
+                    await new Promise(requestAnimationFrame);
+                }
+                return performance.now() - begun;
+            }"""
+        )
+        assert took_ms / 30 < 200
+
+
+def test_a_live_run_is_shown_as_it_goes_on(browser: Browser, tmp_path: Path) -> None:
+    """Without a reload: what it says next is there soon, then its verdict."""
+    folder = folders.bare_folder(tmp_path / "runs")
+    write(folder, [0.0])
+    first = (folder / LIVE).read_bytes()
+    with dashboard(tmp_path / "runs") as (_, address), looking(browser, NARROW, dark=True) as page:
+        page.goto(f"{address}live?run=by-hand")
+        main = page.locator('[data-testid="stMain"]')
+        expect(main).to_contain_text("load and faults", timeout=READY_MS)
+        expect(main).to_contain_text("nothing acknowledged yet", timeout=READY_MS)
+        for acknowledged in (4711, 4712):
+            line = first.replace(b'"acknowledged":0', b'"acknowledged":%d' % acknowledged)
+            with (folder / LIVE).open("ab") as file:
+                file.write(line)
+            expect(main).to_contain_text(f"{acknowledged:,} events acknowledged", timeout=READY_MS)
+        assert unreadable(page) == []
+        keep(page, "live-goes-on")
+        judged = folders.valid_folder(tmp_path / "judged")
+        (judged / VERDICT).rename(folder / VERDICT)
+        expect(main).to_contain_text("The run is over", timeout=READY_MS)
