@@ -16,7 +16,7 @@ from squall.chaos.scenario import Scenario
 from squall.chaos.scenario_faults import PlannedFault
 from squall.chaos.undo import save_undo
 from squall.core.errors import ConfigError
-from squall.core.fault import Evidence, FaultContext, Seam, Undo
+from squall.core.fault import Evidence, FaultContext, Seam, Undo, told_of
 
 HEAL_S = 30.0
 State = Literal["planned", "active", "healed"]
@@ -149,6 +149,7 @@ class FaultRun:
             if payload is not None:
                 event = event_of(payload, recorder.nonce)
             window.hits.append((recorder.now(), None if event == NULL else event, subscription))
+            told_of(planned.id, planned.on)
 
         return FaultContext(
             recorder.clock,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, NamedTuple, Protocol
@@ -18,6 +19,15 @@ Act = Callable[[list[bytes]], Awaitable[None]]
 
 Undo = Mapping[str, JsonValue]
 """What takes a fault back, as data: it is on disk before the fault acts, and outlives whoever began it."""
+
+watcher: ContextVar[Callable[[str, str], None] | None] = ContextVar("watcher", default=None)
+"""Whoever watches the call that runs here, a tracer: told by faults that act on it, by `told_of`."""
+
+
+def told_of(fault: str, seam: str) -> None:
+    """A fault of this name has acted on the call that runs now: whoever watches the call is told."""
+    if (tell := watcher.get()) is not None:
+        tell(fault, seam)
 
 
 class Seam:
