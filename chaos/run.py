@@ -27,10 +27,11 @@ from squall.chaos.run_folder import COMPOSED, JUNIT, VERDICT, discard_run_folder
 from squall.chaos.run_log import logged_to
 from squall.chaos.scenario import Scenario, drain_limits
 from squall.chaos.scenario_models import Stage
+from squall.chaos.spans import complete_spans
 from squall.chaos.watch import Progress, Watch
 from squall.core.clock import Clock, SystemClock
 from squall.core.config import Config, TargetSection
-from squall.core.errors import ConfigError, Problem, SquallError
+from squall.core.errors import ConfigError, Problem, SquallError, StoreFileError
 from squall.core.identity import system_id
 from squall.core.options import did_you_mean
 from squall.core.target import Batches, Claims, RunContext, Target
@@ -93,6 +94,10 @@ async def run_scenario(
                 discard_run_folder(folder)
             raise
         run.watch.enter("check")
+        try:
+            await asyncio.to_thread(complete_spans, folder)
+        except StoreFileError as error:
+            logging.getLogger("squall").warning("%s", error)
         verdict = await asyncio.to_thread(check, folder / "history", run.claims, run.expectations(), facts)
         save_verdict(verdict, folder / VERDICT)
         save_junit(verdict, scenario.name, folder / JUNIT)

@@ -29,7 +29,7 @@ class FolderExporter:
         self._folder, self._dropped, self._counts = folder, dropped, counts
         text, number = pa.string(), pa.int64()
         link = pa.struct([("trace", text), ("span", text), ("what", text)])
-        note = pa.struct([("at", number), ("name", text), ("attributes", text)])
+        note = pa.struct([("time", number), ("name", text), ("attributes", text)])
         kinds = {
             **dict.fromkeys(("trace", "span", "parent", "name", "kind", "operation", "topic"), text),
             **dict.fromkeys(("subscription", "event"), text),
@@ -54,7 +54,7 @@ class FolderExporter:
                 one.event, one.seq or None, one.attempt or None, one.begun_ns, one.ended_ns, one.wall_ns,
                 one.waited_ns, one.error, one.message or None, one.why, one.partial, encode(one.attributes),
                 [{"trace": link.trace, "span": link.span, "what": link.what} for link in one.links],
-                [{"at": note.at_ns, "name": note.name, "attributes": encode(note.attributes)} for note in one.notes],
+                [{"time": note.at_ns, "name": note.name, "attributes": encode(note.attributes)} for note in one.notes],
             )
             for one in spans
         ]  # fmt: skip

@@ -98,11 +98,12 @@ class SpanMaker:
             attributes["messaging.batch.message_count"] = record.batch
         if not reached:
             attributes["squall.stored"] = False
-        notes = _hits(record.hits or (), begun_ns, record.ended_ns or begun_ns)
+        ended_ns = record.ended_ns or max((hit.at_ns for hit in record.hits or ()), default=begun_ns)
+        notes = _hits(record.hits or (), begun_ns, ended_ns)
         yield Span(
             trace, span, record.parent, f"publish {event.type}", "producer", "publish", event.type, None, event.id,
-            event.seq, 0, begun_ns, record.ended_ns or begun_ns, begun_ns + offset_ns, None, error, message, "sampled",
-            False, attributes, (), notes,
+            event.seq, 0, begun_ns, ended_ns, begun_ns + offset_ns, None, error, message, "sampled", False, attributes,
+            (), notes,
         )  # fmt: skip
         if reached:
             yield Span(
