@@ -29,7 +29,8 @@ FROM span WHERE partial AND operation = 'process' AND seq IS NOT NULL GROUP BY s
 _PUBLISHES = """
 CREATE TABLE rebuilt AS
 SELECT k.trace, k.span, NULL::VARCHAR AS parent, 'publish ' || k.topic AS name, 'producer' AS kind,
-    'publish' AS operation, k.topic, k.event, k.seq, min(p.invoked) AS begun, max(coalesce(p.ended, p.invoked)) AS ended,
+    'publish' AS operation, k.topic, k.event, k.seq, min(p.invoked) AS begun,
+    max(coalesce(p.ended, p.invoked)) AS ended,
     min(p.invoked) + any_value(k.offset_ns) AS wall, k.why, false AS partial, $attributes AS attributes
 FROM kept k JOIN publish p ON p.seq = k.seq AND p.outcome = 'ok'
 WHERE NOT EXISTS (FROM span s WHERE s.trace = k.trace AND s.span = k.span)

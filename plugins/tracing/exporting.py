@@ -154,12 +154,14 @@ class Pipeline:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        while not self._over:
-            self._wake.clear()
+        over = False
+        while not over:
             timer = self._clock.call_later(self._flush_s, self._wake.set)
             await self._wake.wait()
+            self._wake.clear()
             timer.cancel()
-            await self._make(over=self._over)
+            over = self._over  # also where the router stops before this has begun: the last time is for what is left
+            await self._make(over=over)
 
     async def _make(self, *, over: bool) -> None:
         tracer = self._tracer
