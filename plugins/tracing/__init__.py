@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from squall.core.delivery import Observer
-from squall.core.errors import StoreFileError, WiringError
+from squall.core.errors import WiringError
 from squall.core.identity import seeded_ids, system_id
 from squall.core.middleware import Middleware, guard
 from squall.core.options import Options as BaseOptions
@@ -110,7 +110,7 @@ class TracingPlugin(Plugin):
         return self._tracer
 
     def _exporters(self) -> Iterator[Exporter]:
-        """Raises WiringError where the extra is missing, StoreFileError where the file cannot be opened."""
+        """Raises WiringError where the extra is missing, or the file cannot be opened."""
         options = self.options
         if options.folder is not None:
             nothing = ExporterCounts(0, 0, 0, 0)
@@ -129,4 +129,6 @@ class TracingPlugin(Plugin):
             try:
                 yield otlp.to_file(Path(options.file), options.service)
             except OSError as error:
-                raise StoreFileError(f"{options.file}: cannot be written ({error.strerror or error})") from error
+                raise WiringError(
+                    f"tracing.file: {options.file} cannot be written ({error.strerror or error})"
+                ) from error

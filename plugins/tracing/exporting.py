@@ -19,6 +19,7 @@ from squall.plugins.tracing.spans import Span, SpanMaker
 from squall.plugins.tracing.tracer import Tracer
 
 TRIES = 5
+SPANS_A_RECORD = 2
 LONGEST_PAUSE_S = 30.0
 
 
@@ -146,7 +147,8 @@ class Pipeline:
         options = tracer.options
         self._tracer, self._maker, self._clock, self._logger = tracer, maker, clock, logger
         self._flush_s = options.flush
-        self.lanes = [Lane(exporter, options.max_waiting, clock, logger) for exporter in exporters]
+        most = SPANS_A_RECORD * options.max_waiting  # so that what was noted finds room where nothing waits
+        self.lanes = [Lane(exporter, most, clock, logger) for exporter in exporters]
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="squall-tracing")
         self._wake = asyncio.Event()
         self._over = False

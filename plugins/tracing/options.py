@@ -52,8 +52,8 @@ class TracingOptions(Options):
         Field(
             ge=100,
             le=1_000_000,
-            description="so many records, and so many spans of each exporter, wait; what comes then is dropped, and "
-            "counted",
+            description="so many notes of what happened wait, and twice as many spans for each exporter; what comes "
+            "then is dropped, and counted",
         ),
     ] = 50_000
     timeout: Annotated[

@@ -16,7 +16,7 @@ NEVER = 0.0
 
 
 class Chain:
-    """order.created is handled by billing, which publishes bill.made, which ledger handles and publishes ledger.kept."""
+    """order.created is handled by billing, which publishes bill.made; that by ledger, which publishes ledger.kept."""
 
     def __init__(self, router: EventRouter) -> None:
         self.router, self.end = router, Heard()
@@ -78,9 +78,7 @@ async def test_each_delivery_links_to_its_publish(tmp_path: Path) -> None:
     (publish,) = of(spans, "publish")
     deliveries = of(spans, "process")
     assert {one.subscription for one in deliveries} == {"s0", "s1", "s2"}
-    assert all(
-        one.links == [{"trace": publish.trace, "span": publish.span, "what": "publish"}] for one in deliveries
-    )
+    assert all(one.links == [{"trace": publish.trace, "span": publish.span, "what": "publish"}] for one in deliveries)
     assert all(one.waited == one.begun - publish.begun for one in deliveries)
 
 

@@ -19,6 +19,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 from squall import EventRouter, Plugin
 from squall.plugins.retry import RetryPlugin
 from squall.plugins.tracing import TracingPlugin
+from squall.plugins.tracing.options import TracingOptions
+
+MANY_TURNS = 1_000_000_000
+"""For what a thread does meanwhile, which turns of the loop say nothing about: the test's own time limit counts."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,16 @@ def of(spans: list[Row], operation: str, **having: object) -> list[Row]:
 @contextlib.asynccontextmanager
 async def traced(folder: Path, *others: Plugin, **options: object) -> AsyncIterator[EventRouter]:
     """A router that traces into folder. Failed deliveries are tried twice more, at once; its end writes all spans."""
-    tracing = TracingPlugin(**{"folder": str(folder), "sample": 1.0, **options})
+    values = {"folder": str(folder), "sample": 1.0, "timeout": 30.0, **options}
+    tracing = TracingPlugin(TracingOptions.of("tracing", values))
     retry = RetryPlugin(attempts=3, base=0.001, cap=0.001)
     async with EventRouter([tracing, *others, retry]) as router:
         yield router
 
 
 class Receiver:
-    """A receiver of traces by OTLP over HTTP, which reads what it gets as the protocol says. `answer` is its HTTP status
-    from now on; while `hold` is set it does not answer."""
+    """A receiver of traces by OTLP over HTTP, which reads what it gets as the protocol says. `answer` is its HTTP
+    status from now on; while `free` is not set it does not answer."""
 
     def __init__(self) -> None:
         self.spans: list[WireSpan] = []
