@@ -22,27 +22,30 @@ _SPAN = "CREATE TABLE span AS SELECT * FROM read_parquet($files)"
 _KEPT = """
 CREATE TABLE kept AS
 SELECT seq, any_value(links[1].trace) AS trace, any_value(links[1].span) AS span, any_value(topic) AS topic,
-    any_value(event) AS event, any_value(wall - begun) AS offset_ns, any_value(why) AS why
+    any_value(event) AS event, any_value(source) AS source, any_value(correlation) AS correlation,
+    any_value(key) AS key, any_value(priority) AS priority, any_value(size) AS size,
+    any_value(wall - begun) AS offset_ns, any_value(why) AS why
 FROM span WHERE partial AND operation = 'process' AND seq IS NOT NULL GROUP BY seq
 """
 
-_PUBLISHES = """
+_EVENT = "topic, event, source, correlation, key, priority, size, seq, why, false AS partial, $attributes AS attributes"
+
+_PUBLISHES = f"""
 CREATE TABLE rebuilt AS
-SELECT k.trace, k.span, NULL::VARCHAR AS parent, 'publish ' || k.topic AS name, 'producer' AS kind,
-    'publish' AS operation, k.topic, k.event, k.seq, min(p.invoked) AS begun,
-    max(coalesce(p.ended, p.invoked)) AS ended,
-    min(p.invoked) + any_value(k.offset_ns) AS wall, k.why, false AS partial, $attributes AS attributes
-FROM kept k JOIN publish p ON p.seq = k.seq AND p.outcome = 'ok'
+SELECT trace, span, NULL::VARCHAR AS parent, 'publish' AS operation, p.begun, p.ended, p.begun + offset_ns AS wall,
+    {_EVENT}
+FROM kept k JOIN (
+    SELECT seq, min(invoked) AS begun, max(coalesce(ended, invoked)) AS ended
+    FROM publish WHERE outcome = 'ok' GROUP BY seq
+) p USING (seq)
 WHERE NOT EXISTS (FROM span s WHERE s.trace = k.trace AND s.span = k.span)
-GROUP BY k.trace, k.span, k.topic, k.event, k.seq, k.why
 """
 
 _ATTEMPTS = """
 CREATE TABLE other AS
-SELECT k.trace, k.span AS origin, substr(md5(concat_ws('/', k.trace, a.subscription, a.begun)), 1, 16) AS span,
-    k.topic, n.name AS subscription, k.event, k.seq, k.why, k.offset_ns, a.attempt, a.begun,
-    coalesce(a.ended, a.begun) AS ended, a.result, a.settlement, a.settle_invoked, a.settle_ok, a.event AS number,
-    a.subscription AS subscriber
+SELECT k.*, k.span AS origin, substr(md5(concat_ws('/', k.trace, a.subscription, a.begun)), 1, 16) AS own,
+    n.name AS subscription, a.attempt, a.begun, coalesce(a.ended, a.begun) AS ended, a.result, a.settlement,
+    a.settle_invoked, a.settle_ok, a.event AS number, a.subscription AS subscriber
 FROM kept k
 JOIN attempt a ON a.seq = k.seq
 JOIN (SELECT DISTINCT subscription, name FROM subscription) n ON n.subscription = a.subscription
@@ -51,34 +54,34 @@ WHERE NOT EXISTS (
     AND a.begun BETWEEN s.begun AND s.ended)
 """
 
-_PROCESSES = """
+_PROCESSES = f"""
 INSERT INTO rebuilt BY NAME
-SELECT trace, span, origin AS parent, 'process ' || topic AS name, 'consumer' AS kind, 'process' AS operation, topic,
-    subscription, event, seq, attempt, begun, ended, begun + offset_ns AS wall, why, false AS partial,
-    CASE WHEN result <> 'ok' THEN result::VARCHAR END AS error, $attributes AS attributes,
-    [{trace: trace, span: origin, what: 'publish'}] AS links,
-    (SELECT list({time: h.time, name: 'fault', attributes: json_object('squall.fault', f.name, 'squall.seam', f.seam)})
+SELECT trace, own AS span, origin AS parent, 'process' AS operation, subscription, attempt, begun, ended,
+    begun + offset_ns AS wall, CASE WHEN result <> 'ok' THEN result::VARCHAR END AS error,
+    [{{trace: trace, span: origin, what: 'publish'}}] AS links,
+    (SELECT list({{time: h.time, name: 'fault',
+            attributes: json_object('squall.fault', f.name, 'squall.seam', f.seam)}})
         FROM fault_hit h JOIN fault f ON f.fault = h.fault
-        WHERE h.event = number AND h.subscription = subscriber AND h.time BETWEEN other.begun AND other.ended) AS events
+        WHERE h.event = number AND h.subscription = subscriber AND h.time BETWEEN other.begun AND other.ended)
+        AS events,
+    {_EVENT}
 FROM other
 """
 
-_SETTLEMENTS = """
+_SETTLEMENTS = f"""
 INSERT INTO rebuilt BY NAME
-SELECT trace, substr(md5(span), 1, 16) AS span, span AS parent, operation || ' ' || topic AS name, 'client' AS kind,
-    operation, topic, subscription, event, seq, attempt, settle_invoked AS begun, settle_ok AS ended,
-    settle_invoked + offset_ns AS wall, why, false AS partial, $attributes AS attributes
-FROM (SELECT *, replace(settlement::VARCHAR, 'term', 'dead_letter') AS operation FROM other
-    WHERE settle_ok IS NOT NULL)
+SELECT trace, substr(md5(own), 1, 16) AS span, own AS parent, subscription, attempt, settle_invoked AS begun,
+    replace(settlement::VARCHAR, 'term', 'dead_letter') AS operation, settle_ok AS ended,
+    settle_invoked + offset_ns AS wall, {_EVENT}
+FROM other WHERE settle_ok IS NOT NULL
 """
 
 # A publish that failed has no seq and no id that the history knows: it is a trace of its own.
 _FAILED = f"""
 INSERT INTO rebuilt BY NAME
-SELECT md5('trace' || p.op) AS trace, substr(md5('span' || p.op), 1, 16) AS span, 'publish ' || t.name AS name,
-    'producer' AS kind, 'publish' AS operation, t.name AS topic, p.invoked AS begun, p.ended,
-    p.invoked + (SELECT any_value(wall - begun) FROM span) AS wall, 'failed' AS why, false AS partial,
-    p.outcome::VARCHAR AS error, $attributes AS attributes
+SELECT md5('trace' || p.op) AS trace, substr(md5('span' || p.op), 1, 16) AS span, 'publish' AS operation,
+    t.name AS topic, p.invoked AS begun, p.ended, p.invoked + (SELECT any_value(wall - begun) FROM span) AS wall,
+    'failed' AS why, false AS partial, p.outcome::VARCHAR AS error, $attributes AS attributes
 FROM publish p JOIN topic t ON t.topic = p.type
 WHERE p.outcome <> 'ok' AND p.ended IS NOT NULL AND NOT EXISTS (
     FROM span s WHERE s.operation = 'publish' AND s.seq IS NULL AND s.begun BETWEEN p.invoked AND p.ended)
@@ -110,7 +113,7 @@ UPDATE span SET partial = false, parent = coalesce(parent, links[1].span)
 WHERE partial AND EXISTS (FROM rebuilt r WHERE r.trace = span.trace AND r.operation = 'publish')
 """
 
-_REBUILT = '{"messaging.system":"squall","squall.rebuilt":true}'
+_REBUILT = '{"squall.rebuilt":true}'
 
 
 def complete_spans(folder: Path) -> None:

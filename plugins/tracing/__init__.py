@@ -17,7 +17,6 @@ from squall.core.scrub import known_secrets, scrubber
 from squall.core.store import EventStore
 from squall.core.subscription import Subscription
 from squall.plugins.tracing.exporting import Exporter, ExporterCounts, Pipeline
-from squall.plugins.tracing.folder import FolderExporter
 from squall.plugins.tracing.options import TracingOptions
 from squall.plugins.tracing.spans import SpanMaker
 from squall.plugins.tracing.store import TracedStore
@@ -113,6 +112,8 @@ class TracingPlugin(Plugin):
         """Raises WiringError where the extra is missing, or the file cannot be opened."""
         options = self.options
         if options.folder is not None:
+            from squall.plugins.tracing.folder import FolderExporter  # pyarrow is heavy
+
             nothing = ExporterCounts(0, 0, 0, 0)
             yield FolderExporter(
                 Path(options.folder), lambda: self.records_dropped, lambda: self.counts.get("folder", nothing)

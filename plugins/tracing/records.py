@@ -21,7 +21,7 @@ class Hit(NamedTuple):
     seam: str
 
 
-class Receiver(NamedTuple):
+class Receiver(msgspec.Struct, frozen=True, gc=False):
     """Of whom a delivery is: the subscription, its name or its subscriber's id, and its pattern."""
 
     id: str

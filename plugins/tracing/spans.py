@@ -1,28 +1,40 @@
-"""Spans, made of records: OpenTelemetry's conventions for messaging, and what squall adds to them.
+"""Spans, made of records. What they say of an event is kept once for all of its spans, and without its payload.
 
-https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/ . The names are those of
-opentelemetry-semantic-conventions, which is still unstable; a test compares them.
+Their names and kinds are OpenTelemetry's: https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/ .
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
-from squall.core.delivery import Ack, Nak, Term
+from squall.core.delivery import Nak, Term
 from squall.core.errors import text_of
 from squall.core.event import Event
 from squall.plugins.tracing.context import TRACEPARENT, TraceContext, read, span_of, trace_of
 from squall.plugins.tracing.records import Delivered, Hit, LetGo, Published, Receiver, Record, Replayed
 
-Kind = Literal["internal", "client", "producer", "consumer"]
+Operation = Literal["publish", "store", "process", "ack", "nak", "dead_letter", "drop", "replay"]
 Value = str | int | float | bool
 MAX_MESSAGE = 500
+NOTHING: Mapping[str, Value] = {}
 
 
-class Link(NamedTuple):
+class About(msgspec.Struct, gc=False):
+    """What spans say of an event."""
+
+    id: str
+    source: str
+    correlation: str
+    key: str | None
+    priority: str
+    size: int
+    seq: int
+
+
+class Link(msgspec.Struct, gc=False):
     """To another span: `what` says how this one follows from it, `publish` or `attempt`."""
 
     trace: str
@@ -30,40 +42,43 @@ class Link(NamedTuple):
     what: str
 
 
-class Note(NamedTuple):
+class Note(msgspec.Struct, gc=False):
     """An event in OpenTelemetry's sense: something at a monotonic time within a span."""
 
     at_ns: int
     name: str
-    attributes: dict[str, Value]
+    attributes: Mapping[str, Value] = NOTHING
 
 
 class Span(msgspec.Struct, gc=False):
-    """One span. Times are monotonic ns, as in a run's history; wall_ns is the begin as wall time. seq 0: not stored.
-    `why` is it kept: `sampled`, or the rule; `partial`: what came before in its trace was not noted."""
+    """One span. Times are monotonic ns, as in a run's history; wall_ns is the begin as wall time.
+
+    `waited_ns`: from the publish to a first attempt. `why` is it kept: `sampled`, or the rule. `partial`: what came
+    before in its trace was not noted. `more`: what no other field says.
+    """
 
     trace: str
     span: str
     parent: str | None
-    name: str
-    kind: Kind
-    operation: str
+    operation: Operation
     topic: str
-    subscription: str | None
-    event: str | None
-    seq: int
-    attempt: int
     begun_ns: int
     ended_ns: int
     wall_ns: int
-    waited_ns: int | None
-    error: str | None
-    message: str
-    why: str
-    partial: bool
-    attributes: dict[str, Value]
+    about: About | None = None
+    receiver: Receiver | None = None
+    attempt: int = 0
+    waited_ns: int | None = None
+    error: str | None = None
+    message: str = ""
+    why: str = "sampled"
+    partial: bool = False
+    more: Mapping[str, Value] = NOTHING
     links: Sequence[Link] = ()
     notes: Sequence[Note] = ()
+
+
+Add = Callable[[Span], None]
 
 
 class SpanMaker:
@@ -75,116 +90,174 @@ class SpanMaker:
     def make(self, records: Sequence[Record], offset_ns: int) -> list[Span]:
         """The spans of all records. offset_ns: what wall time is ahead of monotonic time."""
         found: list[Span] = []
+        origins: dict[str, TraceContext] = {}  # what was read once, or written here
         for record in records:
             if isinstance(record, Delivered):
-                found += self._delivered(record, offset_ns)
+                self._delivered(record, offset_ns, origins, found.append)
             elif isinstance(record, Published):
-                found += self._published(record, offset_ns)
+                self._published(record, offset_ns, found.append)
+                origins[record.event.metadata[TRACEPARENT]] = record.context
             elif isinstance(record, LetGo):
                 found.append(self._let_go(record, offset_ns))
             else:
                 found.append(self._replayed(record, offset_ns))
         return found
 
-    def _published(self, record: Published, offset_ns: int) -> Iterator[Span]:
+    def _published(self, record: Published, offset_ns: int, add: Add) -> None:
         event, (trace, span, _) = record.event, record.context
-        begun_ns = event.published_ns
-        reached = record.begun_ns > 0
-        if not reached:  # its id may be published again, and its span be taken then
-            span = self._new_span()
+        about, begun_ns, ended_ns = _about(event), event.published_ns, record.ended_ns
         error, message = self._error(record.error)
-        attributes = _about(event, "publish", "send")
-        if record.batch > 1:
-            attributes["messaging.batch.message_count"] = record.batch
-        if not reached:
-            attributes["squall.stored"] = False
-        ended_ns = record.ended_ns or max((hit.at_ns for hit in record.hits or ()), default=begun_ns)
-        notes = _hits(record.hits or (), begun_ns, ended_ns)
-        yield Span(
-            trace, span, record.parent, f"publish {event.type}", "producer", "publish", event.type, None, event.id,
-            event.seq, 0, begun_ns, ended_ns, begun_ns + offset_ns, None, error, message, "sampled", False, attributes,
-            (), notes,
-        )  # fmt: skip
+        more: dict[str, Value] = {} if record.batch == 1 else {"messaging.batch.message_count": record.batch}
+        reached = record.begun_ns > 0
+        if not reached:  # its id may be published again, and the span be taken then
+            span, more["squall.stored"] = self._new_span(), False
+            ended_ns = max((hit.at_ns for hit in record.hits or ()), default=begun_ns)
+        published = Span(
+            trace,
+            span,
+            record.parent,
+            "publish",
+            event.type,
+            begun_ns,
+            ended_ns,
+            begun_ns + offset_ns,
+            about,
+            error=error,
+            message=message,
+            more=more,
+            notes=_hits(record.hits, begun_ns, ended_ns) if record.hits else (),
+        )
+        add(published)
         if reached:
-            yield Span(
-                trace, self._new_span(), span, f"store {event.type}", "internal", "store", event.type, None, event.id,
-                event.seq, 0, record.begun_ns, record.ended_ns, record.begun_ns + offset_ns, None, error, message,
-                "sampled", False, _about(event, "store", None),
-            )  # fmt: skip
+            stored_ns = record.begun_ns
+            stored = Span(
+                trace,
+                self._new_span(),
+                span,
+                "store",
+                event.type,
+                stored_ns,
+                ended_ns,
+                stored_ns + offset_ns,
+                about,
+                error=error,
+                message=message,
+            )
+            add(stored)
 
-    def _delivered(self, record: Delivered, offset_ns: int) -> Iterator[Span]:
-        attempt, receiver = record.attempt, record.receiver
-        event, sampled = attempt.event, record.why is None
-        origin = _origin(event)
-        error, message = self._error(attempt.error)
-        attributes = _about(event, "process", "process", receiver)
-        attributes["squall.outcome"] = attempt.outcome
+    def _delivered(self, record: Delivered, offset_ns: int, origins: dict[str, TraceContext], add: Add) -> None:
+        attempt, sampled = record.attempt, record.why is None
+        event, begun_ns, ended_ns = attempt.event, attempt.begun_ns, attempt.ended_ns
+        about = _about(event)
+        header = event.metadata.get(TRACEPARENT, "")
+        origin = origins.get(header) or origins.setdefault(header, _origin(event)) if sampled else _origin(event)
+        error, message = self._error(attempt.error) if attempt.error is not None else (None, "")
+        more: dict[str, Value] = {}
+        if attempt.outcome != "ok":
+            more["squall.outcome"] = attempt.outcome
         if record.replayed:
-            attributes["squall.replayed"] = True
+            more["squall.replayed"] = True
         if not record.settled_ns:
-            attributes["squall.settled"] = False
+            more["squall.settled"] = False
         links = [Link(origin.trace, origin.span, "publish")]
         if record.before is not None:
             links.append(Link(origin.trace, record.before, "attempt"))
-        notes = list(_hits(record.hits, attempt.begun_ns, attempt.ended_ns))
+        notes = _hits(record.hits, begun_ns, ended_ns) if record.hits else ()
         if error is not None:
-            about: dict[str, Value] = {"exception.type": error, "exception.message": message}
-            notes.append(Note(attempt.ended_ns, "exception", about))
+            raised = {"exception.type": error, "exception.message": message}
+            notes = [*notes, Note(ended_ns, "exception", raised)]
+        waited = attempt.attempt == 1 and event.published_ns and not record.replayed
         why = record.why or "sampled"
-        first = attempt.attempt == 1 and event.published_ns and not record.replayed
-        yield Span(
-            origin.trace, record.span, origin.span if sampled else None, f"process {event.type}", "consumer",
-            "process", event.type, receiver.label, event.id, event.seq, attempt.attempt, attempt.begun_ns,
-            attempt.ended_ns, attempt.begun_ns + offset_ns, attempt.begun_ns - event.published_ns if first else None,
-            error, message, why, not sampled, attributes, links, notes,
-        )  # fmt: skip
+        processed = Span(
+            origin.trace,
+            record.span,
+            origin.span if sampled else None,
+            "process",
+            event.type,
+            begun_ns,
+            ended_ns,
+            begun_ns + offset_ns,
+            about,
+            record.receiver,
+            attempt.attempt,
+            begun_ns - event.published_ns if waited else None,
+            error,
+            message,
+            why,
+            not sampled,
+            more,
+            links,
+            notes,
+        )
+        add(processed)
         if record.settled_ns:
-            yield self._settled(record, origin, why, offset_ns)
+            add(self._settled(record, about, origin.trace, why, offset_ns))
 
-    def _settled(self, record: Delivered, origin: TraceContext, why: str, offset_ns: int) -> Span:
-        attempt, receiver = record.attempt, record.receiver
-        event, decision = attempt.event, attempt.decision
-        operation = "ack" if isinstance(decision, Ack) else "nak" if isinstance(decision, Nak) else "dead_letter"
-        attributes = _about(event, operation, "settle", receiver)
-        error, message = None, ""
+    def _settled(self, record: Delivered, about: About, trace: str, why: str, offset_ns: int) -> Span:
+        attempt, decision = record.attempt, record.attempt.decision
+        operation: Operation = "ack"
+        error, message, more = None, "", NOTHING
         if isinstance(decision, Nak):
-            attributes["squall.delay_s"] = decision.delay_s
+            operation, more = "nak", {"squall.delay_s": decision.delay_s}
         elif isinstance(decision, Term):
-            attributes["squall.reason"] = decision.reason
+            operation, more = "dead_letter", {"squall.reason": decision.reason}
             error, message = decision.reason, self._scrub(decision.text)[:MAX_MESSAGE]
-        notes = [Note(at_ns, "refused", {}) for at_ns in record.refused_ns or ()]
         return Span(
-            origin.trace, self._new_span(), record.span, f"{operation} {event.type}", "client", operation, event.type,
-            receiver.label, event.id, event.seq, attempt.attempt, record.invoked_ns, record.settled_ns,
-            record.invoked_ns + offset_ns, None, error, message, why, record.why is not None, attributes, (), notes,
-        )  # fmt: skip
+            trace,
+            self._new_span(),
+            record.span,
+            operation,
+            attempt.event.type,
+            record.invoked_ns,
+            record.settled_ns,
+            record.invoked_ns + offset_ns,
+            about,
+            record.receiver,
+            attempt.attempt,
+            None,
+            error,
+            message,
+            why,
+            record.why is not None,
+            more,
+            notes=[Note(at_ns, "refused") for at_ns in record.refused_ns] if record.refused_ns else (),
+        )
 
     def _let_go(self, record: LetGo, offset_ns: int) -> Span:
-        event, receiver, at_ns = record.event, record.receiver, record.at_ns
+        event, at_ns = record.event, record.at_ns
         origin = _origin(event)
-        attributes = _about(event, "drop", "settle", receiver)
-        attributes["squall.reason"] = record.why
         return Span(
-            origin.trace, record.span, origin.span, f"drop {event.type}", "client", "drop", event.type,
-            receiver and receiver.label, event.id, event.seq, 0, at_ns, at_ns, at_ns + offset_ns, None, record.why, "",
-            "sampled", False, attributes, (Link(origin.trace, origin.span, "publish"),),
-        )  # fmt: skip
+            origin.trace,
+            record.span,
+            origin.span,
+            "drop",
+            event.type,
+            at_ns,
+            at_ns,
+            at_ns + offset_ns,
+            _about(event),
+            record.receiver,
+            error=record.why,
+            more={"squall.reason": record.why},
+            links=[Link(origin.trace, origin.span, "publish")],
+        )
 
     def _replayed(self, record: Replayed, offset_ns: int) -> Span:
         error, message = self._error(record.error)
-        topic = record.query.pattern or ">"
-        attributes: dict[str, Value] = {
-            "messaging.system": "squall",
-            "messaging.operation.name": "replay",
-            "messaging.operation.type": "receive",
-            "messaging.destination.name": topic,
-            "messaging.batch.message_count": record.count,
-        }
         return Span(
-            record.context.trace, record.context.span, record.parent, f"replay {topic}", "client", "replay", topic,
-            None, None, 0, 0, record.begun_ns, record.ended_ns, record.begun_ns + offset_ns, None, error, message,
-            "sampled", False, attributes, [Link(link.trace, link.span, "publish") for link in record.links],
-        )  # fmt: skip
+            record.context.trace,
+            record.context.span,
+            record.parent,
+            "replay",
+            record.query.pattern or ">",
+            record.begun_ns,
+            record.ended_ns,
+            record.begun_ns + offset_ns,
+            error=error,
+            message=message,
+            more={"messaging.batch.message_count": record.count},
+            links=[Link(link.trace, link.span, "publish") for link in record.links],
+        )
 
     def _error(self, error: BaseException | None) -> tuple[str | None, str]:
         """Its type's name, and what it says without secrets."""
@@ -199,29 +272,16 @@ def _origin(event: Event) -> TraceContext:
     return found or TraceContext(trace_of(event.id), span_of(event.id))
 
 
-def _about(event: Event, operation: str, kind: str | None, receiver: Receiver | None = None) -> dict[str, Value]:
-    """OpenTelemetry's attributes of a message and of what is done with it."""
-    attributes: dict[str, Value] = {
-        "messaging.system": "squall",
-        "messaging.operation.name": operation,
-        "messaging.destination.name": event.type,
-        "messaging.message.id": event.id,
-        "messaging.message.conversation_id": event.correlation_id,
-        "messaging.message.body.size": len(event.payload),
-        "squall.priority": event.priority.name,
-        "squall.seq": event.seq,
-    }
-    if kind is not None:
-        attributes["messaging.operation.type"] = kind
-    if event.key is not None:
-        attributes["squall.key"] = event.key
-    if receiver is None:
-        attributes["messaging.client.id"] = event.source
-    else:
-        attributes["messaging.client.id"] = receiver.subscriber
-        attributes["messaging.consumer.group.name"] = receiver.label
-        attributes["messaging.destination.template"] = receiver.pattern
-    return attributes
+def _about(event: Event) -> About:
+    return About(
+        event.id,
+        event.source,
+        event.correlation_id,
+        event.key,
+        event.priority.name,
+        len(event.payload),
+        event.seq,
+    )
 
 
 def _hits(hits: Sequence[Hit], begun_ns: int, ended_ns: int) -> Sequence[Note]:

@@ -80,8 +80,10 @@ class Tracer(Observer):
 
     def _choose(self, event: Event) -> None:
         """An event that nothing traced led to begins a trace, if its id is taken."""
-        if self._sampler.takes(event.id):
-            self._begin(event, trace_of(event.id), None)
+        event_id = event.id
+        if self._sampler.takes(event_id):
+            trace = trace_of(event_id)
+            self._begin(event, TraceContext(trace, trace[16:]), None)
 
     def _continue(self, event: Event) -> None:
         """Its publisher brought a trace along: whether it is sampled was decided there."""
@@ -90,7 +92,7 @@ class Tracer(Observer):
             forget(event.metadata)
             self._choose(event)
         elif found.sampled:
-            self._begin(event, found.trace, found.span)
+            self._begin(event, TraceContext(found.trace, span_of(event.id)), found.span)
 
     def _follow(self, event: Event, handled: Event, deliveries: Deliveries) -> None:
         """What a handler publishes follows from what it handles, and is sampled as that is."""
@@ -100,12 +102,11 @@ class Tracer(Observer):
         if TRACESTATE in handled.metadata:
             event.metadata[TRACESTATE] = handled.metadata[TRACESTATE]
         if found.sampled:
-            self._begin(event, found.trace, deliveries.span_of(handled))
+            self._begin(event, TraceContext(found.trace, span_of(event.id)), deliveries.span_of(handled))
         else:
             event.metadata[TRACEPARENT] = handled.metadata[TRACEPARENT]
 
-    def _begin(self, event: Event, trace: str, parent: str | None) -> None:
-        context = TraceContext(trace, span_of(event.id))
+    def _begin(self, event: Event, context: TraceContext, parent: str | None) -> None:
         event.metadata[TRACEPARENT] = context.header()
         if len(self.waiting) >= self.options.max_waiting:
             self.records_dropped += 1

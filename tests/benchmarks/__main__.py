@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.benchmarks import burst, checker, durable, matching, memory, pieces, recording, redis, remote
+from tests.benchmarks import burst, checker, durable, matching, memory, pieces, recording, redis, remote, tracing
 from tests.benchmarks.machine import describe
 from tests.benchmarks.rounds import FULL, QUICK, ROOT, Scale
 from tests.benchmarks.table import Row, as_markdown, as_text, write
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[Scale], list[Row]]] = {
     "remote": remote.measure,
     "redis": redis.measure,
     "recording": recording.measure,
+    "tracing": tracing.measure,
     "checker": checker.measure,
     "matching": matching.measure,
     "pieces": pieces.measure,

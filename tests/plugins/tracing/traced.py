@@ -32,12 +32,17 @@ class Row:
     trace: str
     span: str
     parent: str | None
-    name: str
-    kind: str
     operation: str
     topic: str
     subscription: str | None
+    subscriber: str | None
+    pattern: str | None
     event: str | None
+    source: str | None
+    correlation: str | None
+    key: str | None
+    priority: str | None
+    size: int | None
     seq: int | None
     attempt: int | None
     begun: int
@@ -52,13 +57,18 @@ class Row:
     links: list[dict[str, str]]
     events: list[dict[str, Any]]
 
+    @property
+    def name(self) -> str:
+        """As spans are called."""
+        return f"{self.operation} {self.topic}"
+
 
 def rows(folder: Path) -> list[Row]:
     """All spans in the folder, in the order of their begins."""
     found: list[Row] = []
     for file in sorted(folder.glob("*.parquet")):
         for row in pq.read_table(file).to_pylist():
-            row["attributes"] = json.loads(row["attributes"])
+            row["attributes"] = json.loads(row["attributes"] or "{}")
             found.append(Row(**{**row, "links": row["links"] or [], "events": row["events"] or []}))
     return sorted(found, key=lambda one: one.begun)
 
