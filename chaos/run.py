@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from squall.chaos.history import HistoryWriter
 from squall.chaos.load import Generator, Messages
 from squall.chaos.networks import Networks
 from squall.chaos.participants import Participants
+from squall.chaos.profile import check_profiler, profiled
 from squall.chaos.recorder import Recorder
 from squall.chaos.report import write_report
 from squall.chaos.run_folder import COMPOSED, JUNIT, VERDICT, discard_run_folder, make_run_folder, point_latest
@@ -71,10 +73,13 @@ async def run_scenario(
     clock: Clock | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     stop: asyncio.Event | None = None,
+    profile: bool = False,
 ) -> RunResult:
     """Run a scenario and judge it. Raises ConfigError, WiringError or StoreFileError before the load; afterwards what
     goes wrong is part of the verdict. `composed`, what it runs against, is kept in its folder. Setting `stop` ends the
-    load early: everything is healed, drained briefly, and written."""
+    load early: everything is healed, drained briefly, and written. `profile`: where the time went, into its folder."""
+    if profile:
+        check_profiler()
     clock = clock or SystemClock()
     began_ns = clock.monotonic_ns()
     source = "\n".join(scenario.document.lines) + "\n"
@@ -88,7 +93,8 @@ async def run_scenario(
             target = make_target(scenario, config, catalogue)
             networks = Networks(scenario, config, catalogue, clock)
             run = _Run(scenario, config, target, networks, folder, clock, on_progress, stop or asyncio.Event())
-            facts = await run.execute()
+            async with profiled(folder, clock) if profile else contextlib.nullcontext():
+                facts = await run.execute()
         except BaseException:
             if run is None or not run.began:
                 discard_run_folder(folder)

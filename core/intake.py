@@ -49,7 +49,7 @@ class Intake:
         self._layers = layers if guard is False else ()
         self._rules = rules
         self._open = True
-        self._plain = not layers and not rules
+        self._plain = not self._layers and not rules
         self.dedupe = Dedupe(store, clock)
         self._fresh: list[Event] = []
         self._told = 0
@@ -128,8 +128,14 @@ class Intake:
 
     def submit(self, event: Event) -> Awaitable[None] | None:
         """Take one event in. Returns None when it is stored, else what to await for that. Raises PublishError."""
-        if not self._plain and (long_way := self._check(event)) is not None:
-            return long_way
+        if not self._plain:
+            self._check_open()
+            return self._submit_all([event])
+        if (guard := self._guard) is not None:
+            try:
+                guard(event)
+            except Exception as error:
+                raise self._refusal(error) from error
         targets = self._routes.get(event.type)
         if targets is None:
             targets = self.route(event.type)
@@ -149,13 +155,6 @@ class Intake:
         if pending is None:
             return None
         return self._answer(pending, lambda stored: None if stored else _return_room(event, targets))
-
-    def _check(self, event: Event) -> Awaitable[None] | None:
-        self._check_open()
-        if self._layers or self._rules:
-            return self._submit_all([event])
-        self._pass(event)
-        return None
 
     async def submit_once(self, events: Sequence[Event]) -> set[str]:
         """Take events in, all or none, save those that repeat an earlier publish: returns the ids of these. Raises

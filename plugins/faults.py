@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from squall.core.clock import Clock
 from squall.core.errors import StoreError
 from squall.core.event import Event
-from squall.core.fault import Act, Fault, FaultContext, Handler, Seam, Storage, told_of
+from squall.core.fault import Act, Fault, FaultContext, Handler, Seam, Storage, passing, told_of
 from squall.core.middleware import Middleware, Next, around
 from squall.core.options import Options as BaseOptions
 from squall.core.plugin import Context, Plugin, hookimpl
@@ -292,6 +292,7 @@ class FaultsPlugin(Plugin):
 
         async def run(event: Event, following: Next) -> None:
             payloads = [event.payload]
+            passing.set((event,))
             await seam.run(payloads)
             (payload,) = payloads
             await following(event if payload is event.payload else msgspec.structs.replace(event, payload=payload))

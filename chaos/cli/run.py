@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from squall.chaos.scenario import Scenario
     from squall.core.config import Config
 
+    RunOne = Callable[[Scenario, Composed | None, Interrupts], Coroutine[Any, Any, RunResult]]
+
 
 def command(
     files: FilesArgument,
@@ -44,6 +46,9 @@ def command(
     ] = 1,
     runs: RunsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the timeline, start nothing")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="a sampled profile of each run, in its folder (squall[profile])")
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -67,7 +72,8 @@ def command(
             return _show_timelines(read, as_json=as_json)
         scenarios = chain(*(with_seeds(one, sets or (), repeat, settings, catalogue) for one in read))
         with within_reach(settings.folder):
-            return _run_all(scenarios, settings, catalogue, runs, done, as_json=as_json)
+            run_one = partial(_run, config=settings, catalogue=catalogue, runs=runs, profile=profile)
+            return _run_all(scenarios, run_one, done, as_json=as_json)
 
     def consequence() -> str:
         return f"no run after the first {len(done)}" if done else "nothing was started"
@@ -89,9 +95,7 @@ def _show_timelines(read: Sequence[Plan], *, as_json: bool) -> int:
 
 def _run_all(
     scenarios: Iterable[tuple[Scenario, Composed | None]],
-    config: Config,
-    catalogue: Catalogue,
-    runs: Path | None,
+    run_one: RunOne,
     done: list[tuple[Scenario, RunResult]],
     *,
     as_json: bool,
@@ -104,7 +108,7 @@ def _run_all(
 
     with Interrupts() as interrupts:
         for scenario, made in scenarios:
-            result = loop.run(_run(scenario, made, config, catalogue, runs, interrupts))
+            result = loop.run(run_one(scenario, made, interrupts))
             done.append((scenario, result))
             if not as_json:
                 print_lines(partial(result_lines, result))
@@ -121,10 +125,12 @@ def _run_all(
 async def _run(
     scenario: Scenario,
     made: Composed | None,
+    interrupts: Interrupts,
+    *,
     config: Config,
     catalogue: Catalogue,
     runs: Path | None,
-    interrupts: Interrupts,
+    profile: bool,
 ) -> RunResult:
     from squall.chaos.cli.live import Live
     from squall.chaos.run import run_scenario
@@ -132,7 +138,7 @@ async def _run(
     with Live(scenario) as live:
         stop = interrupts.stop(live.say)
         return await run_scenario(
-            scenario, config, catalogue, runs=runs, composed=made, on_progress=live.show, stop=stop
+            scenario, config, catalogue, runs=runs, composed=made, on_progress=live.show, stop=stop, profile=profile
         )
 
 

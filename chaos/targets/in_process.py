@@ -12,7 +12,7 @@ from squall.core.config import PluginSection
 from squall.core.delivery import Ack, Attempt, Attempts, Nak, Observer
 from squall.core.errors import NotRunning, PublishError
 from squall.core.event import Event, EventData
-from squall.core.fault import Seam, Storage
+from squall.core.fault import Seam, Storage, passing
 from squall.core.metrics import Meter
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.core.router import EventRouter
@@ -99,6 +99,7 @@ class InProcessTarget:
 
     async def subscribe(self, spec: SubscriberSpec, sink: Sink) -> Handle:
         async def handle(event: Event) -> None:
+            passing.set((event,))
             await sink.deliver(Received(event.payload, event.seq, event.key, event.priority, type=event.type))
 
         self._sinks[spec.name] = sink
@@ -301,6 +302,7 @@ class SeamStore:
 
     async def _append(self, events: Sequence[Event]) -> None:
         payloads = [event.payload for event in events]
+        passing.set(events)
         await self._seam.run(payloads)
         for event, payload in zip(events, payloads, strict=True):
             event.payload = payload
@@ -318,6 +320,7 @@ class SeamStore:
 
     async def _settle(self, progress: Progress) -> None:
         self._seam.passes += 1
+        passing.set(())
         try:
             await self._seam.run([])
         except Exception as error:  # noqa: BLE001  whatever a fault raises is the store's refusal

@@ -31,7 +31,7 @@ from squall.plugins.tracing.options import TracingOptions
 
 GROUP = "tracing"
 SHARES = {"off": None, "at 1 %": 0.01, "at 100 %": 1.0}
-EVENTS = {"off": 150_000, "at 1 %": 150_000, "at 100 %": 40_000, "SDK": 10_000}
+EVENTS = {"off": 500_000, "at 1 %": 500_000, "at 100 %": 60_000, "SDK": 15_000}
 MAX_WAITING = 1_000_000
 SPANS = 4
 
