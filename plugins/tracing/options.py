@@ -41,7 +41,10 @@ class TracingOptions(Options):
     ] = None
     folder: Annotated[
         GivenPath | None,
-        Field(description="a folder that gets spans as Parquet files; in a run of the bench it is `spans` in the run's folder"),
+        Field(
+            description="a folder that gets spans as Parquet files; in a run of the bench it is `spans` in the run's "
+            "folder"
+        ),
     ] = None
     service: Annotated[
         str, Field(min_length=1, max_length=256, description="what this process is called in traces")

@@ -227,6 +227,8 @@ class Deliveries:
         self._before: dict[int, str] = {}
         self.hits: dict[int, list[Hit]] = {}
         self._traced = 0
+        self._batch = Attempts()
+        self._kept: list[Delivered] = []
 
     def guard(self) -> Guard:
         """What each event passes before its handler: says in the handler's context what is handled. A worker's context
@@ -253,6 +255,7 @@ class Deliveries:
 
     def attempted(self, attempts: Attempts, invoked_ns: int) -> None:
         """Choose those to keep of the attempts of one batch."""
+        self._batch, self._kept = attempts, []
         if self._traced:  # of those that ended before, none; after a stop some that never end
             for attempt in [one for one in attempts if TRACEPARENT in one.event.metadata]:
                 self._traced -= 1
@@ -287,6 +290,7 @@ class Deliveries:
             self._before.pop(seq) if seq in self._before else None,
             seq < self._first_seq,
         )
+        self._kept.append(record)
         if self.hits:
             record.hits = self.hits.pop(seq, ())
         if isinstance(attempt.decision, Nak):
@@ -313,6 +317,8 @@ class Deliveries:
     def settled(self, attempts: Attempts, ok_ns: int, answer: str) -> None:
         """The store has answered for the settlements of these."""
         found = self.unsettled
+        if attempts is self._batch:  # as without a durable store: no need to look for those that are kept
+            attempts = Attempts(record.attempt for record in self._kept)
         if answer != "ok":
             for attempt in attempts:
                 if (record := found.get(id(attempt))) is not None:
