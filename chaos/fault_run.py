@@ -18,7 +18,7 @@ from squall.chaos.scenario_faults import PlannedFault
 from squall.chaos.undo import Lease, forget, save_undo
 from squall.chaos.watchdog import Watchdog
 from squall.core.errors import ConfigError
-from squall.core.fault import Evidence, FaultContext, Seam, Undo
+from squall.core.fault import Evidence, FaultContext, Seam, Undo, told_of
 
 State = Literal["planned", "active", "healed"]
 
@@ -163,6 +163,7 @@ class FaultRun:
             if payload is not None:
                 event = event_of(payload, recorder.nonce)
             window.hits.append((recorder.now(), None if event == NULL else event, subscription))
+            told_of(planned.id, planned.on)
 
         return FaultContext(
             recorder.clock,

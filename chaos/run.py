@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,16 +25,18 @@ from squall.chaos.load import Generator, Messages
 from squall.chaos.networks import Networks
 from squall.chaos.participants import Participants
 from squall.chaos.processes import Processes
+from squall.chaos.profile import check_profiler, profiled
 from squall.chaos.recorder import Recorder
 from squall.chaos.report import write_report
 from squall.chaos.run_folder import COMPOSED, JUNIT, VERDICT, discard_run_folder, make_run_folder, point_latest
 from squall.chaos.run_log import logged_to
 from squall.chaos.scenario import Scenario, drain_limits
 from squall.chaos.scenario_models import Stage
+from squall.chaos.spans import complete_spans
 from squall.chaos.watch import Progress, Watch
 from squall.core.clock import Clock, SystemClock
 from squall.core.config import Config, TargetSection
-from squall.core.errors import ConfigError, Problem, SquallError
+from squall.core.errors import ConfigError, Problem, SquallError, StoreFileError
 from squall.core.identity import system_id
 from squall.core.options import Options, did_you_mean
 from squall.core.plugin import NoOptions
@@ -75,10 +78,13 @@ async def run_scenario(
     clock: Clock | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     stop: asyncio.Event | None = None,
+    profile: bool = False,
 ) -> RunResult:
     """Run a scenario and judge it. Raises ConfigError, WiringError or StoreFileError before the load; afterwards what
     goes wrong is part of the verdict. `composed`, what it runs against, is kept in its folder. Setting `stop` ends the
-    load early: everything is healed, drained briefly, and written."""
+    load early: everything is healed, drained briefly, and written. `profile`: where the time went, into its folder."""
+    if profile:
+        check_profiler()
     clock = clock or SystemClock()
     began_ns = clock.monotonic_ns()
     source = "\n".join(scenario.document.lines) + "\n"
@@ -92,12 +98,17 @@ async def run_scenario(
             target = make_target(scenario, config, catalogue)
             networks = Networks(scenario, config, catalogue, clock)
             run = _Run(scenario, config, target, networks, folder, clock, show, stop or asyncio.Event())
-            facts = await run.execute()
+            async with profiled(folder, clock) if profile else contextlib.nullcontext():
+                facts = await run.execute()
         except BaseException:
             if run is None or not run.began:
                 discard_run_folder(folder)
             raise
         run.watch.enter("check")
+        try:
+            await asyncio.to_thread(complete_spans, folder)
+        except StoreFileError as error:
+            logging.getLogger("squall").warning("%s", error)
         verdict = await asyncio.to_thread(check, folder / "history", run.claims, run.expectations(), facts)
         save_verdict(verdict, folder / VERDICT)
         save_junit(verdict, scenario.name, folder / JUNIT)

@@ -26,7 +26,7 @@ def compose(operator: Sequence[PluginSection] | None, scenario: Sequence[PluginS
         base = [plugin for plugin in base if type(plugin) in over or not is_store(plugin)]
     plugins = [over.pop(type(plugin), plugin) for plugin in base]
     plugins += over.values()
-    return [_moved(plugin, folder) if is_store(plugin) else plugin for plugin in plugins]
+    return [_moved(plugin, folder) if is_store(plugin) else plugin.in_run(folder) for plugin in plugins]
 
 
 def is_store(plugin: Plugin) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, NamedTuple, Protocol
@@ -11,6 +12,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from pydantic import JsonValue
 
 from squall.core.clock import Clock
+from squall.core.event import Event
 from squall.core.options import Options
 
 Act = Callable[[list[bytes]], Awaitable[None]]
@@ -18,6 +20,19 @@ Act = Callable[[list[bytes]], Awaitable[None]]
 
 Undo = Mapping[str, JsonValue]
 """What takes a fault back, as data: it is on disk before the fault acts, and outlives whoever began it."""
+
+watcher: ContextVar[Callable[[Sequence[Event], str, str], None] | None] = ContextVar("watcher", default=None)
+"""Who watches what runs here, a tracer: called with the events of a call that a fault has acted on, the fault's name,
+and its seam's."""
+
+passing: ContextVar[Sequence[Event]] = ContextVar("passing", default=())
+"""The events of the call that runs here: said by whoever lets it pass a seam, so that faults need not know."""
+
+
+def told_of(fault: str, seam: str) -> None:
+    """A fault of this name has acted on the call that runs now: who watches it is told."""
+    if (tell := watcher.get()) is not None:
+        tell(passing.get(), fault, seam)
 
 
 class Seam:

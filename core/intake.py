@@ -51,7 +51,9 @@ class Intake:
         self._rules = rules
         self._open = True
         # A store that publishers wait for answers in the router's loop: each looks first whether that is its own.
-        self._plain = not (layers or rules or store.capabilities.turns or store.capabilities.durability != "memory")
+        self._plain = not (
+            self._layers or rules or store.capabilities.turns or store.capabilities.durability != "memory"
+        )
         self.dedupe = Dedupe(store, clock)
         self._fresh: list[Event] = []
         self._told = 0
@@ -133,6 +135,11 @@ class Intake:
         """Take one event in. Returns None when it is stored, else what to await for that. Raises PublishError."""
         if not self._plain and (long_way := self._check(event)) is not None:
             return long_way
+        if (guard := self._guard) is not None:
+            try:
+                guard(event)
+            except Exception as error:
+                raise self._refusal(error) from error
         try:
             targets = self._routes[event.type]
         except (KeyError, TypeError):  # a type that is no text cannot even be looked for
@@ -156,10 +163,7 @@ class Intake:
 
     def _check(self, event: Event) -> Awaitable[None] | None:
         self._check_open()
-        if self._layers or self._rules:
-            return self._submit_all([event])
-        self._pass(event)
-        return None
+        return self._submit_all([event]) if self._layers or self._rules else None
 
     async def submit_once(self, events: Sequence[Event]) -> set[int]:
         """Take up to 1,000 events in, all or none, save those that repeat an earlier publish: returns the places of

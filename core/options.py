@@ -28,7 +28,10 @@ def _beside(path: str, info: ValidationInfo) -> str:
     return path if info.context is None else str(Path(info.context) / path)
 
 
-RelativePath = Annotated[str, Field(min_length=1, validate_default=True), AfterValidator(_beside)]
+GivenPath = Annotated[str, Field(min_length=1), AfterValidator(_beside)]
+"""A RelativePath of an option that may also be none: `GivenPath | None`."""
+
+RelativePath = Annotated[GivenPath, Field(validate_default=True)]
 """A path that counts from the folder of the file it stands in; from the working directory where options are given in
 Python."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from logging import Logger
+from pathlib import Path
 from random import Random
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import pluggy
 
@@ -44,3 +45,7 @@ class Plugin:
 
     def __init__(self, options: BaseOptions | None = None, **values: object) -> None:
         self.options = options if options is not None else type(self).Options.of(type(self).__name__, values)
+
+    def in_run(self, folder: Path) -> Self:
+        """The plugin as it is in a run of the bench, whose folder this is: what it writes belongs there."""
+        return self

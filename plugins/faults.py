@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -15,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from squall.core.clock import Clock
 from squall.core.errors import StoreError
 from squall.core.event import Event
-from squall.core.fault import Act, Fault, FaultContext, Handler, Seam, Storage
+from squall.core.fault import Act, Fault, FaultContext, Handler, Seam, Storage, passing, told_of
 from squall.core.middleware import Middleware, Next, around
 from squall.core.options import Options as BaseOptions
 from squall.core.plugin import Context, Plugin, hookimpl
@@ -286,10 +287,12 @@ class FaultsPlugin(Plugin):
         for number, fault in enumerate(chosen):
             ctx.logger.warning("faults: %s on %s, probability %g", fault.name, seam.name, fault.probability)
             random = ctx.random(f"faults:{seam.name}:{number}")
-            seam.acts.append(fault.act(_standing(ctx.clock, random, fault.probability), Hold(ctx.clock)))
+            hit = partial(told_of, fault.name, seam.name)
+            seam.acts.append(fault.act(_standing(ctx.clock, random, fault.probability, hit), Hold(ctx.clock)))
 
         async def run(event: Event, following: Next) -> None:
             payloads = [event.payload]
+            passing.set((event,))
             await seam.run(payloads)
             (payload,) = payloads
             await following(event if payload is event.payload else msgspec.structs.replace(event, payload=payload))
@@ -297,5 +300,5 @@ class FaultsPlugin(Plugin):
         return around(run, stage="fault")
 
 
-def _standing(clock: Clock, random: Random, probability: float) -> FaultContext:
-    return FaultContext(clock, random, bites=lambda: random.random() < probability, hit=lambda payload=None: None)
+def _standing(clock: Clock, random: Random, probability: float, hit: Callable[[], None]) -> FaultContext:
+    return FaultContext(clock, random, bites=lambda: random.random() < probability, hit=lambda payload=None: hit())

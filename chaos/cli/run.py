@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from squall.chaos.scenario import Scenario
     from squall.core.config import Config
 
+    RunOne = Callable[[Scenario, Composed | None, Interrupts], Coroutine[Any, Any, RunResult]]
+
 
 def command(
     files: FilesArgument,
@@ -45,6 +47,9 @@ def command(
     ] = 1,
     runs: RunsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the timeline, start nothing")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="a sampled profile of each run, in its folder (squall[profile])")
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -69,7 +74,8 @@ def command(
         tell_leftovers(settings.folder / settings.bench.runs if runs is None else runs)
         scenarios = chain(*(with_seeds(one, sets or (), repeat, settings, catalogue) for one in read))
         with within_reach(settings.folder):
-            return _run_all(scenarios, settings, catalogue, runs, done, as_json=as_json)
+            run_one = partial(_run, config=settings, catalogue=catalogue, runs=runs, profile=profile)
+            return _run_all(scenarios, run_one, done, as_json=as_json)
 
     def consequence() -> str:
         return f"no run after the first {len(done)}" if done else "nothing was started"
@@ -91,9 +97,7 @@ def _show_timelines(read: Sequence[Plan], *, as_json: bool) -> int:
 
 def _run_all(
     scenarios: Iterable[tuple[Scenario, Composed | None]],
-    config: Config,
-    catalogue: Catalogue,
-    runs: Path | None,
+    run_one: RunOne,
     done: list[tuple[Scenario, RunResult]],
     *,
     as_json: bool,
@@ -106,7 +110,7 @@ def _run_all(
 
     with Interrupts() as interrupts:
         for scenario, made in scenarios:
-            result = loop.run(_run(scenario, made, config, catalogue, runs, interrupts))
+            result = loop.run(run_one(scenario, made, interrupts))
             done.append((scenario, result))
             if not as_json:
                 print_lines(partial(result_lines, result))
@@ -123,10 +127,12 @@ def _run_all(
 async def _run(
     scenario: Scenario,
     made: Composed | None,
+    interrupts: Interrupts,
+    *,
     config: Config,
     catalogue: Catalogue,
     runs: Path | None,
-    interrupts: Interrupts,
+    profile: bool,
 ) -> RunResult:
     from squall.chaos.cli.live import Live
     from squall.chaos.run import run_scenario
@@ -134,7 +140,7 @@ async def _run(
     with Live(scenario) as live:
         stop = interrupts.stop(live.say)
         return await run_scenario(
-            scenario, config, catalogue, runs=runs, composed=made, on_progress=live.show, stop=stop
+            scenario, config, catalogue, runs=runs, composed=made, on_progress=live.show, stop=stop, profile=profile
         )
 
 

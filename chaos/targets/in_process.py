@@ -10,7 +10,7 @@ from squall.core.compose import compose, keeper, located
 from squall.core.delivery import Ack, Attempt, Attempts, Nak, Observer
 from squall.core.errors import NotRunning, PublishError, StoreError
 from squall.core.event import Event, EventData
-from squall.core.fault import Seam, Storage
+from squall.core.fault import Seam, Storage, passing
 from squall.core.metrics import Meter
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.core.router import EventRouter
@@ -103,6 +103,7 @@ class InProcessTarget:
         async def handle(event: Event) -> None:
             if self._shared:
                 self._see_turn(spec.name)
+            passing.set((event,))
             await sink.deliver(Received(event.payload, event.seq, event.key, event.priority, type=event.type))
 
         self._sinks[spec.name] = sink
@@ -305,6 +306,7 @@ class SeamStore:
 
     async def _append(self, events: Sequence[Event]) -> None:
         payloads = [event.payload for event in events]
+        passing.set(events)
         await self._seam.run(payloads)
         for event, payload in zip(events, payloads, strict=True):
             event.payload = payload
@@ -322,6 +324,7 @@ class SeamStore:
 
     async def _settle(self, progress: Progress) -> None:
         self._seam.passes += 1
+        passing.set(())
         try:
             await self._seam.run([])
         except Exception as error:  # noqa: BLE001  whatever a fault raises is the store's refusal

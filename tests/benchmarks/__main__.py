@@ -23,6 +23,7 @@ from tests.benchmarks import (
     recording,
     redis,
     remote,
+    tracing,
 )
 from tests.benchmarks.machine import describe
 from tests.benchmarks.rounds import FULL, QUICK, ROOT, Scale
@@ -39,6 +40,7 @@ PARTS: dict[str, Callable[[Scale], list[Row]]] = {
     "neo4j": neo4j.measure,
     "proxies": network.measure,
     "recording": recording.measure,
+    "tracing": tracing.measure,
     "checker": checker.measure,
     "matching": matching.measure,
     "pieces": pieces.measure,

@@ -26,6 +26,8 @@ BARS = [
     ("recording", "off", "≥ 0.65"),
     ("recording", "off", "≤ 1.5"),
     ("recording", "off", "< 1,000 µs"),
+    ("tracing", "off", "≥ 0.85"),
+    ("tracing", "the SDK inline", "≥ 5.0"),
     ("checker", "", "≥ 500,000 records/s"),
     ("checker", "", "< 1,024 MiB"),
     ("matching", "10 subscriptions", "< 3 µs"),

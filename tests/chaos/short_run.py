@@ -58,6 +58,7 @@ async def run(
     planted: Sequence[type[Plugin]] = (),
     *,
     target: type[InProcessTarget] = InProcessTarget,
+    profile: bool = False,
 ) -> RunResult:
     """Run a scenario; `planted` are plugins of the router under test, after the scenario's own."""
 
@@ -69,4 +70,4 @@ async def run(
     path.write_text(json.dumps(sections), encoding="utf-8")
     catalogue = replace(load_catalogue(), targets={"in-process": Target})
     read = load_scenario(path, known=catalogue.known(Config()))
-    return await run_scenario(read, replace(Config(), folder=folder), catalogue)
+    return await run_scenario(read, replace(Config(), folder=folder), catalogue, profile=profile)
