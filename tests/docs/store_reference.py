@@ -38,7 +38,10 @@ COLUMNS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
         "several routers",
         lambda turns: "no: one at a time" if turns is None else "yes: each named subscription is in one's hands",
     ),
-    "dedupes": ("publishers' ids are recognised by", lambda dedupes: "the store: over all routers" if dedupes else "the router"),
+    "dedupes": (
+        "publishers' ids are recognised by",
+        lambda dedupes: "the store, over all routers" if dedupes else "the router",
+    ),
 }
 """What a capability is called in the table, and says there."""
 
