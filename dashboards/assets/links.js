@@ -12,5 +12,9 @@ export default function ({ setTriggerValue }) {
     }
   };
   document.addEventListener("click", follow);
-  return () => document.removeEventListener("click", follow);
+  document.documentElement.dataset.links = "followed"; // until then, and between two runs of a page, they are plain ones
+  return () => {
+    document.removeEventListener("click", follow);
+    delete document.documentElement.dataset.links;
+  };
 }

@@ -15,6 +15,9 @@ _BASE64 = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 Json = dict[str, Any]
 
+MAX_DIGITS = 15
+WHOLE_NUMBER = f"a whole number of at most {MAX_DIGITS} digits"
+
 _PROBLEM = {
     "type": "object",
     "description": "What went wrong (RFC 9457), and what became of the publish.",
@@ -66,7 +69,7 @@ _EVENT = {
         "priority": {"enum": ["CRITICAL", "HIGH", "NORMAL", "LOW", None], "default": "NORMAL"},
         "correlationid": {**_TEXT, "minLength": 1},
         "delayms": {**_DURATION, "minimum": 0, "description": "deliver no sooner than after so long"},
-        "ttlms": {**_DURATION, "minimum": 1, "description": "deliver no later than after so long"},
+        "ttlms": {**_DURATION, "minimum": 1, "description": "deliver no later than after so long: more than delayms"},
     },
     "propertyNames": {"pattern": "^([a-z0-9]+|data_base64)$"},
     "not": {"required": ["data", "data_base64"]},
@@ -188,9 +191,13 @@ def _inspection() -> Json:
     letters = {"type": "object", "properties": {"dead_letters": {"type": "array", "items": _ref("DeadLetter")}}}
     failed = {
         code: _answer(why, _ref("Problem"), "application/problem+json")
-        for code, why in {"400": "not a whole number", "503": "the store failed"}.items()
+        for code, why in {"400": f"not {WHOLE_NUMBER}", "503": "the store failed"}.items()
     }
-    after = {"name": "after", "in": "query", "schema": {"type": "integer", "minimum": 0, "default": 0}}
+    after = {
+        "name": "after",
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1, "default": 0},
+    }
     return {
         "/v1/status": {
             "get": {

@@ -63,6 +63,13 @@ def settled(page: Page) -> None:
     expect(page.locator('[data-testid="stSpinner"]')).to_have_count(0, timeout=READY_MS)
 
 
+def follow(page: Page, name: str) -> None:
+    """Click a link once the page follows its links by itself."""
+    settled(page)
+    page.wait_for_selector("html[data-links=followed]", state="attached")
+    page.get_by_role("link", name=name).click()
+
+
 def keep(page: Page, name: str) -> None:
     """Keep a picture of the whole page, where SQUALL_PICTURES names a folder for them."""
     folder = os.environ.get("SQUALL_PICTURES")

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from tests.chaos.report import folders
 from tests.chaos.report.test_report_in_browser import ARGUMENTS, SIZES
 from tests.chaos.test_live_file import write
-from tests.dashboards.browsing import READY_MS, dashboard, keep, looking, settled
+from tests.dashboards.browsing import READY_MS, dashboard, follow, keep, looking, settled
 
 from squall.chaos.run_folder import LIVE, VERDICT
 
@@ -119,12 +119,13 @@ def test_links_lead_from_view_to_view_and_back(browser: Browser, address: str) -
         page.goto(address)
         settled(page)
         page.evaluate("window.same = true")
-        page.get_by_role("link", name="dead/").click()
+        follow(page, "dead/")
         page.wait_for_url(re.compile(r"/overview\?run=dead(/|%2F)"))
         expect(page.locator("h1")).to_contain_text("acknowledged")
-        page.get_by_role("link", name="Dead letters").click()
+        follow(page, "Dead letters")
         page.wait_for_url(re.compile(r"/dead_letters\?run=dead(/|%2F)"))
-        page.get_by_role("link", name="order.created 7").click()
+        expect(page.locator("h1")).to_have_text("Dead letters")
+        follow(page, "order.created 7")
         page.wait_for_url(re.compile(r"/traces\?run=dead(/|%2F).*event=7$"))
         expect(page.locator("h2").first).to_have_text("order.created 7 key k-1", timeout=READY_MS)
         assert page.evaluate("window.same")

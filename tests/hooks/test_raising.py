@@ -23,7 +23,7 @@ AT_START = [
 AT_STOP = ["squall_shutdown"]
 AT_SUBSCRIBE = ["squall_gate", "squall_deliver_middleware", "squall_settle_policy"]
 AT_LOADING = ["squall_targets", "squall_faults", "squall_proxies"]
-WHEN_ASKED = ["squall_metrics_text", "squall_cli_commands"]
+WHEN_ASKED = ["squall_metrics_text", "squall_cli_commands", "squall_dashboard_pages"]
 
 
 class Unlucky(Plugin):
@@ -92,6 +92,10 @@ class Unlucky(Plugin):
     @hookimpl
     def squall_cli_commands(self) -> None:
         self.raise_in("squall_cli_commands")
+
+    @hookimpl
+    def squall_dashboard_pages(self) -> None:
+        self.raise_in("squall_dashboard_pages")
 
 
 class Innocent(Plugin):

@@ -8,7 +8,22 @@ from typing import Any
 import schemathesis
 from schemathesis.core import NOT_SET
 
+from squall.core.errors import MAX_DELAY_S
+
 _NUMBERS = itertools.count(1)
+
+
+@schemathesis.hook
+def map_body(context: schemathesis.HookContext, body: Any) -> Any:
+    """No delay, where an event would expire before it is over: OpenAPI cannot ask that of two numbers."""
+    for event in body if isinstance(body, list) else [body]:
+        if isinstance(event, dict):
+            delay_ms, ttl_ms = event.get("delayms"), event.get("ttlms")
+            if not isinstance(delay_ms, int | float) or not isinstance(ttl_ms, int | float):
+                continue
+            if 0 <= delay_ms <= MAX_DELAY_S * 1000 and ttl_ms <= delay_ms:
+                del event["delayms"]
+    return body
 
 
 @schemathesis.hook
