@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
 
 from squall.core import wiring
 from squall.core.config import PluginSection
@@ -37,9 +37,7 @@ def is_store(plugin: Plugin) -> bool:
 def _moved(plugin: Plugin, folder: Path) -> Plugin:
     if "path" not in type(plugin.options).model_fields:
         return plugin
-    path = folder / "store" / "events.db"
-    kind = type(plugin.options).model_fields["path"].annotation
-    return _with(plugin, "path", str(path) if kind is str else path)
+    return _with(plugin, "path", str(folder / "store" / "events.db"))
 
 
 async def located(plugins: Sequence[Plugin], ctx: RunContext) -> list[Plugin]:
@@ -53,7 +51,7 @@ async def _located(plugin: Plugin, ctx: RunContext) -> Plugin:
     if not ctx.servers or "url" not in fields or (name := name_of(plugin)) not in ctx.servers:
         return plugin
     host, port = await ctx.detour(name, *ctx.servers[name])
-    return _with(plugin, "url", f"{urlsplit(fields['url'].default).scheme}://{host}:{port}")
+    return _with(plugin, "url", f"{urlsplit(str(fields['url'].default)).scheme}://{host}:{port}")
 
 
 def keeper(plugins: Sequence[Plugin], ctx: RunContext) -> str | None:
@@ -61,8 +59,10 @@ def keeper(plugins: Sequence[Plugin], ctx: RunContext) -> str | None:
     return next((name for one in plugins if is_store(one) and (name := name_of(one)) in ctx.servers), None)
 
 
-def _with(plugin: Plugin, option: str, value: object) -> Plugin:
-    return type(plugin)(plugin.options.model_copy(update={option: value}))
+def _with(plugin: Plugin, option: str, value: str) -> Plugin:
+    """The plugin with this option as squall.yaml would say it."""
+    kind = TypeAdapter(type(plugin.options).model_fields[option].rebuild_annotation())
+    return type(plugin)(plugin.options.model_copy(update={option: kind.validate_python(value)}))
 
 
 def name_of(plugin: Plugin) -> str:

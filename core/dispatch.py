@@ -265,6 +265,8 @@ class Dispatcher(Room):
         self.flush_due = False
         self.attentive = True
         self.flush()
+        if self.subscription.concurrency > 1:  # not in every flush: workers that find nothing would wake each other
+            self.more_workers()
 
     def flush(self) -> None:
         """Settle, account and report all deliveries that ended since the last time."""
@@ -284,8 +286,6 @@ class Dispatcher(Room):
             self.subscription.error_count += failed
             self.progress.settle(batch)
             self.give_room(len(batch) - again)
-        if self.subscription.concurrency > 1:
-            self.more_workers()
         if self.window is not None:
             self.window.refill()
 
