@@ -196,9 +196,8 @@ async def _leave_to_store(events: Sequence[Event], store: Store, window_s: float
             await store(list(rest.values()))
             break
         except PublishError as error:
-            for event, was in zip(
-                rest.values(), unrouted, strict=True
-            ):  # routing rules change them, and are asked again
+            # Routing rules change them, and are asked again.
+            for event, was in zip(rest.values(), unrouted, strict=True):
                 event.type, event.priority = was
             if not isinstance(error, Repeated):
                 raise

@@ -135,7 +135,7 @@ class Intake:
         """Take one event in. Returns None when it is stored, else what to await for that. Raises PublishError."""
         if not self._plain and (long_way := self._check(event)) is not None:
             return long_way
-        if (guard := self._guard) is not None:
+        if (guard := self._guard) is not None:  # as _pass, without its call: tracing guards every event
             try:
                 guard(event)
             except Exception as error:
