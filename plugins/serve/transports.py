@@ -94,6 +94,12 @@ class LimitedWebSocket(Watched, WebSocketsSansIOProtocol):
         if hasattr(self, "scope"):
             self.scope["extensions"][ABORT] = {"now": self.transport.abort}
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        # Else uvicorn takes a refusal for an application that forgot to answer, and logs an error for each.
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True
+
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self.transport.abort()
