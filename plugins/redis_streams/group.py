@@ -84,7 +84,20 @@ class Group:
         mine = next(one for one in groups if _name(one) == self._name)
         workers = range(self.spec.concurrency)
         self._workers = [asyncio.create_task(self._work(f"worker-{number}")) for number in workers]
+        for worker in self._workers:
+            worker.add_done_callback(self._ended)
         return seq_of(mine["last-delivered-id"]) + 1
+
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        """What it handles no more, nobody may: said at once, for it explains what the verdict finds."""
+        if not worker.cancelled() and (error := worker.exception()) is not None:
+            logging.getLogger("squall").error(
+                "redis-streams: a worker of %s has ended: %s: %s",
+                self.spec.name,
+                type(error).__name__,
+                error,
+                exc_info=error,
+            )
 
     async def _make(self, after: str) -> None:
         try:
@@ -156,12 +169,16 @@ class Group:
     async def _given(self, consumer: str) -> Sequence[Entry]:
         """What it was given, and has not acknowledged."""
         read = self._client.xreadgroup(self._name, consumer, {self._stream: "0"}, count=BATCH * 100)
-        return _entries(await answered(read))
+        return self._not_in_hand(_entries(await answered(read)))
 
     async def _idle(self, consumer: str) -> Sequence[Entry]:
-        """What anybody was given, and has not acknowledged for too long; what is in hand here is not idle."""
+        """What anybody was given, and has not acknowledged for too long."""
         claim = self._client.xautoclaim(self._stream, self._name, consumer, self._idle_ms, "0", count=BATCH)
-        return [entry for entry in (await answered(claim))[1] if entry[0] not in self._in_hand]
+        return self._not_in_hand((await answered(claim))[1])
+
+    def _not_in_hand(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Without what a worker here is at: it is not idle, whoever it counts as given to."""
+        return [entry for entry in entries if entry[0] not in self._in_hand]
 
     # Handling
 
@@ -203,9 +220,10 @@ class Group:
                 await self._sink.deliver(
                     Received(message.payload, seq_of(number), message.key, message.priority, type=message.type)
                 )
-        except asyncio.CancelledError:
-            raise
-        except BaseException:  # noqa: BLE001  whatever it is, it is the handler's, and recorded as such
+        except BaseException as error:  # whatever it is, it is the handler's, and recorded as such
+            worker = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and worker is not None and worker.cancelling():
+                raise  # it is not: the worker is stopped
             if not self._first:
                 self._sink.settling(payloads, "nak", now())
             self._sink.settled(payloads, now())

@@ -7,6 +7,7 @@ as its concurrency says; what they have handled they XACK, what they have not th
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from squall.plugins.redis_streams.group import Group
 
 CONNECTIONS = 50
+"""Of publishers, at most; a consumer's worker has one of its own."""
 NO_COUNTS = SubscriberCounts(None, None, None, None, None, None)
 
 
@@ -74,7 +76,7 @@ class RedisStreamsTarget:
     async def start(self, ctx: RunContext) -> None:
         """Raises ConfigError where no Redis is named, SquallError where it does not answer."""
         try:  # only here, so that the target can be listed without the extra
-            from redis.asyncio import BlockingConnectionPool, Redis
+            from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
             from redis.asyncio.retry import Retry
             from redis.backoff import NoBackoff
             from redis.exceptions import RedisError
@@ -86,16 +88,17 @@ class RedisStreamsTarget:
         real = parts.hostname or "127.0.0.1", parts.port or 6379
         host, port = await ctx.detour("redis", *real)
         login, at, _ = parts.netloc.rpartition("@")
-        pool = BlockingConnectionPool.from_url(
-            parts._replace(netloc=f"{login}{at}{host}:{port}").geturl(),
-            max_connections=CONNECTIONS,
-            timeout=None,
-            protocol=3,
-            legacy_responses=False,
-            socket_timeout=None,  # commands have a time of their own, which no cancellation is lost in
-            retry=Retry(NoBackoff(), 0),  # whether to try again depends on the command
-        )
+        settings: dict[str, Any] = {
+            "protocol": 3,
+            "legacy_responses": False,
+            "socket_timeout": None,  # commands have a time of their own, which no cancellation is lost in
+            "retry": Retry(NoBackoff(), 0),  # whether to try again depends on the command
+        }
+        url = parts._replace(netloc=f"{login}{at}{host}:{port}").geturl()
+        pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=None, **settings)
         self._ctx, self._client, self._stream = ctx, Redis(connection_pool=pool), options.stream
+        # Each worker holds a connection while it waits for entries: those of publishers are none of them.
+        self._readers = Redis(connection_pool=ConnectionPool.from_url(url, max_connections=sys.maxsize, **settings))
         try:
             found = await self._call(self._client.config_get("append*", "no-appendfsync-on-rewrite"))
         except (RedisError, OSError) as error:
@@ -133,7 +136,7 @@ class RedisStreamsTarget:
     async def subscribe(self, spec: SubscriberSpec, sink: Sink) -> Handle:
         from squall.plugins.redis_streams.group import Group
 
-        group = Group(self._running, self._stream, f"{spec.name}-{self._run}", spec, sink, self._ctx.clock)
+        group = Group(self._readers, self._stream, f"{spec.name}-{self._run}", spec, sink, self._ctx.clock)
         from_seq = await group.begin()
         self._groups[spec.name] = group
         self.claims = replace(
@@ -173,8 +176,9 @@ class RedisStreamsTarget:
         for group in self._groups.values():
             await group.stop()
         if self._client is not None:
-            await self._client.aclose()
-            await self._client.connection_pool.disconnect()
+            for client in (self._client, self._readers):
+                await client.aclose()
+                await client.connection_pool.disconnect()
 
     @property
     def _running(self) -> Redis:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+import pytest
 import redis
 from tests.servers import Server
 
@@ -15,7 +16,7 @@ from squall import Filter, Priority
 from squall.core.clock import SystemClock
 from squall.core.config import Config
 from squall.core.target import Message, Received, RunContext, SubscriberSpec
-from squall.plugins.redis_streams.target import RedisStreamsOptions, RedisStreamsTarget
+from squall.plugins.redis_streams.target import CONNECTIONS, RedisStreamsOptions, RedisStreamsTarget
 
 STREAM = "squall-bench"
 
@@ -28,12 +29,13 @@ class Sink:
         self.asked: list[tuple[str, bytes]] = []
         self.answered: list[bytes] = []
         self.fails = {name.encode(): times for name, times in fails.items()}
+        self.error: BaseException = RuntimeError("not yet")
 
     async def deliver(self, received: Received) -> None:
         self.got.append(received.payload)
         if self.fails.get(received.payload, 0) > 0:
             self.fails[received.payload] -= 1
-            raise RuntimeError("not yet")
+            raise self.error
 
     def settling(self, payloads: Sequence[bytes], settlement: str, invoked_ns: int) -> None:
         self.asked += [(settlement, payload) for payload in payloads]
@@ -43,6 +45,18 @@ class Sink:
 
     def gate_changed(self, gate: str, state: str) -> None:
         """It has none."""
+
+
+class Held(Sink):
+    """Handles nothing to its end until it may go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+
+    async def deliver(self, received: Received) -> None:
+        await super().deliver(received)
+        await self.go.wait()
 
 
 @asynccontextmanager
@@ -60,6 +74,12 @@ async def publish(target: RedisStreamsTarget, *payloads: str, kind: str = "order
     for payload in payloads:
         outcome = await target.publish(Message(kind, payload.encode(), Priority.NORMAL, "k"))
         assert outcome.state == "ok", outcome
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def idle(target: RedisStreamsTarget) -> None:
@@ -188,3 +208,71 @@ async def test_a_server_that_is_gone_refuses_and_one_that_came_back_is_used(
         await publish(target, "b")
         await idle(target)
     assert sink.got == [b"a", b"b"]
+
+
+async def test_many_consumers_leave_publishers_their_connections(redis_server: Server, tmp_path: Path) -> None:
+    """Each waits for entries on one of its own, more of them than publishers have."""
+    sinks = [Sink(), Sink()]
+    async with program(redis_server, tmp_path) as target:
+        for number, sink in enumerate(sinks):
+            await target.subscribe(SubscriberSpec(f"s{number}", ">", concurrency=CONNECTIONS), sink)
+        with redis.Redis(port=redis_server.port) as client:
+            await eventually(lambda: client.info("clients")["blocked_clients"] == 2 * CONNECTIONS)
+        await publish(target, "a", "b", "c")
+        await eventually(lambda: all(len(sink.answered) == 3 for sink in sinks))
+        assert [one.pending for one in (await target.counters()).subscribers.values()] == [0, 0]
+    assert [sorted(sink.got) for sink in sinks] == [[b"a", b"b", b"c"]] * 2
+
+
+async def test_what_is_in_hand_is_not_taken_again_after_a_lost_connection(redis_server: Server, tmp_path: Path) -> None:
+    """A worker reads again what it was given last; but another may be at it, from whom it has claimed it."""
+    sink = Held()
+    async with program(redis_server, tmp_path) as target:
+        await target.subscribe(SubscriberSpec("billing", ">", concurrency=2, timeout_s=60), sink)
+        await publish(target, "a")
+        await eventually(lambda: sink.got == [b"a"])
+        with redis.Redis(port=redis_server.port) as client:
+            (group,) = (one["name"] for one in client.xinfo_groups(STREAM))
+            (held,) = client.xpending_range(STREAM, group, "-", "+", 10)
+            other = b"worker-0" if held["consumer"] == b"worker-1" else b"worker-1"
+            client.xclaim(STREAM, group, other, 0, [held["message_id"]])
+            latest = max(int(one["id"]) for one in client.client_list())
+            client.client_kill_filter(_type="normal", skipme=True)
+            await eventually(lambda: len(sink.got) > 1 or waits(client, latest))
+        assert sink.got == [b"a"]
+        sink.go.set()
+        await idle(target)
+
+
+def waits(client: redis.Redis, latest: int) -> bool:
+    """Whether a connection that was made after that one waits for entries."""
+    return any(int(one["id"]) > latest and "b" in one["flags"] for one in client.client_list())
+
+
+async def test_a_handler_that_cancels_itself_has_failed_and_its_worker_goes_on(
+    redis_server: Server, tmp_path: Path
+) -> None:
+    """As with any other error: what it was at comes again."""
+    sink = Sink(a=1)
+    sink.error = asyncio.CancelledError()
+    async with program(redis_server, tmp_path) as target:
+        await target.subscribe(SubscriberSpec("billing", ">", timeout_s=0.2), sink)
+        await publish(target, "a", "b")
+        await idle(target)
+    assert sink.asked == [("nak", b"a"), ("ack", b"b"), ("ack", b"a")]
+
+
+async def test_a_worker_that_ends_by_an_error_of_its_own_says_so(
+    redis_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is handled from then on: whoever reads the verdict must be able to see why."""
+    sink = Sink()
+    sink.settling = broken  # type: ignore[method-assign, assignment]
+    async with program(redis_server, tmp_path) as target:
+        await target.subscribe(SubscriberSpec("billing", ">"), sink)
+        await publish(target, "a")
+        await eventually(lambda: "a worker of billing has ended: ValueError: broken" in caplog.text)
+
+
+def broken(*_: object) -> None:
+    raise ValueError("broken")
