@@ -126,7 +126,7 @@ class FaultRun:
             before = await planned.fault.evidence(window.seam)
             if undo is not None:
                 self._watchdog = self._watchdog or Watchdog(self._folder)
-                lease = save_undo(self._folder, planned.id, planned.on, planned.fault, undo)
+                lease = save_undo(self._folder, planned.id, planned.on, type(planned.fault), undo)
             window.begun_ns = now()
             async with planned.fault.inject(window.seam, self._context(window, undo)):
                 entered = True

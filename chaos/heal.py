@@ -85,4 +85,4 @@ async def _take_back(plan: Plan, kinds: Kinds) -> None:
 
 
 def _what(plan: Plan) -> str:
-    return f"{plan.do} on {plan.on}"
+    return plan.what or f"{plan.do} on {plan.on}"

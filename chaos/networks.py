@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
 from random import Random
 
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.scenario import Scenario
+from squall.chaos.undo import Lease, forget, save_undo
 from squall.core.clock import Clock
 from squall.core.config import Config
 from squall.core.errors import ConfigError
-from squall.core.fault import Network, Proxies
+from squall.core.fault import Fault, Network, Proxies, Undo
 from squall.core.plugin import Context, Plugin
 from squall.core.wiring import Registry
 
@@ -22,8 +25,10 @@ class Networks:
     Which plugin puts them there, and its options, are the operator's to say. Raises ConfigError where none can.
     """
 
-    def __init__(self, scenario: Scenario, config: Config, catalogue: Catalogue, clock: Clock) -> None:
+    def __init__(self, scenario: Scenario, config: Config, catalogue: Catalogue, clock: Clock, folder: Path) -> None:
         self.seams: dict[str, Network] = {}
+        self._folder = folder
+        self._plans: list[Lease] = []
         self._wanted = {one.on for one in scenario.faults if issubclass(one.fault.kind, Network)}
         self._asked: dict[str, tuple[str, int]] = {}
         self._proxies: Proxies | None = None
@@ -42,7 +47,7 @@ class Networks:
             return host, port
         if seam not in self.seams:
             self._asked[seam] = (host, port)
-            self.seams[seam] = await self._proxies.between(seam, host, port)
+            self.seams[seam] = await self._proxies.between(seam, host, port, partial(self._keep, seam))
         if self._asked[seam] != (host, port):
             first, second = self._asked[seam], (host, port)
             raise ConfigError(
@@ -50,9 +55,19 @@ class Networks:
             )
         return self.seams[seam].host, self.seams[seam].port
 
+    def _keep(self, seam: str, fault: type[Fault], undo: Undo) -> None:
+        self._plans.append(save_undo(self._folder, f"proxy-{seam}", seam, fault, undo, f"a proxy for {seam}"))
+
     async def close(self) -> None:
-        if self._proxies is not None:
-            await self._proxies.close()
+        """Take all away. Raises SquallError, and leaves it to `squall heal` then."""
+        try:
+            if self._proxies is not None:
+                await self._proxies.close()
+            for plan in self._plans:
+                forget(plan.path)
+        finally:
+            for plan in self._plans:
+                plan.release()
 
 
 def _plugins(config: Config, installed: Mapping[str, type[Plugin] | str]) -> Iterator[Plugin]:

@@ -96,7 +96,7 @@ async def run_scenario(
     with logged_to(folder) as log, live_file(folder, clock, on_progress) as show:
         try:
             target = make_target(scenario, config, catalogue)
-            networks = Networks(scenario, config, catalogue, clock)
+            networks = Networks(scenario, config, catalogue, clock, folder)
             run = _Run(scenario, config, target, networks, folder, clock, show, stop or asyncio.Event())
             async with profiled(folder, clock) if profile else contextlib.nullcontext():
                 facts = await run.execute()
@@ -226,6 +226,7 @@ class _Run:
                 self.processes.servers,
                 self.processes.launch,
                 target_options(self.target, self.scenario.target, self.config),
+                tuple(self.scenario.subscribers),
             )
         )
         try:

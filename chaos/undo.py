@@ -22,7 +22,8 @@ PREFIX, SUFFIX = "undo-", ".json"
 
 
 class Plan(BaseModel):
-    """What stands in such a file: whose fault, where it acts, and what its `heal` needs."""
+    """What stands in such a file: whose fault, where it acts, and what its `heal` needs. `what` it is in words, where
+    it is no fault of the scenario's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,6 +32,7 @@ class Plan(BaseModel):
     do: str
     on: str
     undo: dict[str, JsonValue]
+    what: str = ""
 
 
 class Held(Exception):
@@ -48,11 +50,11 @@ class Lease:
         os.close(self._descriptor)
 
 
-def save_undo(folder: Path, fault_id: str, seam: str, fault: Fault, undo: Undo) -> Lease:
+def save_undo(folder: Path, fault_id: str, seam: str, fault: type[Fault], undo: Undo, what: str = "") -> Lease:
     """Write `undo-<fault's id>.json` into the run folder. It is held, and synced, before this returns; remove the file
     once the fault is gone. Raises StoreFileError."""
     path = folder / f"{PREFIX}{fault_id}{SUFFIX}"
-    plan = Plan(kind=type(fault).kind.__name__.lower(), do=fault.name, on=seam, undo=dict(undo))
+    plan = Plan(kind=fault.kind.__name__.lower(), do=fault.name, on=seam, undo=dict(undo), what=what)
     temporary = path.with_name(f"{path.name}.tmp-0")
     try:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)

@@ -111,11 +111,19 @@ class Process(Seam):
         raise NotImplementedError
 
 
+class Keep(Protocol):
+    """Writes to disk what takes a proxy away, for whoever finds it when the run is gone."""
+
+    def __call__(self, fault: type[Fault], undo: Undo) -> None:
+        """That fault's `heal` does, with this. Raises SquallError."""
+
+
 class Proxies(Protocol):
     """Who puts proxies before what a target connects to, for the faults of a run."""
 
-    async def between(self, name: str, host: str, port: int) -> Network:
-        """Put one before host and port; `name` is the seam's, `net:redis`. Raises SquallError."""
+    async def between(self, name: str, host: str, port: int, keep: Keep) -> Network:
+        """Put one before host and port; `name` is the seam's, `net:redis`. One that would outlive the bench's process
+        is put once `keep` has been called. Raises SquallError."""
 
     async def close(self) -> None:
         """The run is over: take all of them away."""

@@ -185,6 +185,9 @@ class RunContext:
     on, while it starts, and connects to what that returns: a proxy at the seam `net:<name>` where the scenario has
     faults there, else the address itself. Such seams are the bench's own: `seams()` need not name them.
 
+    `subscribers` are the names of all that will come: who gives each a connection of its own can ask for its detour,
+    though it joins later.
+
     `servers` are those that the scenario has the bench start, by kind (`redis`, `neo4j`): host and port. A target that
     brings a server along has it started by `launch`: faults may then act on `process:<name>`.
     """
@@ -198,6 +201,7 @@ class RunContext:
     servers: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     launch: Launch = no_launch
     options: Options | None = None
+    subscribers: Sequence[str] = ()
 
 
 @runtime_checkable

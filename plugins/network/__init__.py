@@ -8,7 +8,8 @@ from typing import ClassVar
 from squall.core.fault import Fault, Proxies
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.plugins.network.faults import FAULTS
-from squall.plugins.network.seam import NetworkOptions, ToxiproxyProxies
+from squall.plugins.network.proxies import ToxiproxyProxies
+from squall.plugins.network.seam import NetworkOptions
 
 
 class NetworkPlugin(Plugin):

@@ -55,18 +55,20 @@ def _ms(seconds: float) -> int:
 
 
 class NetworkUndo(BaseModel):
-    """How to take a fault back: of which server, which proxy (and what it was, if it is squall's own), which toxics."""
+    """How to take a fault back: of which server, which proxy (and what it was, if it is squall's own), which toxics;
+    `delete`: the proxy itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str
     port: int
     proxy: str
-    toxics: tuple[str, ...]
-    upstream: str
-    listen: str
-    lent: bool
-    down: bool
+    toxics: tuple[str, ...] = ()
+    upstream: str = ""
+    listen: str = ""
+    lent: bool = False
+    down: bool = False
+    delete: bool = False
 
 
 class NetworkFault(Fault):
@@ -99,7 +101,6 @@ class NetworkFault(Fault):
             upstream=network.proxy.upstream,
             listen=network.proxy.listen,
             lent=network.lent,
-            down=False,
         )
 
     async def start(self, seam: Seam, ctx: FaultContext) -> None:
@@ -136,6 +137,10 @@ class NetworkFault(Fault):
         reads what a toxic holds; a proxy of squall's own is then replaced by a new one at the same port."""
         told = NetworkUndo.model_validate(dict(undo))
         client = ToxiproxyClient(told.host, told.port, timeout_s=HEAL_TIMEOUT_S)
+        if told.delete:
+            with contextlib.suppress(NotFound):
+                await client.delete(told.proxy)
+            return
         try:
             for name in reversed(told.toxics):
                 await _without(client, told.proxy, name)

@@ -73,6 +73,8 @@ class ServedTarget:
         plugins = await located(compose(ctx.config.plugins, ctx.plugins, ctx.folder.resolve()), ctx)
         self._launched = await ctx.launch(self._program(plugins))
         self._address = await ctx.detour("serve", self._launched.host, self._launched.port)
+        for name in ctx.subscribers:  # who joins later too: its seam is there before the faults are
+            await ctx.detour(f"serve-{name}", *self._address)
         self._remote = self._connect(*self._address)
         await self._remote.start()
         self._publisher = self._remote.publisher("bench")

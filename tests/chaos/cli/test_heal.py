@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from tests.servers import Server, until
 
 from squall.chaos.undo import Plan, save_undo
 from squall.core.fault import Fault, Network
+from squall.plugins.network.client import ProxyState, ToxiproxyClient
 
 OUTSIDE = """\
 from pathlib import Path
@@ -95,18 +97,18 @@ def left(line: Path, fault: str = "outage") -> Path:
     folder = line / "runs" / "long" / "20260101-000000-abc123"
     write(folder / "environment.json", "{}")
     (line / "cut").touch()
-    lease = save_undo(folder, fault, "net:line", Cut(), {"folder": str(line)})
+    lease = save_undo(folder, fault, "net:line", Cut, {"folder": str(line)})
     lease.release()
     return lease.path
 
 
 @contextmanager
-def killed(line: Path, fault: str, *, after: Callable[[], bool]) -> Iterator[subprocess.Popen[str]]:
-    """A run in a process of its own, once its fault stands; it is killed at the end."""
-    write(line / "long.yaml", LONG.replace("FAULT", fault))
+def killed(line: Path, fault: str, *, after: Callable[[], bool], at_s: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process of its own, once `after` holds; it is killed at the end."""
+    write(line / "long.yaml", LONG.replace("FAULT", fault).replace("at: 0s", f"at: {at_s}s"))
     process = child(line, "run", "long.yaml", env={"PYTHONPATH": f"{line / 'site'}{os.pathsep}{ROOT}"})
     try:
-        until("the fault stands", lambda: after() or process.poll() is not None)
+        until("it is that far", lambda: after() or process.poll() is not None)
         assert process.poll() is None, finished(process)
         yield process
     finally:
@@ -165,20 +167,11 @@ def test_a_run_that_goes_on_is_left_alone(line: Path) -> None:
         assert cut.exists()
 
 
-@pytest.mark.slow
-def test_a_toxic_in_a_toxiproxy_server_does_not_outlive_a_run_that_is_killed(
+@pytest.fixture
+def proxied(
     here: Path, monkeypatch: pytest.MonkeyPatch, toxiproxy_server: Server
-) -> None:
-    """The watchdog takes it away; the proxy passes everything again."""
-    import asyncio
-
-    from squall.plugins.network.client import ToxiproxyClient
-
-    client = ToxiproxyClient("127.0.0.1", toxiproxy_server.port)
-
-    def toxics() -> list[str]:
-        return [toxic.name for proxy in asyncio.run(client.proxies()).values() for toxic in proxy.toxics]
-
+) -> Callable[[], dict[str, ProxyState]]:
+    """Runs go through a Toxiproxy server; what it has now."""
     body = "import squall\nfrom tests.chaos.line_target import LineTarget\nclass Stranger(squall.Plugin):\n"
     body += "    summary = 'a line'\n    @squall.hookimpl\n    def squall_targets(self):\n"
     body += "        return {'over-a-line': LineTarget}\n"
@@ -187,10 +180,39 @@ def test_a_toxic_in_a_toxiproxy_server_does_not_outlive_a_run_that_is_killed(
         here / "squall.yaml",
         f"version: 1\nplugins: [network: {{toxiproxy: '127.0.0.1:{toxiproxy_server.port}'}}]\n",
     )
-    with killed(here, "do: latency, latency: 10ms", after=lambda: bool(toxics())) as process:
+    client = ToxiproxyClient("127.0.0.1", toxiproxy_server.port)
+    return lambda: asyncio.run(client.proxies())
+
+
+@pytest.mark.slow
+def test_nothing_in_a_toxiproxy_server_outlives_a_run_that_is_killed_under_a_fault(
+    here: Path, proxied: Callable[[], dict[str, ProxyState]]
+) -> None:
+    """The watchdog takes the toxic away, and the proxy."""
+
+    def bitten() -> bool:
+        return any(proxy.toxics for proxy in proxied().values())
+
+    with killed(here, "do: latency, latency: 10ms", after=bitten) as process:
         process.send_signal(signal.SIGKILL)
-        until("the toxic is gone", lambda: not toxics())
-    until("the plan is gone", lambda: squall("heal").out == "nothing was left to heal\n")
+        until("the proxy is gone", lambda: not proxied())
+    until("the plans are gone", lambda: squall("heal").out == "nothing was left to heal\n")
+
+
+@pytest.mark.slow
+def test_a_proxy_of_a_run_that_is_killed_before_its_faults_is_deleted_by_hand(
+    here: Path, proxied: Callable[[], dict[str, ProxyState]]
+) -> None:
+    """No watchdog is there yet. A second run with its seed is not in its way."""
+    for count in (1, 2):
+        with killed(here, "do: latency, latency: 10ms", after=lambda n=count: len(proxied()) == n, at_s=200):  # type: ignore[misc]
+            pass
+    assert len(proxied()) == 2
+    assert squall("doctor").out.count("a proxy for net:line") == 2
+    said = squall("heal")
+    assert (said.code, said.out.count("a proxy for net:line of long/")) == (0, 2), said.out
+    assert proxied() == {}
+    assert squall("heal").out == "nothing was left to heal\n"
 
 
 def test_what_is_left_is_healed_once_and_asking_again_does_no_harm(line: Path) -> None:

@@ -15,7 +15,7 @@ from tests.servers import HOST
 
 from squall.core.clock import SystemClock
 from squall.core.errors import ConfigError
-from squall.core.fault import Evidence, FaultContext, Network, Undo
+from squall.core.fault import Evidence, Fault, FaultContext, Network, Undo
 from squall.plugins.network.client import NotFound, ProxySpec, ToxiproxyClient, Unreachable
 from squall.plugins.network.faults import (
     NetworkBandwidth,
@@ -29,7 +29,8 @@ from squall.plugins.network.faults import (
     NetworkSlowClose,
     NetworkTimeout,
 )
-from squall.plugins.network.seam import NetworkOptions, ProxiedNetwork, ToxiproxyProxies
+from squall.plugins.network.proxies import ToxiproxyProxies
+from squall.plugins.network.seam import NetworkOptions, ProxiedNetwork
 
 LOG = logging.getLogger("squall.tests")
 
@@ -77,9 +78,13 @@ def place(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextMa
     async def opened() -> AsyncIterator[Place]:
         async with echoing() as echo, proxies(options) as made:
             host, _, port = echo.address.rpartition(":")
-            yield Place(await made.between("net:line", host, int(port)), echo)
+            yield Place(await made.between("net:line", host, int(port), unkept), echo)
 
     return opened
+
+
+def unkept(fault: type[Fault], undo: Undo) -> None:
+    """There is no run that could be gone."""
 
 
 @asynccontextmanager
@@ -213,7 +218,7 @@ async def test_healing_again_and_healing_nothing_are_the_same(toxiproxy_port: in
     """By the plan alone, and in whatever state it finds the proxy: from before the begin to long after the end."""
     async with echoing() as echo, proxies(NetworkOptions(toxiproxy=f"{HOST}:{toxiproxy_port}")) as made:
         host, _, port = echo.address.rpartition(":")
-        at = Place(await made.between("net:line", host, int(port)), echo)
+        at = Place(await made.between("net:line", host, int(port), unkept), echo)
         undo = fault.plan(at.seam)
         assert undo is not None
         await fault.heal(undo)
@@ -230,7 +235,7 @@ async def test_what_dies_with_the_process_has_no_plan_on_disk() -> None:
     """The embedded proxy is gone with the bench."""
     async with echoing() as echo, proxies(NetworkOptions()) as made:
         host, _, port = echo.address.rpartition(":")
-        assert NetworkLatency(latency=1).plan(await made.between("net:line", host, int(port))) is None
+        assert NetworkLatency(latency=1).plan(await made.between("net:line", host, int(port), unkept)) is None
 
 
 async def test_a_heal_does_not_hang_as_toxiproxy_does(toxiproxy_port: int) -> None:
@@ -249,7 +254,7 @@ async def test_a_heal_does_not_hang_as_toxiproxy_does(toxiproxy_port: int) -> No
     port = server.sockets[0].getsockname()[1]
     options = NetworkOptions(toxiproxy=f"{HOST}:{toxiproxy_port}")
     async with proxies(options) as made:
-        seam = await made.between("net:line", HOST, port)
+        seam = await made.between("net:line", HOST, port, unkept)
         fault = NetworkLatency(latency=0.001)
         undo = fault.plan(seam)
         reader, writer = await asyncio.open_connection(seam.host, seam.port)
@@ -273,7 +278,7 @@ async def test_a_lent_proxy_gets_toxics_and_nothing_else(toxiproxy_port: int) ->
     client = ToxiproxyClient(HOST, toxiproxy_port)
     async with echoing() as echo, client.proxied(ProxySpec("theirs", echo.address)) as theirs:
         async with proxies(options) as made:
-            at = Place(await made.between("net:line", "192.0.2.1", 1), echo)
+            at = Place(await made.between("net:line", "192.0.2.1", 1, unkept), echo)
             peer = await at.greeted()
             async with at.under(NetworkLatency(latency=600)):
                 await peer.say(b"ping")
@@ -289,7 +294,22 @@ async def test_a_proxy_that_is_not_lent_is_told(toxiproxy_port: int) -> None:
     options = NetworkOptions(toxiproxy=f"{HOST}:{toxiproxy_port}", adopt={"line": "nobodys"})
     async with proxies(options) as made:
         with pytest.raises(NotFound, match="proxies/nobodys: proxy not found"):
-            await made.between("net:line", HOST, 1)
+            await made.between("net:line", HOST, 1, unkept)
+
+
+async def test_what_a_run_that_is_gone_has_left_is_in_nobodys_way_and_can_be_taken_away(toxiproxy_port: int) -> None:
+    """Its proxy stands, told before it was put. The next run, of the same seed, puts its own beside it."""
+    options, kept = NetworkOptions(toxiproxy=f"{HOST}:{toxiproxy_port}"), list[tuple[type[Fault], Undo]]()
+    client = ToxiproxyClient(HOST, toxiproxy_port)
+    async with proxies(options) as gone, proxies(options) as made:
+        for one in (gone, made):
+            await one.between("net:line", HOST, 1, lambda fault, undo: kept.append((fault, undo)))
+        assert {undo["proxy"] for _, undo in kept} == set(await client.proxies())
+        (fault, undo), (_, other) = kept
+        for _ in range(2):
+            await fault.heal(undo)
+            assert set(await client.proxies()) == {other["proxy"]}
+    assert await client.proxies() == {}
 
 
 async def test_a_server_that_is_gone_cannot_be_healed() -> None:

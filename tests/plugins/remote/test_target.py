@@ -71,15 +71,19 @@ async def test_who_takes_events_at_most_once_has_each_once(tmp_path: Path) -> No
 
 
 async def test_who_comes_and_goes_is_owed_what_was_published_meanwhile(tmp_path: Path) -> None:
-    """From the beginning, if it asks for that; durable or not."""
+    """From the beginning, if it asks for that; durable or not. Faults may act on its connection from then on."""
     subscribers = {
         "billing": {"pattern": "order.>", "timeout": "1s", "durable": True, "leave": "1500ms"},
         "late": {"pattern": "order.>", "timeout": "1s", "durable": True, "join": "500ms", "start": "earliest"},
         "ticker": {"pattern": "order.>", "timeout": "1s", "join": "500ms", "leave": "1500ms"},
     }
-    result = await run(tmp_path, scenario(subscribers=subscribers))
+    faults = [
+        {"id": "slow", "at": "1s", "for": "500ms", "on": "net:serve-late", "do": "latency", "latency": "20ms"},
+    ]
+    result = await run(tmp_path, scenario(subscribers=subscribers, faults=faults))
     assert result.verdict.state == "valid", result.verdict
     with open_history(result.folder / "history") as db:
+        assert db.execute("SELECT name, hits > 0 FROM fault").fetchall() == [("slow", True)]
         rows = db.execute(
             "SELECT s.name, count(*) FROM attempt JOIN subscription s USING (subscription) GROUP BY ALL"
         ).fetchall()
