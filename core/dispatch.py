@@ -336,7 +336,7 @@ class Dispatcher(Room):
         self.closed = True
         self.cease()
         ending = len(self.workers.running) + len(self.done)
-        lost = self.ahead.give_up() if self.ahead is not None and kept else 0
+        lost = 0 if self.ahead is None else self.ahead.give_up(kept=kept)
         self.kept = self.pending - ending - lost if kept else None
         self.cancelled += lost if kept else self.pending - ending
         self.pending = ending

@@ -173,10 +173,11 @@ class SubscriptionProgress:
 
     def take(self) -> Settlement:
         durable = self._dispatcher.subscription.durable
+        lost = self._dispatcher.closed or self._given_up  # its queue says nothing, or what failed is not to be stored
         settlement = Settlement(
             self._dispatcher.subscription.id,
             durable,
-            self._cursors() if durable and not self._dispatcher.closed else (),  # closed, its queue says nothing
+            self._cursors() if durable and not lost else (),
             self._naks if durable else [],
             self._dead,
             self._cleared if durable else [],
@@ -216,7 +217,9 @@ class SubscriptionProgress:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-            if batch and dispatcher.kept is None:  # its turn was over when this was taken: its cursors were not in it
+            if batch and (
+                settlement.cursors or (dispatcher.closed and dispatcher.kept is None)
+            ):  # else it is owed still
                 dispatcher.confirmed(batch)
             if before or settlement.naks or settlement.dead:
                 dispatcher.more_workers()  # too much that was not stored may have held them
