@@ -207,7 +207,9 @@ class EventStore(Protocol):
     Errors: StoreError with outcome `fail` when surely nothing was stored, `info` when that is unknown.
     """
 
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it promises. What depends on what is found may be said by `open`, and change later."""
 
     @property
     def next_seq(self) -> int:
