@@ -10,6 +10,7 @@ from hashlib import blake2b
 from squall.core.clock import Clock
 from squall.core.errors import Conflict, Outcome, PublishError, StoreError
 from squall.core.event import Event
+from squall.core.quarantine import Decodable
 from squall.core.query import every_page
 from squall.core.store import EventStore, Query, Repeated
 
@@ -57,7 +58,8 @@ class Dedupe:
         if not self._window_ns or not head or self._store.capabilities.dedupes:
             return
         since_ns = self._clock.time_ns() - self._window_ns
-        async for event in every_page(self._store, Query(since_ns=since_ns, own_id=True, before_seq=head + 1)):
+        stored = Query(since_ns=since_ns, own_id=True, before_seq=head + 1)
+        async for event in every_page(Decodable(self._store), stored):
             until_ns = self._clock.monotonic_ns() + event.time_ns - since_ns
             self.seen[event.id] = _Seen(_content(event), None, until_ns, event.seq)
 

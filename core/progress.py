@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from squall.core.delivery import Attempt, Attempts, Nak, Term
 from squall.core.endings import Failure
-from squall.core.errors import Overflow, StoreError, text_of
+from squall.core.errors import StoreError, text_of
 from squall.core.event import Event, Priority
 from squall.core.store import AttemptRow, Cursor, DeadLetter, Settlement
 
@@ -81,47 +81,36 @@ class SubscriptionProgress:
         if failure is not None and durable:
             self._cleared.append(event.seq)
         if isinstance(decision, Term):
-            first_ns = failure.first_wall_ns if failure is not None else clock.time_ns()
-            self._dead.append(self._dead_letter(attempt, decision, first_ns, clock.time_ns()))
-            self.dead_lettered += 1
+            self.bury(attempt, decision, failure.first_wall_ns if failure is not None else clock.time_ns())
         else:
             self.acked += 1
 
-    def _dead_letter(self, attempt: Attempt, term: Term, first_ns: int, last_ns: int) -> DeadLetter:
+    def bury(self, attempt: Attempt, term: Term, first_ns: int) -> None:
+        """To the dead letters, with the next settlement."""
         subscription, error = self._dispatcher.subscription, attempt.error
         scrub = self._dispatcher.wiring.scrub
-        return DeadLetter(
-            attempt.event,
-            subscription.id,
-            subscription.label,
-            subscription.pattern,
-            term.reason,
-            attempt.attempt,
-            first_ns,
-            last_ns,
-            type(error).__name__,
-            scrub(term.text or text_of(error))[:MAX_ERROR_CHARACTERS],
-            scrub("".join(traceback.format_exception(error)))[-MAX_ERROR_CHARACTERS:],
-        )
-
-    def overflowed(self, event: Event) -> None:
-        """An event for which there is no room: to the dead letters, with what is known of its attempts."""
-        failure, clock = self._dispatcher.endings.failures.pop(event.seq, None), self._dispatcher.wiring.clock
-        now_ns, wall_ns = clock.monotonic_ns(), clock.time_ns()
-        error = Overflow(
-            f"{self._dispatcher.wiring.room} events wait already: {self._dispatcher.subscription.overflow}"
-        )
-        attempt = Attempt(event, now_ns, now_ns, attempt=failure.attempts if failure else 0, error=error)
-        first_ns = failure.first_wall_ns if failure else wall_ns
-        self._dead.append(self._dead_letter(attempt, Term("overflow"), first_ns, wall_ns))
         self.dead_lettered += 1
-        self._dispatcher.wiring.store.settle(self)
+        self._dead.append(
+            DeadLetter(
+                attempt.event,
+                subscription.id,
+                subscription.label,
+                subscription.pattern,
+                term.reason,
+                attempt.attempt,
+                first_ns,
+                self._dispatcher.wiring.clock.time_ns(),
+                type(error).__name__,
+                scrub(term.text or text_of(error))[:MAX_ERROR_CHARACTERS],
+                scrub("".join(traceback.format_exception(error)))[-MAX_ERROR_CHARACTERS:],
+            )
+        )
 
-    def expired(self, event: Event) -> None:
-        """An event whose time was over before it was handled."""
+    def ended(self, event: Event) -> None:
+        """An event that ends without being handled."""
         self.returned.pop(event.seq, None)
         failed = self._dispatcher.endings.failures.pop(event.seq, None) is not None
-        if self._dispatcher.subscription.durable and not self._dispatcher.settles_first:
+        if self._dispatcher.subscription.durable:
             self._cleared += [event.seq] * failed
             self._dispatcher.wiring.store.settle(self)
 
@@ -173,11 +162,11 @@ class SubscriptionProgress:
 
     def take(self) -> Settlement:
         durable = self._dispatcher.subscription.durable
-        lost = self._dispatcher.closed or self._given_up  # its queue says nothing, or what failed is not to be stored
         settlement = Settlement(
             self._dispatcher.subscription.id,
             durable,
-            self._cursors() if durable and not lost else (),
+            # Closed, its queue says nothing; given up, what failed is not in here.
+            self._cursors() if durable and not (self._dispatcher.closed or self._given_up) else (),
             self._naks if durable else [],
             self._dead,
             self._cleared if durable else [],
