@@ -56,7 +56,7 @@ class Announcer:
             try:
                 async with self._readers.use() as link:
                     missing = await following(link, self._keys, self.head, count=AT_ONCE)
-            except (Unreachable, Interrupted, Rejected) as error:
+            except (Unreachable, Interrupted, Rejected, ValueError) as error:
                 self._logger.warning("what other routers stored cannot be read: %s; announced as soon as it can", error)
                 return  # all of it is left to who follows, in its order
             self._announce_others([event for event in missing if event.seq < first])
@@ -92,7 +92,7 @@ class Announcer:
                     if self.idle.is_set():
                         self._announce_others([event for event in found if event.seq > self.head])
                 tries = 0
-            except (Unreachable, Interrupted, Rejected) as error:
+            except (Unreachable, Interrupted, Rejected, ValueError) as error:
                 tries += 1
                 log = self._logger.warning if tries == 1 else self._logger.debug
                 log("following what other routers store: %s; tried again", error)

@@ -130,7 +130,7 @@ async def following(link: Link, keys: Keys, after: int, *, count: int, block_ms:
     """Events that follow the seq `after`, in order and without a gap; with block_ms, waits so long for the first.
 
     One command for all streams: read one after the other, a group between them would be seen in part. What is no event
-    stands there without a type. Raises as Link.calls.
+    stands there without a type. Raises as Link.calls, and ValueError on one that is next and beyond the numbering.
     """
     waiting = () if block_ms is None else ("BLOCK", block_ms)
     after_each = [f"{after}-0"] * len(keys.streams)
@@ -142,7 +142,12 @@ async def following(link: Link, keys: Keys, after: int, *, count: int, block_ms:
         for one in entries
         if (seq := seq_of(one)) <= min(ends, default=seq)
     ]
-    return sorted(found, key=lambda event: event.seq)
+    events = sorted(found, key=lambda event: event.seq)
+    before = [after, *(event.seq for event in events)]
+    strays = [at for at, event in enumerate(events) if not event.type and event.seq > before[at] + 1]
+    if strays[:1] == [0]:
+        raise ValueError(f"there is an entry {events[0].seq}-0 which is no event; the last event is {after}")
+    return events[: strays[0]] if strays else events
 
 
 def _or_stand_in(entry: Any, level: int) -> Event:

@@ -187,3 +187,23 @@ async def test_what_cannot_be_decoded_is_met_while_it_is_announced(named: bool, 
         assert other.payloads == []
         with pytest.raises(Undecodable):
             await two.store.read(Query())
+
+
+async def test_what_stands_beyond_the_numbering_moves_nobodys_head(
+    redis_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody has added an entry whose id is a time: no cursor may follow it there, past what is stored meanwhile."""
+    keys, heard = Keys("squall"), Taken()
+    async with (
+        EventRouter([RedisPlugin(url=redis_server.url, durability="disk")]) as one,
+        EventRouter([RedisPlugin(url=redis_server.url, durability="disk")]) as two,
+    ):
+        await two.subscriber("billing").subscribe("order.>", heard, name="billing")
+        with redis.Redis(port=redis_server.port) as client:
+            client.xadd(keys.streams[Priority.LOW], {"e": b"\xc1 broken"})
+        await until(lambda: "which is no event" in caplog.text)
+        for number in range(3):
+            await one.publisher("shop").publish("order.created", b"%d" % number)
+        await until(lambda: len(heard.payloads) == 3)
+        assert heard.payloads == [b"0", b"1", b"2"]
+        assert (two.store.next_seq, await two.store.dead_letters()) == (4, [])
