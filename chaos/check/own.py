@@ -13,7 +13,8 @@ NAMED = re.compile(r"\$([A-Za-z_]\w*)")
 
 
 def invariant(case: Case, wanted: Invariant) -> Finding:
-    """What became of it. Whatever DuckDB says against its SQL is raised."""
+    """What became of it. Whatever DuckDB says against its SQL is raised. A scenario's options are given as values and
+    never become SQL: the plugin is the operator's, the scenario need not be."""
     options = wanted.model_dump(by_alias=True)
     given = {name: options[name] for name in NAMED.findall(wanted.sql)}
     table = f"own_{wanted.name}"

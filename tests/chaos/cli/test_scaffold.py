@@ -69,7 +69,7 @@ def test_it_can_be_installed_and_its_tests_pass_at_once(here: Path, kind: str) -
     assert said.code == 0, said.err
     project = here / "storm-kit"
     made = environment(here / "environment")
-    made.run("pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "-e", ".", cwd=project)
+    made.run("pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", ".", cwd=project)
     assert " passed" in made.run("pytest", "-q", "-W", "error", cwd=project)
     shown = made.run("squall", "plugins", cwd=project)
     assert "storm_kit" in shown
