@@ -126,7 +126,7 @@ def worst_hit(run: Path) -> int:
 def take_dashboard(browser: Browser, address: str, run: Path, into: Path) -> None:
     """What happened over time, many traces, and one."""
     name = run.parent.name
-    with page_of(browser, 790) as page:
+    with page_of(browser, 774) as page:
         page.goto(f"{address}overview?run={name}")
         settled(page)
         page.locator("canvas").last.evaluate("canvas => canvas.scrollIntoView({block: 'end'})")
