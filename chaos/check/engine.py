@@ -12,14 +12,13 @@ from typing import TypeVar
 
 import duckdb
 
-from squall.chaos.check import batches, counters, delivery, measure, order, progress, redelivery
+from squall.chaos.check import batches, counters, delivery, measure, order, own, progress, redelivery
 from squall.chaos.check.blame import blame
 from squall.chaos.check.case import Case, open_case
 from squall.chaos.check.expectations import (
     Atomic,
     Duplicates,
     ErrorBudget,
-    Expectation,
     Latency,
     Measured,
     NoLoss,
@@ -38,6 +37,7 @@ from squall.chaos.check.stalls import silences
 from squall.chaos.check.verdict import Cause, Finding, Note, Reason, State, Verdict, counted, merge, was
 from squall.chaos.figures import passed
 from squall.chaos.history.reader import open_history, read_manifest
+from squall.core.invariant import Expectation, Invariant
 from squall.core.target import Claims
 from squall.core.units import format_count, format_seconds
 
@@ -174,6 +174,8 @@ def _thresholds(case: Case, wanted: Expectation, subscriber: str | None) -> Iter
             yield "throughput", lambda: measure.throughput(case, wanted, subscriber)
         case ErrorBudget():
             yield "error_budget", lambda: measure.error_budget(case, wanted, subscriber)
+        case Invariant():
+            yield wanted.name, lambda: own.invariant(case, wanted)
         case _:
             return
 
