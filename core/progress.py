@@ -107,7 +107,7 @@ class SubscriptionProgress:
         )
 
     def ended(self, event: Event) -> None:
-        """An event that ends without being handled."""
+        """An event that is settled without being handled, or before it is."""
         self.returned.pop(event.seq, None)
         failed = self._dispatcher.endings.failures.pop(event.seq, None) is not None
         if self._dispatcher.subscription.durable:
@@ -155,9 +155,7 @@ class SubscriptionProgress:
         """Settle events before they are handled (at most once); returns when the store has it."""
         for event in events:
             self.high[event.priority] = max(event.seq, self.high[event.priority])
-            self.returned.pop(event.seq, None)
-            if self._dispatcher.endings.failures.pop(event.seq, None) is not None:
-                self._cleared.append(event.seq)
+            self.ended(event)
         await self.saved()
 
     def take(self) -> Settlement:
@@ -206,9 +204,8 @@ class SubscriptionProgress:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-            if batch and (
-                settlement.cursors or (dispatcher.closed and dispatcher.kept is None)
-            ):  # else it is owed still
+            # Taken without cursors, what it holds is owed still, but for a subscription that has ended.
+            if batch and (settlement.cursors or (dispatcher.closed and dispatcher.kept is None)):
                 dispatcher.confirmed(batch)
             if before or settlement.naks or settlement.dead:
                 dispatcher.more_workers()  # too much that was not stored may have held them
