@@ -34,6 +34,7 @@ ROLES: Mapping[str, str] = {
     "squall_targets": "targets",
     "squall_faults": "faults",
     "squall_proxies": "network proxies",
+    "squall_invariants": "invariants",
     "squall_dashboard_pages": "dashboard pages",
 }
 """What a plugin is, by the hooks that it has."""

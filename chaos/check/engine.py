@@ -13,14 +13,13 @@ from typing import TypeVar
 
 import duckdb
 
-from squall.chaos.check import batches, counters, delivery, growth, measure, order, progress, redelivery
+from squall.chaos.check import batches, counters, delivery, growth, measure, order, own, progress, redelivery
 from squall.chaos.check.blame import blame
 from squall.chaos.check.case import Case, open_case
 from squall.chaos.check.expectations import (
     Atomic,
     Duplicates,
     ErrorBudget,
-    Expectation,
     Growth,
     Latency,
     Measured,
@@ -40,6 +39,7 @@ from squall.chaos.check.stalls import silences
 from squall.chaos.check.verdict import Cause, Finding, Note, Reason, State, Verdict, counted, merge, was
 from squall.chaos.figures import passed
 from squall.chaos.history.reader import open_history, read_manifest
+from squall.core.invariant import Expectation, Invariant
 from squall.core.target import Claims
 from squall.core.units import format_count, format_seconds
 
@@ -185,6 +185,8 @@ def _thresholds(case: Case, wanted: Expectation, subscriber: str | None) -> Iter
         case Growth():
             for held in growth.HELD:
                 yield "growth", partial(_of_soak, case, wanted, held)
+        case Invariant():
+            yield wanted.name, lambda: own.invariant(case, wanted)
         case _:
             return
 

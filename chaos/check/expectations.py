@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from squall.core.options import Options
+from squall.core.invariant import Expectation as Expectation  # noqa: PLC0414  looked for here, beside its kinds
 from squall.core.units import Bytes, Ratio, Seconds
 
 Window = Literal["all", "outside-faults", "inside-faults"]
-
-
-class Expectation(Options):
-    """Base of all; `name` is what stands under `expect:`."""
-
-    noun: ClassVar[str] = "this expectation"
-    name: ClassVar[str]
 
 
 class Measured(Expectation):
@@ -217,4 +210,4 @@ EXPECTATIONS: Mapping[str, type[Expectation]] = {
         Growth,
     )
 }
-"""Every invariant that a scenario may expect, by the name that stands under `expect:`."""
+"""Every invariant of squall's own that a scenario may expect, by the name that stands under `expect:`."""

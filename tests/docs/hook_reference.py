@@ -35,6 +35,7 @@ TYPES = {
     ),
     "squall.core.target": ("Target", "Batches"),
     "squall.core.fault": ("Fault", "FaultContext", "Evidence", "Seam", "Network", "Proxies"),
+    "squall.core.invariant": ("Invariant",),
     "squall.core.dashboard": ("DashboardPage", "Look"),
 }
 """What a hook is given, or gives, in the order of the hooks that need it."""

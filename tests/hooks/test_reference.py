@@ -52,6 +52,7 @@ def test_the_hooks_stand_in_the_order_of_the_way_of_an_event() -> None:
         "targets",
         "faults",
         "proxies",
+        "invariants",
         "cli_commands",
         "dashboard_pages",
     ]

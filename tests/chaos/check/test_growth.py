@@ -82,15 +82,16 @@ def test_what_only_wavers_is_valid(seed: int) -> None:
     assert verdict.state == "valid", [(one.title, one.state, one.summary) for one in verdict.findings]
 
 
-@pytest.mark.parametrize("until_s", [200, 500, 900])
+@pytest.mark.parametrize("until_s", [200, 500, 900, 1200])
 def test_a_cache_that_fills_is_no_leak(until_s: int) -> None:
-    """Sooner or later: it stops."""
-    assert of(judged(sampled(1, kept(400, until_s=until_s))), "memory").state == "valid"
+    """Sooner or later: it stops. If it does so late, nobody can be sure."""
+    state = of(judged(sampled(1, kept(400, until_s=until_s))), "memory").state
+    assert state == ("valid" if until_s < 1000 else "unknown")
 
 
 def test_a_leak_that_begins_late_is_found() -> None:
     """What goes on to the end counts."""
-    assert of(judged(sampled(1, kept(200, from_s=600))), "memory").state == "invalid"
+    assert of(judged(sampled(1, kept(200, from_s=1080))), "memory").state == "invalid"
 
 
 def test_a_backlog_that_comes_and_goes_is_no_leak() -> None:
@@ -147,18 +148,19 @@ def test_once_a_store_in_memory_is_full_a_leak_is_found() -> None:
     memory = replace(FACTS, durability="memory")
     filling = kept(300, until_s=700)
     assert of(judged(sampled(1, filling, keeps), facts=memory), "memory").state == "valid"
-    assert of(judged(sampled(1, filling, kept(100), keeps), facts=memory), "memory").state == "invalid"
+    found = of(judged(sampled(1, filling, kept(100), keeps), facts=memory), "memory")
+    assert (found.state, round(found.figures["per_event_bytes"], -1)) == ("invalid", 100)
 
 
 def test_what_was_before_a_faults_end_is_not_looked_at() -> None:
     """Its backlog is still there when the warm-up is over."""
 
     def backlog(at_s: int, one: Sample) -> None:
-        one.handles += at_s // 3 if at_s < 1000 else 333
+        one.handles += min(at_s, 1600) // 3
 
     history = clean()
     history.samples = sampled(1, backlog)
-    history.faults = [FaultWindow(0, "outage", 0, 1000 * S)]
+    history.faults = [FaultWindow(0, "outage", 0, 1600 * S)]
     assert of(verdict_of(history, Growth(), facts=FACTS), "handles").state == "valid"
 
 
@@ -228,6 +230,15 @@ def test_limits_are_the_scenarios_to_say() -> None:
     """More may be allowed, or less."""
     assert of(judged(sampled(1, kept(100)), Growth(memory=150)), "memory").state == "valid"
     assert of(judged(sampled(1, kept(12)), Growth(memory=5)), "memory").state == "invalid"
+
+
+def test_what_comes_and_goes_by_itself_is_no_growth_whatever_the_limit() -> None:
+    """A few thousand objects in all: a collector's, or a buffer's."""
+
+    def few(at_s: int, one: Sample) -> None:
+        one.objects = 500_000 + at_s
+
+    assert of(judged(sampled(1, few), Growth(objects=0)), "objects").state == "valid"
 
 
 @pytest.mark.parametrize("samples", [0, 5, 12])

@@ -73,6 +73,17 @@ async def test_a_wrong_token_is_refused(token: str, authorization: str | None) -
         assert (await served.http("GET", "/healthz")).status == 200
 
 
+async def test_whoever_is_refused_writes_nothing_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that comes again and again would fill it."""
+    async with Served() as served:
+        with pytest.raises(InvalidStatus):
+            async with served.client(origin="https://evil.example"):
+                pass
+        async with served.client() as client:
+            await client.synced()
+    assert not caplog.records
+
+
 async def test_the_token_opens(token: str) -> None:
     """The scheme's name in any case."""
     async with Served(token=token) as served:
