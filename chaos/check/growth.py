@@ -2,8 +2,8 @@
 
 Who has just begun fills caches and pools, so the first part of the load is not looked at, nor what was before the last
 fault was over. Of the rest the slope is taken (`slopes.py`): of memory, objects and the store over events, of the
-rest over time. Condemned is what grows for sure by more than is allowed, and goes on to in the last half, or does so in
-that half alone: not a cache that fills late.
+rest over time. Condemned is what grows for sure by more than is allowed, in all of it or in the last half alone, and
+goes on to in the last quarter: not a cache that fills late.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from squall.chaos.check.case import Case
 from squall.chaos.check.diagnosis import Diagnosis
 from squall.chaos.check.expectations import Growth
 from squall.chaos.check.measure import fault_windows, load_span
-from squall.chaos.check.slopes import Slope, lowest, slope
+from squall.chaos.check.slopes import LEAST_POINTS, Points, Slope, lowest, slope
 from squall.chaos.check.verdict import Finding, FindingState, Violation
 from squall.chaos.figures import size
 from squall.core.units import format_count, format_seconds
@@ -113,18 +113,18 @@ def _judge(case: Case, wanted: Growth, what: Held, life: Sequence[Sample]) -> Fi
         return Finding("growth", "not judged", "nobody knows of any here", title=title)
     by_event = what in RESOLUTION
     points = lowest([(one.events if by_event else one.time / 1e9, held) for one, held in known], POINTS)
-    whole, late = slope(points), slope(points[len(points) // 2 :])
-    if whole is None or late is None:
+    rise = _rise(points)
+    if rise is None:
         why = f"{format_count(len(known))} samples after the warm-up say too little"
         return Finding("growth", "unknown", why, why_unknown=why, title=title)
     seconds, events = (known[-1][0].time - known[0][0].time) / 1e9, known[-1][0].events - known[0][0].events
     if by_event:
-        finding = _by_event(wanted, what, whole, late, events, seconds)
+        finding = _by_event(wanted, what, rise, events, seconds)
     else:
-        finding = _by_time(wanted.counts, whole, late, known[-1][1], seconds)
+        finding = _by_time(wanted.counts, rise, known[-1][1], seconds)
     finding = replace(finding, title=title)
     if finding.state == "invalid" and what in CACHES:
-        cached = fills and (case.facts.durability == "memory" or whole.low * events < CACHES[what])
+        cached = fills and (case.facts.durability == "memory" or rise.whole.low * events < CACHES[what])
         why = _excuse(life, fills=cached)
         if why:
             return replace(finding, state="unknown", why_unknown=why)
@@ -151,15 +151,32 @@ def _excuse(life: Sequence[Sample], *, fills: bool) -> str:
     return ""
 
 
-def _state(whole: Slope, late: Slope, across: float, allowed: float) -> FindingState:
-    """`allowed`: by how much it may grow across all of it."""
-    if (whole.low * across > allowed and late.estimate * across > allowed) or late.low * across / 2 > allowed:
-        return "invalid"
-    return "valid" if min(whole.high, late.high) * across <= allowed else "unknown"
+@dataclass(frozen=True)
+class _Rise:
+    """The slope of all of it, of its last half, and of its last quarter."""
+
+    whole: Slope
+    late: Slope
+    last: Slope
+
+    def state(self, across: float, allowed: float) -> FindingState:
+        """`allowed`: by how much it may grow across all of it."""
+        surely = self.whole.low * across > allowed or self.late.low * across / 2 > allowed
+        if surely and self.last.estimate * across > allowed:
+            return "invalid"
+        return "valid" if min(self.whole.high, self.late.high) * across <= allowed else "unknown"
 
 
-def _by_event(wanted: Growth, what: Held, whole: Slope, late: Slope, events: int, seconds: float) -> Finding:
+def _rise(points: Points) -> _Rise | None:
+    """None where there are too few points, or all are at one place."""
+    whole, late = slope(points), slope(points[len(points) // 2 :])
+    last = slope(points[-max(LEAST_POINTS, len(points) // 4) :])
+    return None if whole is None or late is None or last is None else _Rise(whole, late, last)
+
+
+def _by_event(wanted: Growth, what: Held, rise: _Rise, events: int, seconds: float) -> Finding:
     """Without a limit it is only told."""
+    whole = rise.whole
     limit: float | None = getattr(wanted, what)
     unit, told_as = ("count", _objects) if what == "objects" else ("bytes", size)
     an_hour = events / seconds * 3600
@@ -170,7 +187,7 @@ def _by_event(wanted: Growth, what: Held, whole: Slope, late: Slope, events: int
         f"per_event_low_{unit}": whole.low,
         f"per_event_high_{unit}": whole.high,
         f"per_hour_{unit}": whole.estimate * an_hour,
-        f"last_half_per_event_{unit}": late.estimate,
+        f"last_quarter_per_event_{unit}": rise.last.estimate,
         "events": events,
         "seconds": seconds,
     }
@@ -180,7 +197,7 @@ def _by_event(wanted: Growth, what: Held, whole: Slope, late: Slope, events: int
     a_limit = allowed / events
     figures |= {f"limit_per_event_{unit}": a_limit, f"limit_per_hour_{unit}": a_limit * an_hour}
     told += f" · limit {told_as(a_limit)} an event, {told_as(a_limit * an_hour)} an hour"
-    return _found(_state(whole, late, events, allowed), told, figures)
+    return _found(rise.state(events, allowed), told, figures)
 
 
 def _objects(count: float) -> str:
@@ -188,8 +205,9 @@ def _objects(count: float) -> str:
     return format_count(round(count, 2 if abs(count) < 100 else None))
 
 
-def _by_time(limit: int, whole: Slope, late: Slope, at_end: int, seconds: float) -> Finding:
+def _by_time(limit: int, rise: _Rise, at_end: int, seconds: float) -> Finding:
     """`limit`: how many more there may be at the end."""
+    whole = rise.whole
     grew, low, high = (one * seconds for one in (whole.estimate, whole.low, whole.high))
     figures = {
         "at_end_count": at_end,
@@ -197,13 +215,13 @@ def _by_time(limit: int, whole: Slope, late: Slope, at_end: int, seconds: float)
         "grew_low_count": low,
         "grew_high_count": high,
         "per_hour_count": whole.estimate * 3600,
-        "last_half_per_hour_count": late.estimate * 3600,
+        "last_quarter_per_hour_count": rise.last.estimate * 3600,
         "limit_count": limit,
         "seconds": seconds,
     }
     told = f"{grew:+,.0f} ({low:+,.0f} to {high:+,.0f}) in {format_seconds(round(seconds))}"
     told += f" · limit +{limit:,} · {at_end:,} at the end"
-    return _found(_state(whole, late, seconds, limit), told, figures)
+    return _found(rise.state(seconds, limit), told, figures)
 
 
 def _found(state: FindingState, told: str, figures: Mapping[str, float]) -> Finding:

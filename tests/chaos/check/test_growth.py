@@ -82,7 +82,7 @@ def test_what_only_wavers_is_valid(seed: int) -> None:
     assert verdict.state == "valid", [(one.title, one.state, one.summary) for one in verdict.findings]
 
 
-@pytest.mark.parametrize("until_s", [200, 500, 900, 1200])
+@pytest.mark.parametrize("until_s", [200, 500, 900, 1200, 1300, 1400])
 def test_a_cache_that_fills_is_no_leak(until_s: int) -> None:
     """Sooner or later: it stops. If it does so late, nobody can be sure."""
     state = of(judged(sampled(1, kept(400, until_s=until_s))), "memory").state
@@ -143,10 +143,10 @@ def test_once_a_store_in_memory_is_full_a_leak_is_found() -> None:
     """And before, nothing is accused: the slope is that of afterwards."""
 
     def keeps(at_s: int, one: Sample) -> None:
-        one.kept = min(at_s, 700) * RATE
+        one.kept = min(at_s, 1000) * RATE
 
     memory = replace(FACTS, durability="memory")
-    filling = kept(300, until_s=700)
+    filling = kept(300, until_s=1000)
     assert of(judged(sampled(1, filling, keeps), facts=memory), "memory").state == "valid"
     found = of(judged(sampled(1, filling, kept(100), keeps), facts=memory), "memory")
     assert (found.state, round(found.figures["per_event_bytes"], -1)) == ("invalid", 100)
