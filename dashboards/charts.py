@@ -118,6 +118,8 @@ def _held_plots(processes: Sequence[Held], tones: Tones) -> Iterator[Plot]:
             *((counted, what, getattr(one, what), 1.0) for what in COUNTED),
         ):
             shown = [None if value is None else round(value / per, 3) for value in values]
+            if all(value is None for value in shown):
+                continue
             lines.append(Line(f"{named}{what}", shown, tones.series[len(lines) % len(tones.series)]))
     if processes:
         yield Plot("Memory", "MB", tuple(memory))

@@ -202,7 +202,7 @@ def _by_event(wanted: Growth, what: Held, rise: _Rise, events: int, seconds: flo
 
 def _objects(count: float) -> str:
     """`0.25`, `1,200`."""
-    return format_count(round(count, 2 if abs(count) < 100 else None))
+    return format_count(round(count, 2 if abs(count) < 100 else None) + 0)
 
 
 def _by_time(limit: int, rise: _Rise, at_end: int, seconds: float) -> Finding:
@@ -219,7 +219,7 @@ def _by_time(limit: int, rise: _Rise, at_end: int, seconds: float) -> Finding:
         "limit_count": limit,
         "seconds": seconds,
     }
-    told = f"{grew:+,.0f} ({low:+,.0f} to {high:+,.0f}) in {format_seconds(round(seconds))}"
+    told = f"{round(grew):+,} ({round(low):+,} to {round(high):+,}) in {format_seconds(round(seconds))}"
     told += f" · limit +{limit:,} · {at_end:,} at the end"
     return _found(rise.state(seconds, limit), told, figures)
 

@@ -60,7 +60,7 @@ _NOUNS = {
 _UNITS: Mapping[str, Callable[[float], str]] = {
     "s": latency,
     "bytes": size,
-    "count": lambda value: format_count(round(value, 1)),
+    "count": lambda value: format_count(round(value, 2) + 0.0),
 }
 
 
