@@ -40,7 +40,8 @@ RESOLUTION: Mapping[Held, float] = {"memory": 1 << 20, "objects": 3000, "store":
 """Of what is taken over events: less in all is not told from nothing. A process takes memory by the megabyte, and gives
 it back late; objects wait for the garbage collector."""
 FULL = 0.99
-MANY_WAITING = 1000
+WAITING: Mapping[Held, float] = {"memory": 10_000, "objects": 50}
+"""What an event that waits may hold, with all that is made for its publish or delivery."""
 CACHES: Mapping[Held, float] = {"memory": 40e6, "objects": 300_000}
 """What a store holds in memory of what it keeps elsewhere: the latest events, and pages of its file. They fill slowly
 where little is published."""
@@ -124,8 +125,9 @@ def _judge(case: Case, wanted: Growth, what: Held, life: Sequence[Sample]) -> Fi
         finding = _by_time(wanted.counts, rise, known[-1][1], seconds)
     finding = replace(finding, title=title)
     if finding.state == "invalid" and what in CACHES:
-        cached = fills and (case.facts.durability == "memory" or rise.whole.low * events < CACHES[what])
-        why = _excuse(life, fills=cached)
+        grew = rise.whole.estimate * events
+        cached = fills and (case.facts.durability == "memory" or grew < CACHES[what])
+        why = _excuse(life, grew / WAITING[what], fills=cached)
         if why:
             return replace(finding, state="unknown", why_unknown=why)
     if finding.state == "invalid":
@@ -139,11 +141,12 @@ def _full(life: Sequence[Sample]) -> int:
     return next(number for number, one in enumerate(life) if (one.kept or 0) >= FULL * most)
 
 
-def _excuse(life: Sequence[Sample], *, fills: bool) -> str:
-    """What else than a leak may explain that memory grew, if anything. `fills`: what the store holds of its events."""
+def _excuse(life: Sequence[Sample], events: float, *, fills: bool) -> str:
+    """What else than a leak may explain that memory grew, if anything: so many more events that wait, or, where it
+    `fills`, what the store holds of its own."""
     quarter = max(1, len(life) // 4)
     more = min(one.waiting for one in life[-quarter:]) - min(one.waiting for one in life[:quarter])
-    if more > MANY_WAITING:
+    if more > max(0.0, events):
         return f"a backlog was growing: {format_count(more)} more events were waiting at the end"
     if fills:
         kept = format_count(life[-1].kept or 0)

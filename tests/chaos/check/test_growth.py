@@ -138,6 +138,11 @@ def test_a_backlog_that_grows_to_the_end_is_no_leak() -> None:
     assert (verdict.state, of(verdict, "memory").code) == ("unknown", "soaked_too_little")
     assert "a backlog was growing" in verdict.headline
 
+    def hardly(at_s: int, one: Sample) -> None:
+        one.waiting = at_s // 10
+
+    assert of(judged(sampled(1, kept(100), hardly)), "memory").state == "invalid", "a few do not explain it"
+
 
 def test_once_a_store_in_memory_is_full_a_leak_is_found() -> None:
     """And before, nothing is accused: the slope is that of afterwards."""
