@@ -39,6 +39,9 @@ POINTS = 48
 RESOLUTION: Mapping[Held, float] = {"memory": 1 << 20, "objects": 3000, "store": 1 << 20}
 """Of what is taken over events: less in all is not told from nothing. A process takes memory by the megabyte, and gives
 it back late; objects wait for the garbage collector."""
+BY_HOUR: Mapping[Held, float] = {"memory": 18e6, "objects": 90_000, "store": 0}
+"""What is allowed in any case: a process gathers something by the hour, the bench's own progress and samples among it,
+and by event that looks like much where few are published."""
 FULL = 0.99
 WAITING: Mapping[Held, float] = {"memory": 10_000, "objects": 50}
 """What an event that waits may hold, with all that is made for its publish or delivery."""
@@ -196,7 +199,7 @@ def _by_event(wanted: Growth, what: Held, rise: _Rise, events: int, seconds: flo
     }
     if limit is None:
         return Finding("growth", "not judged", told, figures)
-    allowed = max(limit * events, RESOLUTION[what])
+    allowed = max(limit * events, BY_HOUR[what] * seconds / 3600, RESOLUTION[what])
     a_limit = allowed / events
     figures |= {f"limit_per_event_{unit}": a_limit, f"limit_per_hour_{unit}": a_limit * an_hour}
     told += f" · limit {told_as(a_limit)} an event, {told_as(a_limit * an_hour)} an hour"

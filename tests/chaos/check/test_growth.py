@@ -237,6 +237,22 @@ def test_limits_are_the_scenarios_to_say() -> None:
     assert of(judged(sampled(1, kept(12)), Growth(memory=5)), "memory").state == "invalid"
 
 
+def test_where_few_events_come_growth_is_judged_by_the_hour() -> None:
+    """At ten events a second what any process gathers would look like much of each."""
+
+    def gathers(objects: int, memory: int) -> Change:
+        def change(at_s: int, one: Sample) -> None:
+            one.events = at_s * 10
+            one.objects, one.memory = 500_000 + at_s * objects, 80 * MB + at_s * memory
+
+        return change
+
+    little, much = judged(sampled(1, gathers(15, 3000))), judged(sampled(1, gathers(50, 10_000)))
+    assert little.state == "valid"
+    assert {of(much, held).state for held in ("memory", "objects")} == {"invalid"}
+    assert of(much, "memory").summary.endswith("limit 500 B an event, 18 MB an hour")
+
+
 def test_what_comes_and_goes_by_itself_is_no_growth_whatever_the_limit() -> None:
     """A few thousand objects in all: a collector's, or a buffer's."""
 
