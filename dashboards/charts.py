@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from squall.chaos.report.axis import Axis
-from squall.chaos.report.held import COUNTED, Held
+from squall.chaos.report.chart import Values
+from squall.chaos.report.held import Held, counts, sizes
 from squall.chaos.report.measured import Fault, Measured
 from squall.chaos.report.view import charted
 from squall.dashboards.markup import plain
@@ -109,21 +110,20 @@ def run_plots(measured: Measured, spread: Spread, tones: Tones) -> tuple[Plot, .
 
 def _held_plots(processes: Sequence[Held], tones: Tones) -> Iterator[Plot]:
     """What the target held, where it was soaked."""
-    memory, counted = list[Line](), list[Line]()
-    for one in processes:
-        named = "" if len(processes) == 1 else f"{one.process}'s "
-        for lines, what, values, per in (
-            (memory, "memory", one.memory, 1e6),
-            (memory, "store's files", one.store, 1e6),
-            *((counted, what, getattr(one, what), 1.0) for what in COUNTED),
-        ):
-            shown = [None if value is None else round(value / per, 3) for value in values]
-            if all(value is None for value in shown):
-                continue
-            lines.append(Line(f"{named}{what}", shown, tones.series[len(lines) % len(tones.series)]))
     if processes:
-        yield Plot("Memory", "MB", tuple(memory))
-        yield Plot("Handles, threads, tasks", "of the target", tuple(counted))
+        yield Plot("Memory", "MB", _lines(sizes(processes), 1e6, tones))
+        yield Plot("Handles, threads, tasks", "of the target", _lines(counts(processes), 1.0, tones))
+
+
+def _lines(named: Mapping[str, Values], per: float, tones: Tones) -> tuple[Line, ...]:
+    return tuple(
+        Line(
+            name,
+            [None if value is None else round(value / per, 3) for value in values],
+            tones.series[place % len(tones.series)],
+        )
+        for place, (name, values) in enumerate(named.items())
+    )
 
 
 def _ms(seconds: float | None) -> float | None:

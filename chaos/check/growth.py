@@ -34,6 +34,11 @@ HELD: Mapping[Held, str] = {
 """What is watched, and what to do where it grows."""
 
 BENCH = "bench"
+NAMED_SAMPLES = (
+    f"(SELECT coalesce(name, '{BENCH}') AS name, sample.* "
+    "FROM sample LEFT JOIN (SELECT DISTINCT name, pid FROM process) USING (pid))"
+)
+"""The table of samples, each with the name of its process."""
 WARM_UP = 0.2
 POINTS = 48
 RESOLUTION: Mapping[Held, float] = {"memory": 1 << 20, "objects": 3000, "store": 1 << 20}
@@ -95,11 +100,9 @@ def _lives(case: Case) -> Iterator[Sequence[Sample]]:
     span = load_span(case)
     warm = span.begun + round(WARM_UP * (span.ended - span.begun))
     warm = max([warm, *(min(window.ended, span.ended) for window in fault_windows(case))])
-    columns = ", ".join(field.name for field in fields(Sample) if field.name != "name")
+    columns = ", ".join(field.name for field in fields(Sample))
     rows = case.rows(
-        f"SELECT coalesce(name, '{BENCH}') AS name, {columns} FROM sample LEFT JOIN "
-        f"(SELECT DISTINCT name, pid FROM process) USING (pid) WHERE time >= {warm} AND time < {span.ended} "
-        "ORDER BY name, pid, time"
+        f"SELECT {columns} FROM {NAMED_SAMPLES} WHERE time >= {warm} AND time < {span.ended} ORDER BY name, pid, time"
     )
     for _, of_name in groupby((Sample(*row) for row in rows), key=lambda one: one.name):
         lives = [list(life) for _, life in groupby(of_name, key=lambda one: one.pid)]

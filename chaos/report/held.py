@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
+from squall.chaos.check.growth import NAMED_SAMPLES
 from squall.chaos.figures import size
 from squall.chaos.report.axis import Axis
 from squall.chaos.report.chart import Chart, Series, Values, level_chart
 from squall.core.units import format_count
-
-COUNTED = ("handles", "threads", "tasks")
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,10 @@ class Held:
 def held(db: duckdb.DuckDBPyConnection, axis: Axis) -> tuple[Held, ...]:
     """Of every process that was looked at, the least in each bucket; what was not looked at is as it was before."""
     rows = db.execute(
-        f"""SELECT coalesce(name, 'bench') AS process, {axis.bucket("time")} AS bucket, min(memory), min(store),
+        f"""SELECT name, {axis.bucket("time")} AS bucket, min(memory), min(store),
             min(handles), min(threads), min(tasks)
-        FROM sample LEFT JOIN (SELECT DISTINCT name, pid FROM process) USING (pid)
-        WHERE time BETWEEN {axis.begun_ns} AND {axis.ended_ns - 1} GROUP BY ALL ORDER BY process, bucket"""
+        FROM {NAMED_SAMPLES}
+        WHERE time BETWEEN {axis.begun_ns} AND {axis.ended_ns - 1} GROUP BY ALL ORDER BY name, bucket"""
     ).fetchall()
     found: dict[str, dict[int, Sequence[float | None]]] = {}
     for name, bucket, *values in rows:
@@ -51,20 +50,32 @@ def _between(looks: dict[int, Sequence[float | None]], figure: int, count: int) 
     return tuple(values)
 
 
+def sizes(processes: Sequence[Held]) -> Mapping[str, Values]:
+    """Bytes to draw, by the name of the line: memory and the store's files, where they are known."""
+    return _lines(processes, lambda one: {"memory": one.memory, "store's files": one.store})
+
+
+def counts(processes: Sequence[Held]) -> Mapping[str, Values]:
+    """How many to draw, by the name of the line: handles, threads and tasks, where they are known."""
+    return _lines(processes, lambda one: {"handles": one.handles, "threads": one.threads, "tasks": one.tasks})
+
+
+def _lines(processes: Sequence[Held], figures: Callable[[Held], Mapping[str, Values]]) -> Mapping[str, Values]:
+    return {
+        what if len(processes) == 1 else f"{one.process}'s {what}": values
+        for one in processes
+        for what, values in figures(one).items()
+        if any(value is not None for value in values)
+    }
+
+
 def held_charts(processes: Sequence[Held], axis: Axis) -> tuple[Chart, ...]:
     """Two of them; none where nobody looked."""
     if not processes:
         return ()
-    of_bytes, counted = list[Series](), list[Series]()
-    for one in processes:
-        named = "" if len(processes) == 1 else f"{one.process}'s "
-        for what, values in (("memory", one.memory), ("store's files", one.store)):
-            _add(of_bytes, f"{named}{what}", values, size(_last(values)))
-        for what in COUNTED:
-            values = getattr(one, what)
-            _add(counted, f"{named}{what}", values, format_count(_last(values)))
+    memory, counted = _series(sizes(processes), size), _series(counts(processes), format_count)
     return (
-        level_chart("Memory", "bytes", "What the target held; the bench's own is left out.", of_bytes, axis, size),
+        level_chart("Memory", "bytes", "What the target held; the bench's own is left out.", memory, axis, size),
         level_chart("Handles, threads, tasks", "how many", "What was open, or ran.", counted, axis, format_count),
     )
 
@@ -73,6 +84,8 @@ def _last(values: Values) -> float:
     return next((value for value in reversed(values) if value is not None), 0.0)
 
 
-def _add(lines: list[Series], name: str, values: Values, note: str) -> None:
-    if any(value is not None for value in values):
-        lines.append(Series(name, f"s{len(lines) % 6}", values, f"{note} at the end"))
+def _series(lines: Mapping[str, Values], told: Callable[[float], str]) -> list[Series]:
+    return [
+        Series(name, f"s{place % 6}", values, f"{told(_last(values))} at the end")
+        for place, (name, values) in enumerate(lines.items())
+    ]
