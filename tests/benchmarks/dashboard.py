@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from tests.benchmarks.checker import make_history
 from tests.benchmarks.rounds import Sample, Scale, alternate, child, median, progress
 from tests.benchmarks.table import Row
-from tests.chaos.check.model import write
+from tests.browser import SIZES, headless
 from tests.chaos.check.runs import CLAIMS, DURABLE, clean
-from tests.chaos.report.folders import bare_folder
-from tests.chaos.report.test_report_in_browser import ARGUMENTS
+from tests.chaos.report.folders import bare_folder, judged_folder
 from tests.chaos.test_live_file import write as write_live
 from tests.dashboards.browsing import READY_MS, dashboard, settled
+from tests.dashboards.made_runs import by_hand
 from tests.needed import needed
 
 from squall.chaos.check.engine import check
@@ -32,49 +32,39 @@ from squall.chaos.run_folder import LIVE, VERDICT
 
 RECORDS, SPANS, TICKS = 1_000_000, 20_000, 5
 SPANS_AN_EVENT = 4
-SIZE = ViewportSize(width=1280, height=900)
 
 
 def make_runs(folder: str, records: int, spans: int) -> Sample:
     """Runs named large, spans and live; how many records the large one has."""
-    large, facts = _run(Path(folder), "large"), RunFacts(load=Span(0, 10**15), drain=Span(10**15, 10**15 + 1))
-    make_history(large / "history", records)
-    _judge(large, facts)
-    many = _run(Path(folder), "spans")
-    write(clean(spans // SPANS_AN_EVENT, DURABLE), many / "history")
-    _judge(many, facts)
-    write_live(_run(Path(folder), "live"), [0.0])
+    runs = Path(folder) / "runs"
+    by_hand(runs, "large", lambda root: _large(root, records))
+    by_hand(runs, "spans", lambda root: judged_folder(root, clean(spans // SPANS_AN_EVENT, DURABLE)))
+    write_live(by_hand(runs, "live", bare_folder), [0.0])
     return {"records": records}
 
 
-def _run(folder: Path, name: str) -> Path:
-    made = bare_folder(folder / f"made-{name}")
-    (folder / "runs" / name).mkdir(parents=True)
-    return made.rename(folder / "runs" / name / made.name)
-
-
-def _judge(folder: Path, facts: RunFacts) -> None:
+def _large(root: Path, records: int) -> Path:
+    folder, facts = bare_folder(root), RunFacts(load=Span(0, 10**15), drain=Span(10**15, 10**15 + 1))
+    make_history(folder / "history", records)
     save_facts(facts, folder)
     save_verdict(check(folder / "history", CLAIMS, (), facts), folder / VERDICT)
+    return folder
 
 
 def look(folder: str) -> Sample:
     """Seconds: `first` and `again` of the large run's overview, `tick`, `waterfall`; `memory` of the dashboard, MiB."""
     chromium = needed("chromium", "apt-get install chromium")
-    with dashboard(Path(folder) / "runs") as (process, address), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        page = browser.new_page(viewport=SIZE)
+    with dashboard(Path(folder) / "runs") as (process, address), headless(chromium) as browser:
+        page = browser.new_page(viewport=SIZES[1])
         page.set_default_timeout(READY_MS)
         _seconds(page, address, "h1")  # what all views need is loaded
-        found = {
+        return {
             "first": _seconds(page, f"{address}overview?run=large", "canvas"),
             "again": _seconds(page, f"{address}overview?run=large", "canvas"),
             "waterfall": _waterfall(page, f"{address}traces?run=spans&limit=10000"),
             "tick": _tick(page, address, Path(folder) / "runs" / "live"),
             "memory": _peak_mib(process),
         }
-        browser.close()
-    return found
 
 
 def _seconds(page: Page, address: str, shown: str) -> float:

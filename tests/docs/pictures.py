@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 from PIL import Image
-from playwright.sync_api import Browser, FloatRect, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Locator, Page
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
-from tests.chaos.report.test_report_in_browser import ARGUMENTS
+from tests.browser import headless
 from tests.dashboards.browsing import dashboard, settled
 from tests.docs.pages import ROOT, environment, run_page
 
@@ -164,16 +164,14 @@ def take_all(into: Path, sets: Sequence[str] = ()) -> None:
     if chromium is None:
         raise RuntimeError("chromium is not installed: apt-get install chromium")
     into.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="squall-pictures-") as work, sync_playwright() as playwright:
+    with TemporaryDirectory(prefix="squall-pictures-") as work, headless(chromium) as browser:
         folder = Path(work)
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         take_terminal(browser, ran("first-storm", folder, sets), into / "verdict.png")
         run = (folder / "runs" / "first-storm" / "latest").resolve()
         take_report(browser, run, into / "report.png")
         with dashboard(folder / "runs") as (_, address):
             take_dashboard(browser, address, run, into)
         take_first_plugin(browser, guide_followed(folder / "guide"), into / "first-plugin.png")
-        browser.close()
 
 
 if __name__ == "__main__":
