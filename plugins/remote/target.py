@@ -221,20 +221,8 @@ class _Client:
         if not first:
             remote.on_end = self._ended
             self._confirming = asyncio.create_task(self._confirm())
-        self.id = await remote.subscriber(spec.name).subscribe(
-            spec.pattern,
-            self._handle_settled if first else self._handle,
-            list(spec.filters),
-            spec.priority_min,
-            name=spec.name if spec.durable else None,
-            delivery=spec.delivery,
-            start=spec.start,
-            concurrency=spec.concurrency,
-            timeout_s=spec.timeout_s,
-            in_flight=spec.in_flight,
-            overflow=spec.overflow,
-            on_retry=spec.on_retry,
-        )
+        handler = self._handle_settled if first else self._handle
+        self.id = await spec.subscribe(remote.subscriber(spec.name), handler)
         return remote.attachments.get(self.id).subscription
 
     async def _handle(self, event: Event) -> None:

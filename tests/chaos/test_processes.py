@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from tests.chaos.whole_run import Section, run
 from tests.needed import needed
 from tests.servers import Server, redis_server, until
 
 from squall.chaos import server_kinds
-from squall.chaos.catalogue import load_catalogue
 from squall.chaos.history import open_history
 from squall.chaos.processes import StartedProcess
-from squall.chaos.run import RunResult, run_scenario
-from squall.chaos.scenario import load_scenario
 from squall.core.clock import SystemClock
-from squall.core.config import Config, load_config
 from squall.core.errors import ConfigError, SquallError
-
-Section = Mapping[str, object]
 
 
 def lives(pid: int) -> bool:
@@ -51,15 +44,6 @@ def scenario(*faults: Section, **others: object) -> dict[str, object]:
         "drain": {"limit": "60s", "stall": "20s"},
         "expect": ["no_loss"],
     } | others
-
-
-async def run(folder: Path, sections: Mapping[str, object], yaml: str = "") -> RunResult:
-    (folder / "squall.yaml").write_text("version: 1\n" + yaml, encoding="utf-8")
-    config: Config = load_config(folder / "squall.yaml")
-    catalogue = load_catalogue()
-    path = folder / "processes.yaml"
-    path.write_text(json.dumps(sections), encoding="utf-8")
-    return await run_scenario(load_scenario(path, config=config, known=catalogue.known(config)), config, catalogue)
 
 
 @pytest.fixture

@@ -7,15 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import redis
+from tests.chaos.whole_run import run
 from tests.servers import Server
 
-from squall.chaos.catalogue import load_catalogue
 from squall.chaos.history import open_history
-from squall.chaos.run import RunResult, run_scenario
-from squall.chaos.scenario import load_scenario
-from squall.core.config import Config, load_config
-
-Section = Mapping[str, object]
+from squall.chaos.run import RunResult
 
 
 def scenario(**others: object) -> dict[str, object]:
@@ -28,15 +24,6 @@ def scenario(**others: object) -> dict[str, object]:
         "load": {"stages": [{"for": "2s", "rate": 50}], "events": [{"type": "order.created", "key": {"count": 5}}]},
         "expect": ["no_loss", {"duplicates": {"max_ratio": 0}}, {"order": {"by": "key"}}],
     } | others
-
-
-async def run(folder: Path, sections: Section, yaml: str = "") -> RunResult:
-    (folder / "squall.yaml").write_text("version: 1\n" + yaml, encoding="utf-8")
-    config: Config = load_config(folder / "squall.yaml")
-    catalogue = load_catalogue()
-    path = folder / "served.yaml"
-    path.write_text(json.dumps(sections), encoding="utf-8")
-    return await run_scenario(load_scenario(path, config=config, known=catalogue.known(config)), config, catalogue)
 
 
 def figures(result: RunResult, name: str) -> Mapping[str, float]:
