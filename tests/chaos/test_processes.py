@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from redis import Redis
 from tests.chaos.whole_run import Section, run
 from tests.needed import needed
 from tests.servers import Server, redis_server, until
@@ -328,6 +329,18 @@ async def test_a_process_that_the_run_did_not_start_is_no_seam(tmp_path: Path, r
     with pytest.raises(ConfigError, match="the target has no seam 'process:redis' for kill"):
         await run(tmp_path, scenario(fault, target="mine", servers={}), yaml)
     assert lives(redis_server.pid)
+
+
+@pytest.mark.parametrize("target", ["in-process", "squall"])
+async def test_a_run_that_nobody_validated_writes_to_no_server_of_the_operators(
+    tmp_path: Path, redis_server: Server, target: str
+) -> None:
+    """Whoever composes the router refuses, before it is started."""
+    yaml = f"plugins: [retry, {{redis: {{url: '{redis_server.url}'}}}}]\n"
+    with pytest.raises(ConfigError, match="plugin redis would write to redis://127"):
+        await run(tmp_path, scenario(target=target, servers={}), yaml)
+    with Redis(port=redis_server.port) as client:
+        assert client.dbsize() == 0
 
 
 async def test_the_operator_may_refuse_faults_in_processes(tmp_path: Path) -> None:

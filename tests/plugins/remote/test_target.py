@@ -110,7 +110,8 @@ async def test_the_server_is_told_secrets_by_its_environment_alone(redis_server:
     url = redis_server.url.replace("redis://", "redis://app:hunter22hunter@")
     load = {"stages": [{"for": "500ms", "rate": 20}], "events": [{"type": "order.created"}]}
     wanted = scenario(plugins=[], load=load, expect=["no_loss"])
-    result = await run(tmp_path, wanted, f"plugins: [retry, {{redis: {{url: '{url}'}}}}]\n")
+    yaml = f"plugins: [retry, {{redis: {{url: '{url}'}}}}]\nbench: {{allow_servers: [redis]}}\n"
+    result = await run(tmp_path, wanted, yaml)
     assert result.verdict.state == "valid", result.verdict
     told = [path for path in result.folder.rglob("*") if path.is_file() and b"hunter22" in path.read_bytes()]
     assert told == []
