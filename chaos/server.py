@@ -36,20 +36,21 @@ POLL_S = 0.01
 SHOWN_CHARACTERS = 2_000
 GUARD = """\
 import contextlib, fcntl, os, select, shutil, signal, sys
-users, state, process, temporary = sys.argv[1:]
-folder = os.path.dirname(users)
-with open(users, "r+") as file:
-    fcntl.lockf(file, fcntl.LOCK_EX)
-    os.path.exists(state) and os.unlink(state)
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(int(process), signal.SIGKILL)
-    if temporary:
-        select.select([int(process)], [], [])
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.dirname(folder))
+users, process, state, temporary = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+fcntl.lockf(users, fcntl.LOCK_EX)
+with contextlib.suppress(FileNotFoundError):
+    os.unlink(state)
+with contextlib.suppress(ProcessLookupError):
+    signal.pidfd_send_signal(process, signal.SIGKILL)
+if temporary:
+    select.select([process], [], [])
+    folder = os.path.dirname(state)
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(folder))
 """
-"""It knows the process by a descriptor: a pid may be somebody else's by then."""
+"""It knows the process by a descriptor, since a pid may be somebody else's by then; and the users too, since their
+folder may be gone before it looks."""
 
 
 class DidNotStart(SquallError):
@@ -118,7 +119,7 @@ class Server:
         self._users = self._users or use(self.folder)
         with self._log.open("ab") as log, self._changing:
             process = self._process = _spawn(self._command, log, self._environment)
-            self._guard = self._watch(process)
+            self._guard = self._watch(process, self._users)
         deadline_ns = self._clock.monotonic_ns() + round(START_TIMEOUT_S * 1e9)
         while not self.answers():
             ended = _within(process, POLL_S)
@@ -127,12 +128,13 @@ class Server:
                 why = f"ended with {ended}" if ended is not None else f"did not answer within {START_TIMEOUT_S:g} s"
                 raise DidNotStart(f"{self.name} {why}\n{self.log()[-SHOWN_CHARACTERS:]}")
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    def _watch(self, process: subprocess.Popen[bytes], users: IO[str]) -> subprocess.Popen[bytes]:
         known = os.pidfd_open(process.pid)  # not reaped yet, so it is this one
         try:
-            told = *map(str, (*paths(self.folder), known)), "yes" if self.temporary else ""
+            descriptors = users.fileno(), known
+            told = *map(str, descriptors), str(paths(self.folder)[1]), "yes" if self.temporary else ""
             guard = [sys.executable, "-I", "-S", "-c", GUARD, *told]
-            return _spawn(guard, subprocess.DEVNULL, os.environ, (known,))
+            return _spawn(guard, subprocess.DEVNULL, os.environ, descriptors)
         finally:
             os.close(known)
 

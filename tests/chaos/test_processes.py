@@ -179,19 +179,20 @@ async def test_a_fault_waits_until_the_one_before_it_has_brought_the_process_bac
     redis: StartedProcess, fault: Fault
 ) -> None:
     """A database takes its time to start: by then the next fault may be due."""
-    done, over = list[str](), asyncio.Event()
+    done, taken, over = list[str](), asyncio.Event(), asyncio.Event()
 
     async def stand() -> None:
         async with fault.inject(redis, context([])):
             done.append("taken")
+            taken.set()
             await over.wait()
         done.append("back")
 
     await redis.start()
     try:
         both = [asyncio.create_task(stand()) for _ in range(2)]
-        await asyncio.wait(both, timeout=1.0)  # whatever the second may do, it has done by then, or will not
-        assert done == ["taken"]
+        await taken.wait()
+        assert redis.turn.locked()
         over.set()
         await asyncio.gather(*both)
         assert done == ["taken", "back", "taken", "back"]
@@ -241,7 +242,10 @@ async def test_one_that_cannot_be_ended_does_not_keep_the_others(
             return True
         return False
 
-    await processes.launch(Program("other", lambda port: [redis, "--port", str(port), "--save", ""], answers, {}))
+    def command(port: int) -> list[str]:
+        return [redis, "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
+
+    await processes.launch(Program("other", command, answers, {}))
     first, other = processes.seams.values()
     assert isinstance(first, StartedProcess)
     pid, kept, stop = other.pid, first.server.folder, first.server.stop

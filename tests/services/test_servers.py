@@ -218,3 +218,15 @@ def refuses(port: int) -> bool:
     """Whether nobody listens there."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) != 0
+
+
+def test_server_does_not_outlive_tests_whose_folder_is_gone(tmp_path: Path) -> None:
+    """Who is gone may have taken it along, before the guard had looked."""
+    program = (
+        "import os, shutil\ns = redis_server(Path(sys.argv[1]) / 'gone'); s.start()\n"
+        "shutil.rmtree(s.folder); print(s.pid, flush=True); os._exit(1)"
+    )
+    with outsider(tmp_path, program) as tests:
+        assert tests.stdout is not None
+        pid = int(tests.stdout.readline())
+        until("the server is gone", lambda: not lives(pid))
