@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -32,7 +32,7 @@ from squall.chaos.report import write_report
 from squall.chaos.run_folder import COMPOSED, JUNIT, VERDICT, discard_run_folder, make_run_folder, point_latest
 from squall.chaos.run_log import logged_to
 from squall.chaos.samples import Samples
-from squall.chaos.scenario import Scenario, drain_limits
+from squall.chaos.scenario import Drain, Scenario, drain_limits
 from squall.chaos.scenario_models import Stage
 from squall.chaos.spans import complete_spans
 from squall.chaos.watch import Progress, Watch
@@ -163,16 +163,13 @@ class _Run:
 
     async def execute(self) -> RunFacts:
         """All phases up to the drain, whatever happens in them; the history is complete afterwards."""
-        try:
-            return await self._execute()
-        finally:
-            await self.processes.close()
-            try:
-                await self.networks.close()
-            except SquallError as error:
-                logging.getLogger("squall").warning("the proxies could not be taken away: %s", error)
+        async with contextlib.AsyncExitStack() as closing:  # whatever becomes of one of them, the others are closed
+            closing.push_async_callback(_close, "the proxies could not be taken away", self.networks.close)
+            closing.push_async_callback(_close, "a process could not be ended", self.processes.close)
+            await self._execute()
+        return self.facts
 
-    async def _execute(self) -> RunFacts:
+    async def _execute(self) -> None:
         await self.processes.start()
         await self.target.start(
             RunContext(
@@ -187,48 +184,56 @@ class _Run:
                 target_options(self.target, self.scenario.target, self.config),
             )
         )
-        try:
+        async with contextlib.AsyncExitStack() as ending:
+            ending.push_async_callback(self._write)
+            ending.push_async_callback(lambda: self._noted("the target did not stop", self.target.stop()))
             await self.participants.join_first()
             limits = drain_limits(self.scenario, self.claims.longest_delay_s)
             told = self.claims
             self.facts = replace(self.facts, stall_s=limits.stall_s, durability=told.durability, kept_by=told.kept_by)
             seams = {**self.target.seams(), **self.participants.seams, **self.networks.seams, **self.processes.seams}
             self.faults = FaultRun(self.scenario, seams, self.recorder, self.folder)
+            ending.push_async_callback(self.faults.heal)
             point_latest(self.folder)
             self.began = True
-            watching = [asyncio.create_task(self.watch.run())] if self.watched else []
-            try:
-                await self._steady()
-                if self.facts.steady_held is not False and not self.stop.is_set():
-                    await self._load()
-                await self._drain(limits.limit_s, limits.stall_s)
-            finally:
-                for task in watching:
-                    task.cancel()
-                for failed in await asyncio.gather(*watching, return_exceptions=True):
-                    if isinstance(failed, Exception):
-                        logging.getLogger("squall").warning("the progress could not be told: %r", failed)
-            await self.participants.record_ends()
+            await self._noted("the run was cut short", self._phases(limits))
+            await self._noted("the target's own word is missing", self.participants.record_ends())
+
+    async def _phases(self, limits: Drain) -> None:
+        watching = [asyncio.create_task(self.watch.run())] if self.watched else []
+        try:
+            await self._steady()
+            if self.facts.steady_held is not False and not self.stop.is_set():
+                await self._load()
+            await self._drain(limits.limit_s, limits.stall_s)
         finally:
-            if self.faults is not None:
-                await self.faults.heal()
-            try:
-                await self.target.stop()
-            except SquallError as error:
-                self._reason(f"the target did not stop: {error}")
-            if self.faults is not None:
-                for failure in self.faults.failures:
-                    self._reason(failure)
-                self.faults.record(self.writer)
-            for failure in self.processes.ended_by_themselves():
-                self.facts = replace(self.facts, target_up=False)
+            for task in watching:
+                task.cancel()
+            for failed in await asyncio.gather(*watching, return_exceptions=True):
+                if isinstance(failed, Exception):
+                    logging.getLogger("squall").warning("the progress could not be told: %r", failed)
+
+    async def _write(self) -> None:
+        """Complete the history, and what is known beside it."""
+        if self.faults is not None:
+            for failure in self.faults.failures:
                 self._reason(failure)
-            self.processes.record(self.writer)
-            self.samples.flush()
-            await self.recorder.close()
-            self.facts = replace(self.facts, recorder_failures=(*self.recorder.failures, *self.writer.failures))
-            save_facts(self.facts, self.folder)
-        return self.facts
+            self.faults.record(self.writer)
+        if ended := await self.processes.ended_by_themselves():  # first: it explains the others
+            self.facts = replace(self.facts, target_up=False, reasons=(*ended, *self.facts.reasons))
+        self.processes.record(self.writer)
+        self.samples.flush()
+        await self.recorder.close()
+        self.facts = replace(self.facts, recorder_failures=(*self.recorder.failures, *self.writer.failures))
+        save_facts(self.facts, self.folder)
+
+    async def _noted(self, what: str, doing: Awaitable[object]) -> None:
+        """What fails once the run has begun is a reason of its verdict, and no end without one."""
+        try:
+            await doing
+        except Exception as error:
+            logging.getLogger("squall").warning("%s", what, exc_info=error)
+            self._reason(f"{what}: {error}" if isinstance(error, SquallError) else f"{what}: {error!r}")
 
     def _reason(self, text: str) -> None:
         self.facts = replace(self.facts, reasons=(*self.facts.reasons, text))
@@ -271,15 +276,18 @@ class _Run:
         ]
         if self.scenario.watches_growth:
             others.append(asyncio.create_task(self.samples.run()))
-        await self.generator.run(self.scenario.load.stages, self.stop)
+        try:
+            await self.generator.run(self.scenario.load.stages, self.stop)
+        finally:
+            for task in others:
+                task.cancel()
+            ended = await asyncio.gather(*others, return_exceptions=True)
         if self.interrupted:
             load_s = self.scenario.load.seconds
             passed_s = min(load_s, (self.clock.monotonic_ns() - begun) / 1e9)
             self._reason(f"interrupted after {passed_s:.1f} of {format_seconds(load_s)} of load")
         self.watch.enter("heal")
-        for task in others:
-            task.cancel()
-        for failed in await asyncio.gather(*others, return_exceptions=True):
+        for failed in ended:
             if isinstance(failed, Exception):
                 self._reason(f"{type(failed).__name__}: {failed}")
         await self.faults.heal()
@@ -361,3 +369,11 @@ class _Run:
         expected = [Duplicates()] if self.scenario.expect is None else [*self.scenario.expect]
         soaks = self.scenario.soak_s is not None and not any(isinstance(one, Growth) for one in expected)
         return [*expected, Growth()] if soaks else expected
+
+
+async def _close(what: str, close: Callable[[], Awaitable[None]]) -> None:
+    """What is not closed well takes nothing from the verdict, and is logged."""
+    try:
+        await close()
+    except Exception as error:
+        logging.getLogger("squall").warning("%s", what, exc_info=error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,9 +40,23 @@ def _moved(plugin: Plugin, folder: Path) -> Plugin:
     return _with(plugin, "path", str(folder / "store" / "events.db"))
 
 
+def outside(plugins: Sequence[Plugin], servers: Collection[str], allowed: Collection[str]) -> dict[str, str]:
+    """Plugins, by name, that would write to a server of the operator's own, and what to do about it: those with a `url`
+    where no server of their name is the run's, and that the operator has not allowed."""
+    found = {name_of(one): one.options for one in plugins if "url" in type(one.options).model_fields}
+    return {
+        name: f"plugin {name} would write to {vars(options)['url']}, which is not the run's own: have one started in "
+        f"the scenario (servers: {{{name}: {{}}}}), or allow it in squall.yaml (bench: {{allow_servers: [{name}]}})"
+        for name, options in found.items()
+        if name not in (*servers, *allowed)
+    }
+
+
 async def located(plugins: Sequence[Plugin], ctx: RunContext) -> list[Plugin]:
     """The plugins, with a `url` that leads to the server of their name which the run has started, if it has; through
-    the detour of that name."""
+    the detour of that name. Raises ConfigError where one would write to another that the operator does not allow."""
+    for message in outside(plugins, ctx.servers, ctx.config.bench.allow_servers).values():
+        raise ConfigError(message)
     return [await _located(plugin, ctx) for plugin in plugins]
 
 

@@ -107,20 +107,7 @@ class InProcessTarget:
             await sink.deliver(Received(event.payload, event.seq, event.key, event.priority, type=event.type))
 
         self._sinks[spec.name] = sink
-        subscription_id = await self._running.subscriber(spec.name).subscribe(
-            spec.pattern,
-            handle,
-            list(spec.filters),
-            spec.priority_min,
-            name=spec.name if spec.durable else None,
-            delivery=spec.delivery,
-            start=spec.start,
-            concurrency=spec.concurrency,
-            timeout_s=spec.timeout_s,
-            in_flight=spec.in_flight,
-            overflow=spec.overflow,
-            on_retry=spec.on_retry,
-        )
+        subscription_id = await spec.subscribe(self._running.subscriber(spec.name), handle)
         meter = self._running.subscriptions.meter(subscription_id)
         self._names[subscription_id] = spec.name
         self._meters[spec.name] = meter

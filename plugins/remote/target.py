@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from squall.core.compose import as_sections, compose, keeper, located, name_of
 from squall.core.delivery import Ack, Decision, Term
-from squall.core.errors import NotRunning, PublishError
+from squall.core.errors import NotRunning, PublishError, SquallError
 from squall.core.event import Durability, Event, EventData
 from squall.core.fault import Seam
 from squall.core.identity import system_id
@@ -29,7 +29,6 @@ from squall.core.target import (
     Claims,
     Counters,
     Handle,
-    Launched,
     Message,
     Outcome,
     Program,
@@ -163,7 +162,7 @@ class ServedTarget:
         """By the server's own word; none while it does not answer, or has no connection to a subscriber."""
         try:
             status = await self._ask("/v1/status")
-        except (OSError, http.client.HTTPException):
+        except SquallError:
             status = {"events": None, "subscriptions": []}
         pending = {one["subscriber"]: one["pending"] for one in status["subscriptions"]}
         sums = {
@@ -182,12 +181,15 @@ class ServedTarget:
         return letters
 
     async def _ask(self, path: str) -> Any:
-        """Straight, past all faults in the network. Raises OSError and HTTPException."""
-        launched: Launched = self._launched
-        asked = asyncio.to_thread(_get, launched.host, launched.port, path, self._token, ANSWER_S)
-        code, body = await asked
+        """Straight, past all faults in the network. Raises SquallError."""
+        host, port = self._launched.host, self._launched.port
+        try:
+            code, body = await asyncio.to_thread(_get, host, port, path, self._token, ANSWER_S)
+        except (OSError, http.client.HTTPException) as error:
+            raise SquallError(f"squall serve at {host}:{port} does not answer {path}: {error!r}") from error
         if code != http.HTTPStatus.OK:
-            raise http.client.HTTPException(f"{path} answered {code}: {body[:200].decode(errors='replace')}")
+            said = body[:200].decode(errors="replace")
+            raise SquallError(f"squall serve at {host}:{port} answered {path} with {code}: {said}")
         return json.loads(body)
 
     def seams(self) -> Mapping[str, Seam]:
@@ -221,20 +223,8 @@ class _Client:
         if not first:
             remote.on_end = self._ended
             self._confirming = asyncio.create_task(self._confirm())
-        self.id = await remote.subscriber(spec.name).subscribe(
-            spec.pattern,
-            self._handle_settled if first else self._handle,
-            list(spec.filters),
-            spec.priority_min,
-            name=spec.name if spec.durable else None,
-            delivery=spec.delivery,
-            start=spec.start,
-            concurrency=spec.concurrency,
-            timeout_s=spec.timeout_s,
-            in_flight=spec.in_flight,
-            overflow=spec.overflow,
-            on_retry=spec.on_retry,
-        )
+        handler = self._handle_settled if first else self._handle
+        self.id = await spec.subscribe(remote.subscriber(spec.name), handler)
         return remote.attachments.get(self.id).subscription
 
     async def _handle(self, event: Event) -> None:

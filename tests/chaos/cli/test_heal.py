@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,8 +16,9 @@ from tests.chaos.cli.command import CALM, child, finished, squall, write
 from tests.chaos.cli.strangers import install
 from tests.servers import Server, until
 
+from squall.chaos.heal import heal
 from squall.chaos.undo import Plan, save_undo
-from squall.core.fault import Fault, Network
+from squall.core.fault import Fault, Network, Undo
 
 OUTSIDE = """\
 from pathlib import Path
@@ -170,8 +172,6 @@ def test_a_toxic_in_a_toxiproxy_server_does_not_outlive_a_run_that_is_killed(
     here: Path, monkeypatch: pytest.MonkeyPatch, toxiproxy_server: Server
 ) -> None:
     """The watchdog takes it away; the proxy passes everything again."""
-    import asyncio
-
     from squall.plugins.network.client import ToxiproxyClient
 
     client = ToxiproxyClient("127.0.0.1", toxiproxy_server.port)
@@ -226,6 +226,25 @@ def test_what_fails_does_not_keep_the_others_from_being_healed(line: Path) -> No
     doctor = " ".join(squall("doctor").out.split())
     assert doctor.count("left fault") == 2
     assert "damaged behind" in doctor
+
+
+class Hangs(Cut):
+    """Its heal does not end."""
+
+    heal_s = 0.05
+
+    @classmethod
+    async def heal(cls, undo: Undo) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_what_takes_too_long_is_told_so(line: Path) -> None:
+    """As long as the fault itself says; and its plan stays."""
+    plan = left(line)
+    (done,) = await heal([plan.parent], {"network": {"cut": Hangs}})
+    assert done.state == "failed"
+    assert done.why.startswith("TimeoutError: it took longer than 0.05 s; if there is nothing left to heal, remove")
+    assert plan.exists()
 
 
 def test_a_run_that_is_named_must_be_there(line: Path) -> None:
