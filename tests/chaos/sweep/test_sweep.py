@@ -10,7 +10,7 @@ import pytest
 
 from squall import VirtualClock
 from squall.chaos.catalogue import load_catalogue
-from squall.chaos.check.verdict import Finding, Reason, Verdict
+from squall.chaos.check.verdict import Finding, Reason, State, Verdict
 from squall.chaos.run import RunResult, run_scenario
 from squall.chaos.run_folder import list_runs
 from squall.chaos.scenario import load_scenario
@@ -113,7 +113,7 @@ def finding(name: str) -> Finding:
 def test_a_late_generator_is_no_slow_target(broke: tuple[str, ...], late: bool, outcome: str) -> None:
     """What is measured from when events were due says nothing then; a loss is a loss."""
     reasons = (Reason("rate_not_kept", "the generator sent only some"),) if late else ()
-    state = "invalid" if broke else "unknown" if late else "valid"
+    state: State = "invalid" if broke else "unknown" if late else "valid"
     assert outcome_of(Verdict(state, "", tuple(finding(name) for name in broke), reasons)) == outcome
 
 
