@@ -102,6 +102,11 @@ class Generator:
         """Publishes that are due or begun and have not ended."""
         return len(self._due) + len(self._publishers) - len(self._idle)
 
+    @property
+    def publishers(self) -> int:
+        """Tasks that publish, or wait to: as many as were ever needed at once."""
+        return len(self._publishers)
+
     async def run(self, stages: Sequence[Stage], stop: asyncio.Event) -> None:
         """Publish what is due until the stages are over or stop is set. What the generator is a second behind with when
         they are over is asked for and never sent: a load that cannot be kept must not go on for longer than it says."""

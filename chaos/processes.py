@@ -97,11 +97,16 @@ class Processes:
         self._temporary: TemporaryDirectory[str] | None = None
         self._all: dict[str, StartedProcess] = {}
         self.servers: dict[str, tuple[str, int]] = {}
+        self._brought: list[StartedProcess] = []
 
     @property
     def seams(self) -> dict[str, Process]:
         """Where faults may take hold, by name."""
         return {one.name: one for one in self._all.values()}
+
+    def brought(self) -> list[int]:
+        """The pids of what the target has brought along, as far as it is there now; 0: it is not."""
+        return [process.pid or 0 for process in self._brought]
 
     async def start(self) -> None:
         """Start what the scenario asks for. Raises SquallError where a program is missing, or does not start."""
@@ -131,7 +136,9 @@ class Processes:
             log=log,
             clock=self._clock,
         )
-        return Launched(await self._begin(program.name, server), HOST, port)
+        process = await self._begin(program.name, server)
+        self._brought.append(process)
+        return Launched(process, HOST, port)
 
     def _place(self, name: str) -> tuple[Path, Path]:
         """Where its data may be, as long as the run lasts, and where its log stays."""

@@ -9,19 +9,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import cast
 
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.check.engine import check, check_steady
-from squall.chaos.check.expectations import Duplicates, Expectation
+from squall.chaos.check.expectations import Duplicates, Expectation, Growth
 from squall.chaos.check.facts import RunFacts, Span, save_facts
 from squall.chaos.check.output import save_junit, save_verdict
 from squall.chaos.check.verdict import Verdict
 from squall.chaos.composition import Composed, save_composed
 from squall.chaos.fault_run import FaultRun
+from squall.chaos.footprint import check_footprints
 from squall.chaos.history import HistoryWriter
 from squall.chaos.live_file import live_file
 from squall.chaos.load import Generator, Messages
+from squall.chaos.named_target import claims_of, make_target, target_options
 from squall.chaos.networks import Networks
 from squall.chaos.participants import Participants
 from squall.chaos.processes import Processes
@@ -30,19 +31,17 @@ from squall.chaos.recorder import Recorder
 from squall.chaos.report import write_report
 from squall.chaos.run_folder import COMPOSED, JUNIT, VERDICT, discard_run_folder, make_run_folder, point_latest
 from squall.chaos.run_log import logged_to
+from squall.chaos.samples import Samples
 from squall.chaos.scenario import Scenario, drain_limits
 from squall.chaos.scenario_models import Stage
 from squall.chaos.spans import complete_spans
 from squall.chaos.watch import Progress, Watch
 from squall.core.clock import Clock, SystemClock
-from squall.core.config import Config, TargetSection
-from squall.core.errors import ConfigError, Problem, SquallError, StoreFileError
+from squall.core.config import Config
+from squall.core.errors import SquallError, StoreFileError
 from squall.core.identity import system_id
-from squall.core.options import Options, did_you_mean
-from squall.core.plugin import NoOptions
 from squall.core.target import Batches, Claims, RunContext, Target
 from squall.core.units import format_seconds
-from squall.core.yaml_source import Json
 
 POLL_S = 0.05
 POLL_SHARE = 10  # counting a backlog is work for the target, which has better to do
@@ -85,11 +84,14 @@ async def run_scenario(
     load early: everything is healed, drained briefly, and written. `profile`: where the time went, into its folder."""
     if profile:
         check_profiler()
+    if scenario.watches_growth:
+        check_footprints()
     clock = clock or SystemClock()
     began_ns = clock.monotonic_ns()
     source = "\n".join(scenario.document.lines) + "\n"
     where = runs or config.folder / config.bench.runs
-    folder = make_run_folder(where, scenario.name, source, scenario.seed, clock, system_id()[:6], scenario.overridden)
+    sets, soak_s = scenario.overridden, scenario.soak_s
+    folder = make_run_folder(where, scenario.name, source, scenario.seed, clock, system_id()[:6], sets, soak_s)
     if composed is not None:
         save_composed(composed, folder / COMPOSED)
     run: _Run | None = None
@@ -118,50 +120,6 @@ async def run_scenario(
     return RunResult(folder, verdict, duration_s, faulty_s, log.warning_count, log.error_count, run.interrupted)
 
 
-def make_target(scenario: Scenario, config: Config, catalogue: Catalogue) -> Target:
-    """The target that a scenario names: of a kind, or one of the operator's. Raises ConfigError."""
-    section = config.targets.get(scenario.target)
-    kind = scenario.target if section is None else section.kind
-    if kind not in catalogue.targets:
-        hint = did_you_mean(kind, catalogue.targets, "kinds")
-        raise ConfigError(
-            [Problem(f"targets.{scenario.target}.kind", f"there is no kind of target '{kind}'", hint=hint)]
-        )
-    target = catalogue.targets[kind]()
-    target_options(target, scenario.target, config)
-    for index, stage in enumerate(scenario.load.stages):
-        if stage.batch is not None and not isinstance(target, Batches):
-            message = f"target {scenario.target} publishes no batches (it has no publish_batch)"
-            raise ConfigError([scenario.document.problem(("load", "stages", index, "batch"), message)])
-    return target
-
-
-def target_options(target: Target, name: str, config: Config) -> Options:
-    """What squall.yaml says of this target besides kind and claims, as its class's `Options`. Raises ConfigError."""
-    section = config.targets.get(name)
-    said = dict(section.model_extra or {}) if section is not None else {}
-    model: type[Options] = getattr(target, "Options", NoOptions)
-    if config.document is None:
-        return model.of(f"targets.{name}", said)
-    return config.document.fit(cast("Json", said), model, ("targets", name), f"the target {name}")
-
-
-def claims_of(target: Target, section: TargetSection | None) -> Claims:
-    """What the target promises, where the operator does not say otherwise."""
-    if section is None:
-        return target.claims
-    own, said = target.claims, section.claims
-    return replace(
-        own,
-        delivery=said.delivery or own.delivery,
-        order=said.order or own.order,
-        durability=said.durability or own.durability,
-        lease_s=own.lease_s if said.lease is None else said.lease,
-        longest_delay_s=own.longest_delay_s if said.longest_delay is None else said.longest_delay,
-        max_attempts=said.max_attempts or own.max_attempts,
-    )
-
-
 class _Run:
     def __init__(
         self,
@@ -184,6 +142,7 @@ class _Run:
         self.messages = Messages(scenario.load.events, nonce, Random(f"{scenario.seed}:load"))
         batches = target.publish_batch if isinstance(target, Batches) else None
         self.generator = Generator(self.recorder, self.messages, target.publish, batches)
+        self.samples = Samples(self.recorder, target, folder, scenario.load.seconds, self.processes, self.generator)
         self.participants = Participants(scenario, config, target, self.recorder, self.writer)
         self.faults: FaultRun | None = None
         rate, rate_variable = scenario.greatest_rate
@@ -265,6 +224,7 @@ class _Run:
                 self.facts = replace(self.facts, target_up=False)
                 self._reason(failure)
             self.processes.record(self.writer)
+            self.samples.flush()
             await self.recorder.close()
             self.facts = replace(self.facts, recorder_failures=(*self.recorder.failures, *self.writer.failures))
             save_facts(self.facts, self.folder)
@@ -300,6 +260,8 @@ class _Run:
 
     async def _load(self) -> None:
         assert self.faults is not None
+        if self.scenario.watches_growth:
+            await self.samples.prepare()
         begun = self.clock.monotonic_ns()
         self.watch.enter("load", self.scenario.load.seconds, self.generator, self.faults)
         others = [
@@ -307,6 +269,8 @@ class _Run:
             asyncio.create_task(self.faults.run(begun)),
             asyncio.create_task(self._abort()),
         ]
+        if self.scenario.watches_growth:
+            others.append(asyncio.create_task(self.samples.run()))
         await self.generator.run(self.scenario.load.stages, self.stop)
         if self.interrupted:
             load_s = self.scenario.load.seconds
@@ -392,7 +356,8 @@ class _Run:
 
     def expectations(self) -> Sequence[Expectation]:
         """What the scenario expects; without `expect`, the safety of what the target claims. No loss is judged always,
-        and condemned at subscribers that take events at most once only where a scenario says so."""
-        if self.scenario.expect is not None:
-            return self.scenario.expect
-        return [Duplicates()]
+        and condemned at subscribers that take events at most once only where a scenario says so. A soak expects that
+        nothing grows, too."""
+        expected = [Duplicates()] if self.scenario.expect is None else [*self.scenario.expect]
+        soaks = self.scenario.soak_s is not None and not any(isinstance(one, Growth) for one in expected)
+        return [*expected, Growth()] if soaks else expected
