@@ -22,7 +22,7 @@ from squall.chaos.scenario_expect import Entry, Expectations, read_expectations
 from squall.chaos.scenario_faults import Kinds, Place, PlannedFault, read_faults
 from squall.chaos.scenario_models import Abort, DrainSection, Load, ScenarioFile, ServersSection, Subscriber
 from squall.chaos.scenario_soak import soaked
-from squall.chaos.scenario_vars import fill, variable
+from squall.chaos.scenario_vars import fill, set_keys, variable
 from squall.core.config import Config, PluginSection, plugin_sections
 from squall.core.errors import ConfigError, Problem
 from squall.core.plugin import Plugin
@@ -70,7 +70,8 @@ class Drain:
 @dataclass(frozen=True)
 class Scenario:
     """A valid scenario. Variables are filled in, random faults are drawn; `expect` None: what the target claims.
-    `source` is the document as it was read. `soak_s`: for how long its load is repeated, where it is soaked."""
+    `source` is the document as it was read, `keys` what --set put in place of its keys, by dotted name. `soak_s`: for
+    how long its load is repeated, where it is soaked."""
 
     document: Document
     source: Document
@@ -88,6 +89,7 @@ class Scenario:
     abort: Abort | None
     drain: DrainSection
     expect: tuple[Expectation, ...] | None
+    keys: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     soak_s: float | None = None
 
     @property
@@ -97,8 +99,10 @@ class Scenario:
 
     @property
     def overridden(self) -> Mapping[str, bool | int | float | str]:
-        """The variables that do not have the file's value: by --set."""
-        return {name: value for name, value in self.vars.items() if value != self.source.at(("vars", name))}
+        """The variables and keys that do not have the file's value: by --set."""
+        return {name: value for name, value in self.vars.items() if value != self.source.at(("vars", name))} | dict(
+            self.keys
+        )
 
     @property
     def greatest_rate(self) -> tuple[float, str]:
@@ -126,8 +130,8 @@ def load_scenario(
 ) -> Scenario:
     """Read a scenario file. Raises ConfigError with every problem in it.
 
-    sets: `name=value`, overriding the file's vars. seed: instead of the file's. config: the operator's. soak_s: for how
-    long the load is repeated, and growth judged.
+    sets: `name=value`, overriding the file's vars, or keys by dotted names. seed: instead of the file's. config: the
+    operator's. soak_s: for how long the load is repeated, and growth judged.
     """
     return make_scenario(load_document(path), sets=sets, seed=seed, config=config, known=known, soak_s=soak_s)
 
@@ -186,6 +190,7 @@ def make_scenario(
         abort=file.abort,
         drain=file.drain,
         expect=None if file.expect is None else _models(expect),
+        keys=set_keys(sets),
         soak_s=soak_s,
     )
 

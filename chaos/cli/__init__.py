@@ -21,6 +21,7 @@ from squall.chaos.cli.report import command as report
 from squall.chaos.cli.run import command as run
 from squall.chaos.cli.runs import command as runs
 from squall.chaos.cli.schema import command as schema
+from squall.chaos.cli.sweep import command as sweep
 from squall.chaos.cli.validate import command as validate
 from squall.chaos.cli.why import command as why
 
@@ -54,6 +55,7 @@ def _options(
 
 app.command("init")(init)
 app.command("run")(run)
+app.command("sweep")(sweep)
 app.command("validate")(validate)
 app.add_typer(plugins, name="plugins")
 app.command("why")(why)

@@ -31,7 +31,8 @@ RunsOption = Annotated[
     Path | None, typer.Option("--runs", metavar="DIR", help="where run folders are, instead of bench.runs")
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="over the scenario's vars; may be repeated")
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="over the scenario's vars, or its keys by dotted names"),
 ]
 SeedOption = Annotated[
     int | None, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="instead of the scenario's seed")

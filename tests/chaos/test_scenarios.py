@@ -30,6 +30,7 @@ SHORTER: dict[str, list[str]] = {
     "comings-and-goings": ["rate=200"],
     "rush-hour": ["burst=1000"],
     "loss-on-purpose": [],
+    "capacity": [],
 }
 
 # Those that start servers of their own.
