@@ -1,4 +1,4 @@
-"""What is installed for runs: targets and faults, from every plugin there is."""
+"""What is installed for runs: targets, load drivers and faults, from every plugin there is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from squall.chaos.scenario_faults import Kinds, by_seam
 from squall.core.config import Config, PluginSection
 from squall.core.errors import ConfigError, Problem, WiringError
 from squall.core.fault import Fault
+from squall.core.load_driver import LoadDriverKind
 from squall.core.plugin import Plugin
 from squall.core.target import Target
 from squall.core.wiring import Registry, installed, load_class
@@ -34,15 +35,22 @@ def load_classes() -> dict[str, type[Plugin] | str]:
 @dataclass(frozen=True)
 class Catalogue:
     """Kinds of targets by name, kinds of faults by seam and name, plugins by name: the class, or why it cannot be
-    imported."""
+    imported. Kinds of load drivers by name."""
 
     targets: Mapping[str, type[Target]]
     faults: Kinds
     plugins: Mapping[str, type[Plugin] | str] = field(default_factory=load_classes)
+    drivers: Mapping[str, LoadDriverKind] = field(default_factory=dict)
 
     def known(self, config: Config) -> Known:
         """What a scenario may name."""
-        return Known(faults=self.faults, seams=SEAMS, plugins=self.plugins, targets=tuple(self.targets))
+        return Known(
+            faults=self.faults,
+            seams=SEAMS,
+            plugins=self.plugins,
+            targets=tuple(self.targets),
+            drivers={name: kind.options for name, kind in self.drivers.items()},
+        )
 
     def problems(self, sections: Sequence[PluginSection]) -> list[Problem]:
         """What is wrong with a list of plugins: names, options, and plugins that cannot be made."""
@@ -53,8 +61,10 @@ def load_catalogue() -> Catalogue:
     """Ask all installed plugins. Raises WiringError when one raises, or two give one name."""
     plugins = load_classes()
     kinds = {name: kind for name, kind in plugins.items() if not isinstance(kind, str)}
-    wanted = [kind for kind in kinds.values() if hasattr(kind, "squall_targets") or hasattr(kind, "squall_faults")]
+    hooks = ("squall_targets", "squall_faults", "squall_load_drivers")
+    wanted = [kind for kind in kinds.values() if any(hasattr(kind, hook) for hook in hooks)]
     targets: dict[str, type[Target]] = {}
+    drivers: dict[str, LoadDriverKind] = {}
     faults: list[type[Fault]] = []
     for offering in wanted:
         registry = Registry([_made(offering)])
@@ -62,9 +72,13 @@ def load_catalogue() -> Catalogue:
             for name, target in _targets(answer, offering).items():
                 if targets.setdefault(name, target) is not target:
                     raise WiringError(f"two targets are called '{name}': {targets[name]!r} and {target!r}")
+        for answer in registry.ask("squall_load_drivers"):
+            for name, driver in _drivers(answer, offering).items():
+                if drivers.setdefault(name, driver) is not driver:
+                    raise WiringError(f"two load drivers are called '{name}': {drivers[name]!r} and {driver!r}")
         for answer in registry.ask("squall_faults"):
             faults += _faults(answer, offering)
-    return Catalogue(targets, by_seam(faults), plugins)
+    return Catalogue(targets, by_seam(faults), plugins, drivers)
 
 
 def _targets(answer: object, offering: type[Plugin]) -> Mapping[str, type[Target]]:
@@ -72,6 +86,16 @@ def _targets(answer: object, offering: type[Plugin]) -> Mapping[str, type[Target
         return answer
     raise WiringError(
         f"plugin {offering.__name__}: squall_targets returned {answer!r:.80}, expected classes of targets by name"
+    )
+
+
+def _drivers(answer: object, offering: type[Plugin]) -> Mapping[str, LoadDriverKind]:
+    if isinstance(answer, Mapping) and all(
+        isinstance(n, str) and isinstance(k, LoadDriverKind) for n, k in answer.items()
+    ):
+        return answer
+    raise WiringError(
+        f"plugin {offering.__name__}: squall_load_drivers returned {answer!r:.80}, expected LoadDriverKinds by name"
     )
 
 
@@ -88,6 +112,6 @@ def _made(kind: type[Plugin]) -> Plugin:
         return kind()
     except Exception as error:
         raise WiringError(
-            f"plugin {kind.__name__} offers targets or faults, so it must be made without options; "
+            f"plugin {kind.__name__} offers targets, load drivers or faults, so it must be made without options; "
             f"that raised {type(error).__name__}: {error}"
         ) from error

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import cast
 
+from squall.chaos.aim import claims_of, make_target, target_options
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.check.engine import check, check_steady
 from squall.chaos.check.expectations import Duplicates, Expectation
@@ -18,10 +18,11 @@ from squall.chaos.check.facts import RunFacts, Span, save_facts
 from squall.chaos.check.output import save_junit, save_verdict
 from squall.chaos.check.verdict import Verdict
 from squall.chaos.composition import Composed, save_composed
+from squall.chaos.driven import Driven, DrivenLoad, make_driver
 from squall.chaos.fault_run import FaultRun
 from squall.chaos.history import HistoryWriter
 from squall.chaos.live_file import live_file
-from squall.chaos.load import Generator, Messages
+from squall.chaos.load import Generator, LoadGenerator, Messages
 from squall.chaos.networks import Networks
 from squall.chaos.participants import Participants
 from squall.chaos.processes import Processes
@@ -35,19 +36,18 @@ from squall.chaos.scenario_models import Stage
 from squall.chaos.spans import complete_spans
 from squall.chaos.watch import Progress, Watch
 from squall.core.clock import Clock, SystemClock
-from squall.core.config import Config, TargetSection
-from squall.core.errors import ConfigError, Problem, SquallError, StoreFileError
+from squall.core.config import Config
+from squall.core.errors import SquallError, StoreFileError
 from squall.core.identity import system_id
-from squall.core.options import Options, did_you_mean
-from squall.core.plugin import NoOptions
-from squall.core.target import Batches, Claims, RunContext, Target
+from squall.core.load_driver import LoadContext, LoadDriver
+from squall.core.target import Batches, Claims, Endpoint, RunContext, Target
 from squall.core.units import format_seconds
-from squall.core.yaml_source import Json
 
 POLL_S = 0.05
 POLL_SHARE = 10  # counting a backlog is work for the target, which has better to do
 ANSWER_S = 30.0
 BRIEFLY_S = 2.0
+DRIVER = "driver"
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ async def run_scenario(
     with logged_to(folder) as log, live_file(folder, clock, on_progress) as show:
         try:
             target = make_target(scenario, config, catalogue)
+            driver = make_driver(scenario, target, catalogue)
             networks = Networks(scenario, config, catalogue, clock)
-            run = _Run(scenario, config, target, networks, folder, clock, show, stop or asyncio.Event())
+            run = _Run(scenario, config, target, driver, networks, folder, clock, show, stop or asyncio.Event())
             async with profiled(folder, clock) if profile else contextlib.nullcontext():
                 facts = await run.execute()
         except BaseException:
@@ -118,56 +119,13 @@ async def run_scenario(
     return RunResult(folder, verdict, duration_s, faulty_s, log.warning_count, log.error_count, run.interrupted)
 
 
-def make_target(scenario: Scenario, config: Config, catalogue: Catalogue) -> Target:
-    """The target that a scenario names: of a kind, or one of the operator's. Raises ConfigError."""
-    section = config.targets.get(scenario.target)
-    kind = scenario.target if section is None else section.kind
-    if kind not in catalogue.targets:
-        hint = did_you_mean(kind, catalogue.targets, "kinds")
-        raise ConfigError(
-            [Problem(f"targets.{scenario.target}.kind", f"there is no kind of target '{kind}'", hint=hint)]
-        )
-    target = catalogue.targets[kind]()
-    target_options(target, scenario.target, config)
-    for index, stage in enumerate(scenario.load.stages):
-        if stage.batch is not None and not isinstance(target, Batches):
-            message = f"target {scenario.target} publishes no batches (it has no publish_batch)"
-            raise ConfigError([scenario.document.problem(("load", "stages", index, "batch"), message)])
-    return target
-
-
-def target_options(target: Target, name: str, config: Config) -> Options:
-    """What squall.yaml says of this target besides kind and claims, as its class's `Options`. Raises ConfigError."""
-    section = config.targets.get(name)
-    said = dict(section.model_extra or {}) if section is not None else {}
-    model: type[Options] = getattr(target, "Options", NoOptions)
-    if config.document is None:
-        return model.of(f"targets.{name}", said)
-    return config.document.fit(cast("Json", said), model, ("targets", name), f"the target {name}")
-
-
-def claims_of(target: Target, section: TargetSection | None) -> Claims:
-    """What the target promises, where the operator does not say otherwise."""
-    if section is None:
-        return target.claims
-    own, said = target.claims, section.claims
-    return replace(
-        own,
-        delivery=said.delivery or own.delivery,
-        order=said.order or own.order,
-        durability=said.durability or own.durability,
-        lease_s=own.lease_s if said.lease is None else said.lease,
-        longest_delay_s=own.longest_delay_s if said.longest_delay is None else said.longest_delay,
-        max_attempts=said.max_attempts or own.max_attempts,
-    )
-
-
 class _Run:
     def __init__(
         self,
         scenario: Scenario,
         config: Config,
         target: Target,
+        driver: LoadDriver | None,
         networks: Networks,
         folder: Path,
         clock: Clock,
@@ -182,15 +140,22 @@ class _Run:
         self.writer = HistoryWriter(folder / "history")
         self.recorder = Recorder(self.writer, clock, nonce)
         self.messages = Messages(scenario.load.events, nonce, Random(f"{scenario.seed}:load"))
-        batches = target.publish_batch if isinstance(target, Batches) else None
-        self.generator = Generator(self.recorder, self.messages, target.publish, batches)
+        self.driven = Driven(driver, self.recorder, self.messages) if driver is not None else None
+        self.generator = self._generator()
         self.participants = Participants(scenario, config, target, self.recorder, self.writer)
         self.faults: FaultRun | None = None
         rate, rate_variable = scenario.greatest_rate
         self.facts = RunFacts(scenario.name, scenario.seed, rate=rate, rate_variable=rate_variable)
-        self.watch = Watch(self.recorder, target, on_progress or (lambda progress: None))
+        self.watch = Watch(self.recorder, target, on_progress or (lambda progress: None), driver)
         self.watched = on_progress is not None
         self.began = self.aborted = False
+
+    def _generator(self) -> LoadGenerator:
+        """Who publishes in one phase."""
+        if self.driven is not None:
+            return DrivenLoad(self.driven)
+        batches = self.target.publish_batch if isinstance(self.target, Batches) else None
+        return Generator(self.recorder, self.messages, self.target.publish, batches)
 
     @property
     def claims(self) -> Claims:
@@ -230,6 +195,7 @@ class _Run:
         )
         try:
             await self.participants.join_first()
+            await self._start_driver()
             limits = drain_limits(self.scenario, self.claims.longest_delay_s)
             told = self.claims
             self.facts = replace(self.facts, stall_s=limits.stall_s, durability=told.durability, kept_by=told.kept_by)
@@ -253,6 +219,7 @@ class _Run:
         finally:
             if self.faults is not None:
                 await self.faults.heal()
+            await self._stop_driver()
             try:
                 await self.target.stop()
             except SquallError as error:
@@ -273,11 +240,28 @@ class _Run:
     def _reason(self, text: str) -> None:
         self.facts = replace(self.facts, reasons=(*self.facts.reasons, text))
 
+    async def _start_driver(self) -> None:
+        if self.driven is None:
+            return
+        assert isinstance(self.target, Endpoint)  # `make_driver` saw to it
+        folder, told = self.folder / DRIVER, self.driven
+        folder.mkdir()
+        launch = self.processes.launch_aside
+        await told.driver.start(LoadContext(self.clock, folder, self.target, launch, told.begun, told.ended))
+
+    async def _stop_driver(self) -> None:
+        if self.driven is None:
+            return
+        driver = self.driven.driver
+        self.facts = replace(self.facts, generated=await driver.stop(), busy_ns=self.driven.busy_ns)
+        if driver.failure:
+            self._reason(driver.failure)
+
     async def _steady(self) -> None:
         steady = self.scenario.steady
         if steady is None:
             return
-        generator = Generator(self.recorder, self.messages, self.target.publish)
+        generator = self._generator()
         self.watch.enter("steady", steady.seconds, generator)
         begun = self.clock.monotonic_ns()
         stage = Stage.model_validate({"for": steady.seconds, "rate": self.scenario.steady_rate})

@@ -59,6 +59,7 @@ NOT_KERNEL: dict[str, str] = {
     "core/units.py": "reads durations and sizes",
     "core/yaml_source.py": "reads YAML with positions",
     "core/fault.py": "a protocol of the bench, here because plugins do not import chaos/",
+    "core/load_driver.py": "a protocol of the bench, here because plugins do not import chaos/",
     "core/target.py": "a protocol of the bench, here because plugins do not import chaos/",
     "core/dashboard.py": "what a page of the dashboard is, here because plugins do not import dashboards/",
 }

@@ -33,7 +33,8 @@ TYPES = {
         "Observer",
         "Attempt",
     ),
-    "squall.core.target": ("Target", "Batches"),
+    "squall.core.target": ("Target", "Batches", "Endpoint"),
+    "squall.core.load_driver": ("LoadDriverKind", "LoadDriver", "LoadContext", "Publish", "Generated"),
     "squall.core.fault": ("Fault", "FaultContext", "Evidence", "Seam", "Network", "Proxies"),
     "squall.core.dashboard": ("DashboardPage", "Look"),
 }
