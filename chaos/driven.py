@@ -76,13 +76,16 @@ class DrivenLoad:
 
     @property
     def in_flight(self) -> int:
-        """Publishes that the driver was handed or has begun, and that have not ended."""
-        return len(self._driven.open) + (0 if self._withdrawn else len(self._driven.waiting))
+        """Publishes that are due or begun and have not ended."""
+        now_ns = self._driven.recorder.now()
+        late = 0 if self._withdrawn else sum(one.due_ns <= now_ns for _, one, _ in self._driven.waiting.values())
+        return late + len(self._driven.open)
 
     async def run(self, stages: Sequence[Stage], stop: asyncio.Event) -> None:
         """Hand over what is due soon until the stages are over, `stop` is set, or the driver has failed. What is a
         second late when they are over is asked for and never sent."""
         clock, total = self._driven.recorder.clock, sum(stage.events for stage in stages)
+        self._driven.busy_ns = 0  # of this load
         start_ns = clock.monotonic_ns()
         ends_ns = start_ns + round(sum(stage.seconds for stage in stages) * 1e9)
         batch: list[Publish] = []
@@ -110,7 +113,7 @@ class DrivenLoad:
         """Whether the load goes on: until its end, a second longer for what is late, as long as a burst takes."""
         now_ns = self._driven.recorder.now()
         return now_ns < ends_ns or (
-            bool(self._driven.waiting) and (now_ns <= ends_ns + ON_TIME_NS or self.sent < self._burst_ends)
+            bool(self._driven.waiting) and (now_ns <= ends_ns + ON_TIME_NS or self.sent < self._excused)
         )
 
     def _over(self, stop: asyncio.Event) -> bool:
@@ -147,5 +150,5 @@ class DrivenLoad:
 
     async def finish(self, over: Callable[[], bool]) -> None:
         """Wait until everything that was begun has its answer, the driver has failed, or `over`."""
-        while self.in_flight and not over() and not self._driven.driver.failure:
+        while self._driven.open and not over() and not self._driven.driver.failure:
             await self._driven.recorder.clock.sleep(10 * TICK_S)

@@ -20,7 +20,8 @@ class Publish(NamedTuple):
     message: Message
 
 
-class Generated(NamedTuple):
+@dataclass(frozen=True)
+class Generated:
     """What a driver says of itself when a run is over.
 
     users: how many published at once, in so many processes. cpu: of the process that used most of it, the share of one

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import sys
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable, Coroutine, Sequence
@@ -87,8 +86,6 @@ class LocustDriver:
         if not await self._until(lambda: self._spawned, SPAWN_S + self.users / options.spawn_rate):
             raise SquallError(self.failure or f"locust did not start its {self.users} users in time")
         self._following = asyncio.create_task(self._follow())
-        if self._page:
-            logging.getLogger("squall").info("locust's own page: %s", self._page)
 
     async def _launch(self, name: str, role: Role, place: Path, master_port: int) -> int:
         """Start a process, and return its port when it has said hello."""

@@ -32,7 +32,7 @@ class LocustOptions(Options):
         ),
     ] = 1
     web: Annotated[
-        bool, Field(description="Locust's own page, on loopback; its address stands in the progress and in the log")
+        bool, Field(description="Locust's own page, on loopback; its address stands in the progress of the run")
     ] = False
 
     @model_validator(mode="after")
