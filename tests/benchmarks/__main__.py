@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.benchmarks import (
     burst,
     checker,
+    drivers,
     durable,
     matching,
     memory,
@@ -36,6 +37,7 @@ PARTS: dict[str, Callable[[Scale], list[Row]]] = {
     "burst": burst.measure,
     "durable": durable.measure,
     "remote": remote.measure,
+    "drivers": drivers.measure,
     "redis": redis.measure,
     "neo4j": neo4j.measure,
     "proxies": network.measure,

@@ -15,7 +15,8 @@ from squall.chaos.aim import make_target
 from squall.chaos.catalogue import load_catalogue
 from squall.chaos.driven import make_driver
 from squall.chaos.installed import pieces
-from squall.chaos.scenario import Scenario, load_scenario
+from squall.chaos.scenario import Drain, Scenario, load_scenario
+from squall.chaos.timeline import timeline
 from squall.core.config import Config
 from squall.core.load_driver import LoadDriver
 
@@ -69,6 +70,11 @@ def test_its_name_alone_will_do(tmp_path: Path, driver: object) -> None:
 
 def test_without_a_driver_the_bench_publishes(tmp_path: Path) -> None:
     assert made(scenario(tmp_path, None)) is None
+
+
+def test_the_dry_run_says_who_publishes(tmp_path: Path) -> None:
+    read = scenario(tmp_path, "locust")
+    assert timeline(read, Drain(60.0, 10.0)).composed == "target squall · published by locust"
 
 
 def test_a_target_that_takes_nothing_over_http_is_refused(tmp_path: Path) -> None:
