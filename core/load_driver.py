@@ -24,8 +24,9 @@ class Publish(NamedTuple):
 class Generated:
     """What a driver says of itself when a run is over.
 
-    users: how many published at once, in so many processes. cpu: of the process that used most of it, the share of one
-    processor, over the load. warning: what it complains of itself. requests, failures, rate (per second) and the
+    users: how many published at once, in so many processes. cpu and starved: of the process that wanted most of it,
+    over the load: the share of one processor that it used, and of the time that it waited for one, where that is known.
+    warning: what it complains of itself. requests, failures, rate (per second) and the
     percentiles, seconds, are by its own count: of answers, from when a request was sent.
     """
 
@@ -33,6 +34,7 @@ class Generated:
     users: int
     processes: int
     cpu: float
+    starved: float
     warning: str
     requests: int
     failures: int

@@ -58,4 +58,7 @@ def _strained(one: Generated) -> str:
     """Why it could hardly do more; nothing where it could."""
     if one.warning:
         return f"{one.driver} warned that {one.warning}"
-    return f"{one.driver} used {_percent(one.cpu)} of a processor" if one.cpu >= BUSY else ""
+    if one.cpu + one.starved < BUSY:
+        return ""
+    waited = f" and waited for one {_percent(one.starved)} of the time" if one.starved >= 1 - BUSY else ""
+    return f"{one.driver} used {_percent(one.cpu)} of a processor{waited}"

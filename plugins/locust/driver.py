@@ -62,11 +62,12 @@ class LocustDriver:
         self.users, self.failure, self._page = options.users, "", ""
         self._decoder: msgspec.msgpack.Decoder[FromProcess] = msgspec.msgpack.Decoder(FromProcess)
         self._place: TemporaryDirectory[str] | None = None
+        self._server: asyncio.Server | None = None
         self._links: dict[str, StreamWriter] = {}
         self._pids: dict[str, int | None] = {}
         self._journals: list[IO[bytes]] = []
         self._following: asyncio.Task[None] | None = None
-        self._used: dict[str, float] = {}
+        self._used: dict[str, Used] = {}
         self._warning, self._spawned, self._stopping = "", False, False
         self._finished: Finished | None = None
 
@@ -135,7 +136,7 @@ class LocustDriver:
         if isinstance(message, Spawned):
             self._spawned, self._page = True, message.page
         elif isinstance(message, Used):
-            self._used[name] = message.cpu
+            self._used[name] = message
         elif isinstance(message, Warned):
             self._warning = self._warning or f"{name} used {message.cpu:.0f} % of its processor"
         elif isinstance(message, Finished):
@@ -159,9 +160,12 @@ class LocustDriver:
 
     async def _follow(self) -> None:
         """Read what the processes note, until cancelled."""
-        while True:
-            self._read()
-            await self._ctx.clock.sleep(POLL_S)
+        try:
+            while True:
+                self._read()
+                await self._ctx.clock.sleep(POLL_S)
+        except Exception as error:  # noqa: BLE001  whatever it is, what is recorded from now on would not be all
+            self.failure = f"what locust noted could not be read: {type(error).__name__}: {error}"
 
     def _read(self) -> None:
         """What was noted since. A row that is only half there is read when it is whole."""
@@ -195,7 +199,8 @@ class LocustDriver:
             await asyncio.gather(self._following, return_exceptions=True)
             self._read()
         self._stopping = True
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
         for link in self._links.values():
             link.close()
         for journal in self._journals:
@@ -212,11 +217,11 @@ class LocustDriver:
         return condition()
 
     def _generated(self, said: Finished) -> Generated:
-        cpu = max(self._used.values(), default=0.0)
+        used = max(self._used.values(), key=lambda one: one.cpu + one.starved, default=Used(0.0, 0.0))
         sums = (said.requests, said.failures, said.rate)
         times = (said.p50_ms / 1e3, said.p95_ms / 1e3, said.p99_ms / 1e3)
         name = f"locust {self._version}"
-        return Generated(name, self.users, self._options.workers, cpu, self._warning, *sums, *times)
+        return Generated(name, self.users, self._options.workers, used.cpu, used.starved, self._warning, *sums, *times)
 
 
 async def _all(*launches: Coroutine[object, object, object]) -> None:

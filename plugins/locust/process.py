@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import locust  # isort: skip  # first: it must change what the others import
 
+import contextlib
 import json
 import os
 import socket
@@ -50,6 +51,7 @@ from squall.plugins.locust.wire import (
 TIMEOUT_S = 20.0
 POLL_S = 0.05
 SIGNED_OFF = 0
+SCHEDULED = Path("/proc/self/schedstat")
 Answer = tuple[int, int, bool]
 UNKNOWN: Answer = (SAYS.index("info"), NO_SEQ, False)
 REFUSED: Answer = (SAYS.index("fail"), NO_SEQ, False)
@@ -82,21 +84,23 @@ class Feed:
         self.now = SystemClock().monotonic_ns
         self._queue: gevent.queue.Queue[tuple[int, Due]] = gevent.queue.Queue()
         self._given = 0  # of what was withdrawn since, nothing is sent
-        self._since: tuple[int, float] | None = None
+        self._since: tuple[int, float, float] | None = None
 
     def add(self, due: list[Due]) -> None:
         if self._since is None:
-            self._since = self.now(), _processor_s()
+            self._since = self.now(), *_processor_s()
         for one in due:
             self._queue.put((self._given, one))
 
-    def withdraw(self) -> float:
-        """Give nothing more of what there is. Returns the share of a processor that was used since the first of it."""
+    def withdraw(self) -> Used:
+        """Give nothing more of what there is. Returns what was used since the first of it."""
         self._given += 1
         since, self._since = self._since, None
-        if since is None or self.now() == since[0]:
-            return 0.0
-        return (_processor_s() - since[1]) * 1e9 / (self.now() - since[0])
+        if since is None:
+            return Used(0.0, 0.0)
+        passed_s = max(1, self.now() - since[0]) / 1e9
+        used_s, waited_s = _processor_s()
+        return Used((used_s - since[1]) / passed_s, (waited_s - since[2]) / passed_s)
 
     def take(self) -> Due:
         """The next, when it is due."""
@@ -108,9 +112,12 @@ class Feed:
                 return one
 
 
-def _processor_s() -> float:
+def _processor_s() -> tuple[float, float]:
+    """For how long this process has run, and has waited to run, seconds; Linux alone tells the second."""
     used = os.times()
-    return used.user + used.system
+    with contextlib.suppress(OSError):
+        return used.user + used.system, int(SCHEDULED.read_text().split()[1]) / 1e9
+    return used.user + used.system, 0.0
 
 
 def publisher(setup: Setup, feed: Feed, journal: int) -> type[locust.FastHttpUser]:
@@ -219,7 +226,7 @@ def main() -> None:
         if isinstance(message, Publishes):
             feed.add(message.due)
         elif isinstance(message, Withdraw):
-            link.send(Used(feed.withdraw()))
+            link.send(feed.withdraw())
         elif isinstance(message, Finish) and finish is not None:
             gevent.spawn(finish)
 

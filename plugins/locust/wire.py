@@ -77,9 +77,11 @@ class Spawned(msgspec.Struct, tag=True):
 
 
 class Used(msgspec.Struct, tag=True):
-    """From a process: the share of one processor that it used since its first publish of this load."""
+    """From a process: the share of one processor that it used since its first publish of this load, and the share of
+    the time that it was ready to run and had none."""
 
     cpu: float
+    starved: float
 
 
 class Warned(msgspec.Struct, tag=True):

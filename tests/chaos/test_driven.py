@@ -13,12 +13,12 @@ from tests.chaos.test_load import NONCE, driven, stage
 
 from squall import VirtualClock
 from squall.chaos.driven import AHEAD_NS, MAX_AHEAD, Driven, DrivenLoad
-from squall.chaos.history import HistoryWriter, open_history
+from squall.chaos.history import NULL, HistoryWriter, open_history
 from squall.chaos.load import Due, Messages
 from squall.chaos.recorder import Recorder
 from squall.chaos.scenario_models import EventSection, KeySection, Stage
 from squall.core.load_driver import Generated, LoadContext, Publish
-from squall.core.target import Outcome
+from squall.core.target import Outcome, Received
 
 OK = Outcome("ok", 1)
 
@@ -41,6 +41,9 @@ class World:
 
     def publish(self, due: Sequence[Publish]) -> None:
         self.queue.extend(due)
+        for one in due:  # it may be delivered before it is told to have begun
+            received = Received(one.message.payload, key=one.message.key)
+            assert self.recorder.sent.compare(received, one.event)[0] != NULL
         now = self.clock.monotonic_ns()
         self.handed += [(one.due_ns, now) for one in due]
         self.most = max(self.most, len(self.queue))

@@ -10,7 +10,7 @@ from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.check.generator import limit, told
 from squall.core.load_driver import Generated
 
-SAID = Generated("locust 2.47.0", 20, 2, 0.4, "", 1200, 3, 119.6, 0.002, 0.01, 0.05)
+SAID = Generated("locust 2.47.0", 20, 2, 0.4, 0.05, "", 1200, 3, 119.6, 0.002, 0.01, 0.05)
 SECOND = 1_000_000_000
 FACTS = RunFacts(load=Span(0, 10 * SECOND), generated=SAID, busy_ns=20 * SECOND)
 
@@ -27,6 +27,11 @@ FACTS = RunFacts(load=Span(0, 10 * SECOND), generated=SAID, busy_ns=20 * SECOND)
         (
             replace(FACTS, busy_ns=190 * SECOND, generated=replace(SAID, cpu=0.97)),
             "the generator was the limit, not the target: locust 2.47.0 used 97 % of a processor",
+            "more workers",
+        ),
+        (
+            replace(FACTS, busy_ns=190 * SECOND, generated=replace(SAID, cpu=0.2, starved=0.75)),
+            "the generator was the limit, not the target: locust 2.47.0 used 20 % of a processor and waited",
             "more workers",
         ),
         (
