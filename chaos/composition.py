@@ -35,6 +35,7 @@ ROLES: Mapping[str, str] = {
     "squall_load_drivers": "load drivers",
     "squall_faults": "faults",
     "squall_proxies": "network proxies",
+    "squall_invariants": "invariants",
     "squall_dashboard_pages": "dashboard pages",
 }
 """What a plugin is, by the hooks that it has."""

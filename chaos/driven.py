@@ -75,6 +75,11 @@ class DrivenLoad:
         self._withdrawn = False
 
     @property
+    def publishers(self) -> int:
+        """Tasks of its own that publish: the driver has processes for that."""
+        return 0
+
+    @property
     def in_flight(self) -> int:
         """Publishes that are due or begun and have not ended."""
         now_ns = self._driven.recorder.now()

@@ -91,6 +91,9 @@ class LoadGenerator(Protocol):
     @property
     def in_flight(self) -> int: ...
 
+    @property
+    def publishers(self) -> int: ...
+
     async def run(self, stages: Sequence[Stage], stop: asyncio.Event) -> None: ...
 
     async def finish(self, over: Callable[[], bool]) -> None: ...
@@ -116,6 +119,11 @@ class Generator:
     def in_flight(self) -> int:
         """Publishes that are due or begun and have not ended."""
         return len(self._due) + len(self._publishers) - len(self._idle)
+
+    @property
+    def publishers(self) -> int:
+        """Tasks that publish, or wait to: as many as were ever needed at once."""
+        return len(self._publishers)
 
     async def run(self, stages: Sequence[Stage], stop: asyncio.Event) -> None:
         """Publish what is due until the stages are over or stop is set. What the generator is a second behind with when

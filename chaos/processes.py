@@ -98,11 +98,16 @@ class Processes:
         self._all: dict[str, StartedProcess] = {}
         self._aside: list[StartedProcess] = []
         self.servers: dict[str, tuple[str, int]] = {}
+        self._brought: list[StartedProcess] = []
 
     @property
     def seams(self) -> dict[str, Process]:
         """Where faults may take hold, by name."""
         return {one.name: one for one in self._all.values()}
+
+    def brought(self) -> list[int]:
+        """The pids of what the target has brought along, as far as it is there now; 0: it is not."""
+        return [process.pid or 0 for process in self._brought]
 
     async def start(self) -> None:
         """Start what the scenario asks for. Raises SquallError where a program is missing, or does not start."""
@@ -121,7 +126,9 @@ class Processes:
     async def launch(self, program: Program) -> Launched:
         """Start what a target brings along. Raises SquallError."""
         server = self._server(program)
-        return Launched(await self._begin(program.name, server), HOST, server.port)
+        process = await self._begin(program.name, server)
+        self._brought.append(process)
+        return Launched(process, HOST, server.port)
 
     async def launch_aside(self, program: Program) -> Launched:
         """Start what is no part of the target: faults do not act on it, and the history tells nothing of it. Raises

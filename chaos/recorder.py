@@ -14,6 +14,7 @@ import itertools
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from sys import getsizeof
 from typing import Literal
 
 from squall.chaos.history import NULL, HistoryWriter
@@ -27,6 +28,7 @@ from squall.core.target import Message, Outcome, Received, Settlement, Subscribe
 
 MAX_WAITING_CHUNKS = 256
 MAX_AHEAD = 100_000
+NUMBER_BYTES = 32
 PUBLISH = (
     "op",
     "event",
@@ -90,6 +92,15 @@ class Recorder:
         self._waiting: set[Future[None]] = set()
         self._gaps: list[tuple[str, int, int, int, str]] = []
         self._gates: list[tuple[int, int, str, str]] = []
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """Bytes and objects that it keeps itself: a little of each event, more of those that failed, and rows that wait
+        to be packed, which at a low rate come and go too slowly to be told from growth."""
+        failed = [sink.failed for sink in self._sinks]
+        objects = sum(map(len, failed))
+        size = self.sent.held_bytes + sum(map(getsizeof, failed)) + NUMBER_BYTES * objects
+        return size, objects + sum(table.held_objects for table in self._tables)
 
     # Publishes
 
@@ -193,6 +204,8 @@ class Recorder:
     def _lost(self, table: str, rows: array[int], width: int, why: str) -> None:
         """These rows are not in the history: it must not be judged as if they had never been."""
         self.failures.append(f"{len(rows) // width} rows of {table} were dropped: {why}")
+        if table not in _GAPS:  # without samples nothing else is missing
+            return
         begins = rows[_BEGINS[table] :: width]
         self._gaps.append((_GAPS[table], min(begins), max(begins), len(begins), why))
 
@@ -257,7 +270,7 @@ class RecordingSink:
         self._joined_ns = recorder.now()
         self._open: dict[bytes, list[list[int]]] = {}
         self._ahead: dict[bytes, list[int]] = {}
-        self._failed: dict[int, int] = {}
+        self.failed: dict[int, int] = {}
         self.handled = 0
 
     async def deliver(self, received: Received) -> None:
@@ -269,7 +282,7 @@ class RecordingSink:
             event = found if nonce == recorder.nonce else NULL
         attempt = received.attempt
         if attempt is None:
-            attempt = self._failed.get(event, 0) + 1
+            attempt = self.failed.get(event, 0) + 1
         key, priority, told = recorder.sent.compare(received, event)
         begun = recorder.now()
         row = [
@@ -295,7 +308,7 @@ class RecordingSink:
             await self._handle(received)
         except BaseException as error:
             row[_ENDED], row[_RESULT] = (ended := recorder.now()), ERROR
-            self._failed[event] = attempt
+            self.failed[event] = attempt
             if isinstance(error, asyncio.CancelledError):
                 row[_RESULT] = TIMEOUT if ended - begun >= self._timeout_ns else DIED
             elif not isinstance(error, Exception):

@@ -10,19 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-from squall.chaos.aim import claims_of, make_target, target_options
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.check.engine import check, check_steady
-from squall.chaos.check.expectations import Duplicates, Expectation
+from squall.chaos.check.expectations import Duplicates, Expectation, Growth
 from squall.chaos.check.facts import RunFacts, Span, save_facts
 from squall.chaos.check.output import save_junit, save_verdict
 from squall.chaos.check.verdict import Verdict
 from squall.chaos.composition import Composed, save_composed
 from squall.chaos.driven import Driven, DrivenLoad, make_driver
 from squall.chaos.fault_run import FaultRun
+from squall.chaos.footprint import check_footprints
 from squall.chaos.history import HistoryWriter
 from squall.chaos.live_file import live_file
 from squall.chaos.load import Generator, LoadGenerator, Messages
+from squall.chaos.named_target import claims_of, make_target, target_options
 from squall.chaos.networks import Networks
 from squall.chaos.participants import Participants
 from squall.chaos.processes import Processes
@@ -31,6 +32,7 @@ from squall.chaos.recorder import Recorder
 from squall.chaos.report import write_report
 from squall.chaos.run_folder import COMPOSED, JUNIT, VERDICT, discard_run_folder, make_run_folder, point_latest
 from squall.chaos.run_log import logged_to
+from squall.chaos.samples import Samples
 from squall.chaos.scenario import Scenario, drain_limits
 from squall.chaos.scenario_models import Stage
 from squall.chaos.spans import complete_spans
@@ -85,11 +87,14 @@ async def run_scenario(
     load early: everything is healed, drained briefly, and written. `profile`: where the time went, into its folder."""
     if profile:
         check_profiler()
+    if scenario.watches_growth:
+        check_footprints()
     clock = clock or SystemClock()
     began_ns = clock.monotonic_ns()
     source = "\n".join(scenario.document.lines) + "\n"
     where = runs or config.folder / config.bench.runs
-    folder = make_run_folder(where, scenario.name, source, scenario.seed, clock, system_id()[:6], scenario.overridden)
+    sets, soak_s = scenario.overridden, scenario.soak_s
+    folder = make_run_folder(where, scenario.name, source, scenario.seed, clock, system_id()[:6], sets, soak_s)
     if composed is not None:
         save_composed(composed, folder / COMPOSED)
     run: _Run | None = None
@@ -142,6 +147,7 @@ class _Run:
         self.messages = Messages(scenario.load.events, nonce, Random(f"{scenario.seed}:load"))
         self.driven = Driven(driver, self.recorder, self.messages) if driver is not None else None
         self.generator = self._generator()
+        self.samples = Samples(self.recorder, target, folder, scenario.load.seconds, self.processes, self.generator)
         self.participants = Participants(scenario, config, target, self.recorder, self.writer)
         self.faults: FaultRun | None = None
         rate, rate_variable = scenario.greatest_rate
@@ -232,6 +238,7 @@ class _Run:
                 self.facts = replace(self.facts, target_up=False)
                 self._reason(failure)
             self.processes.record(self.writer)
+            self.samples.flush()
             await self.recorder.close()
             self.facts = replace(self.facts, recorder_failures=(*self.recorder.failures, *self.writer.failures))
             save_facts(self.facts, self.folder)
@@ -284,6 +291,8 @@ class _Run:
 
     async def _load(self) -> None:
         assert self.faults is not None
+        if self.scenario.watches_growth:
+            await self.samples.prepare()
         begun = self.clock.monotonic_ns()
         self.watch.enter("load", self.scenario.load.seconds, self.generator, self.faults)
         others = [
@@ -291,6 +300,8 @@ class _Run:
             asyncio.create_task(self.faults.run(begun)),
             asyncio.create_task(self._abort()),
         ]
+        if self.scenario.watches_growth:
+            others.append(asyncio.create_task(self.samples.run()))
         await self.generator.run(self.scenario.load.stages, self.stop)
         if self.interrupted:
             load_s = self.scenario.load.seconds
@@ -376,7 +387,8 @@ class _Run:
 
     def expectations(self) -> Sequence[Expectation]:
         """What the scenario expects; without `expect`, the safety of what the target claims. No loss is judged always,
-        and condemned at subscribers that take events at most once only where a scenario says so."""
-        if self.scenario.expect is not None:
-            return self.scenario.expect
-        return [Duplicates()]
+        and condemned at subscribers that take events at most once only where a scenario says so. A soak expects that
+        nothing grows, too."""
+        expected = [Duplicates()] if self.scenario.expect is None else [*self.scenario.expect]
+        soaks = self.scenario.soak_s is not None and not any(isinstance(one, Growth) for one in expected)
+        return [*expected, Growth()] if soaks else expected

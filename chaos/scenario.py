@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from squall.chaos.check.expectations import EXPECTATIONS, Expectation
+from squall.chaos.check.expectations import EXPECTATIONS, Expectation, Growth
 from squall.chaos.scenario_checks import (
     Names,
     check_expectations,
@@ -21,6 +22,7 @@ from squall.chaos.scenario_driver import read_driver
 from squall.chaos.scenario_expect import Entry, Expectations, read_expectations
 from squall.chaos.scenario_faults import Kinds, Place, PlannedFault, read_faults
 from squall.chaos.scenario_models import Abort, DrainSection, Load, ScenarioFile, ServersSection, Subscriber
+from squall.chaos.scenario_soak import soaked
 from squall.chaos.scenario_vars import fill, variable
 from squall.core.config import Config, PluginSection, plugin_sections
 from squall.core.errors import ConfigError, Problem
@@ -71,8 +73,8 @@ class Drain:
 @dataclass(frozen=True)
 class Scenario:
     """A valid scenario. Variables are filled in, random faults are drawn; `expect` None: what the target claims;
-    `driver` None: the bench itself publishes.
-    `source` is the document as it was read."""
+    `driver` None: the bench itself publishes. `source` is the document as it was read. `soak_s`: for how long its load
+    is repeated, where it is soaked."""
 
     document: Document
     source: Document
@@ -91,6 +93,12 @@ class Scenario:
     abort: Abort | None
     drain: DrainSection
     expect: tuple[Expectation, ...] | None
+    soak_s: float | None = None
+
+    @property
+    def watches_growth(self) -> bool:
+        """Whether what the target holds is sampled, and judged."""
+        return self.soak_s is not None or any(isinstance(one, Growth) for one in self.expect or ())
 
     @property
     def overridden(self) -> Mapping[str, bool | int | float | str]:
@@ -119,12 +127,14 @@ def load_scenario(
     seed: int | None = None,
     config: Config | None = None,
     known: Known | None = None,
+    soak_s: float | None = None,
 ) -> Scenario:
     """Read a scenario file. Raises ConfigError with every problem in it.
 
-    sets: `name=value`, overriding the file's vars. seed: instead of the file's. config: the operator's.
+    sets: `name=value`, overriding the file's vars. seed: instead of the file's. config: the operator's. soak_s: for how
+    long the load is repeated, and growth judged.
     """
-    return make_scenario(load_document(path), sets=sets, seed=seed, config=config, known=known)
+    return make_scenario(load_document(path), sets=sets, seed=seed, config=config, known=known, soak_s=soak_s)
 
 
 def make_scenario(
@@ -134,6 +144,7 @@ def make_scenario(
     seed: int | None = None,
     config: Config | None = None,
     known: Known | None = None,
+    soak_s: float | None = None,
 ) -> Scenario:
     """The scenario that a document holds; as load_scenario."""
     config, known, source = config or Config(), known or Known(), document
@@ -155,12 +166,14 @@ def make_scenario(
     steady_s = file.steady.duration if file and file.steady else None
     problems += check_expectations(expect, steady, steady_s, _fault_ids(document, faults), names.subscribers)
     problems += check_subscribers(document, names, place.load_s)
+    if load and soak_s is not None:
+        load = reading.attempt(partial(soaked, load, soak_s))
     if load:
         problems += check_load(document, load, config.bench.limits)
     if file:
         problems += check_something_matches(document, file.load, file.subscribers)
     problems = [*misnamed, *_elsewhere(problems, misnamed)]
-    if problems or file is None:
+    if problems or file is None or load is None:
         raise ConfigError(limited(problems))
     return Scenario(
         document=document,
@@ -174,12 +187,13 @@ def make_scenario(
         servers=file.servers,
         subscribers=file.subscribers,
         steady=Steady(file.steady.duration, _models(steady)) if file.steady else None,
-        load=file.load,
+        load=load,
         driver=driver,
         faults=faults,
         abort=file.abort,
         drain=file.drain,
         expect=None if file.expect is None else _models(expect),
+        soak_s=soak_s,
     )
 
 

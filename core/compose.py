@@ -26,7 +26,7 @@ def compose(operator: Sequence[PluginSection] | None, scenario: Sequence[PluginS
         base = [plugin for plugin in base if type(plugin) in over or not is_store(plugin)]
     plugins = [over.pop(type(plugin), plugin) for plugin in base]
     plugins += over.values()
-    return [_moved(plugin, folder) if is_store(plugin) else plugin.in_run(folder) for plugin in plugins]
+    return [(_moved(plugin, folder) if is_store(plugin) else plugin).in_run(folder) for plugin in plugins]
 
 
 def is_store(plugin: Plugin) -> bool:
@@ -76,9 +76,14 @@ def name_of(plugin: Plugin) -> str:
     raise ConfigError(f"{kind.__name__} is no installed plugin")
 
 
-def as_sections(plugins: Sequence[Plugin]) -> list[Mapping[str, JsonValue]]:
-    """As the `plugins:` of a squall.yaml that enables them all says it, for another process."""
+def as_sections(plugins: Sequence[Plugin], environment: dict[str, str]) -> list[Mapping[str, JsonValue]]:
+    """As the `plugins:` of a squall.yaml that enables them all says it, for another process. Secrets that must not be
+    written down are put into that one's environment."""
     return [
-        {name_of(plugin): plugin.options.model_dump(mode="json", by_alias=True, exclude_unset=True)}
+        {
+            name_of(plugin): plugin.options.model_dump(
+                mode="json", by_alias=True, exclude_unset=True, context=environment
+            )
+        }
         for plugin in plugins
     ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from squall.chaos.report.axis import Axis
+from squall.chaos.report.held import COUNTED, Held
 from squall.chaos.report.measured import Fault, Measured
 from squall.chaos.report.view import charted
 from squall.dashboards.markup import plain
@@ -66,7 +67,7 @@ class _Drawing:
 
 
 def run_plots(measured: Measured, spread: Spread, tones: Tones) -> tuple[Plot, ...]:
-    """Published, handled, latency and waiting, of the subscribers that charts show."""
+    """Published, handled, latency and waiting, of the subscribers that charts show; of a soak, what was held."""
     per_s = 1e9 / measured.axis.bucket_ns
     shown = list(charted(measured.subscribers).values())
     colors = [tones.series[place % len(tones.series)] for place in range(len(shown))]
@@ -102,7 +103,27 @@ def run_plots(measured: Measured, spread: Spread, tones: Tones) -> tuple[Plot, .
         Plot("Handled", "deliveries/s", tuple(handled)),
         Plot("Latency", "ms, logarithmic", tuple(latencies), log=True),
         Plot("Waiting or in hand", "deliveries", tuple(waiting)),
+        *_held_plots(measured.held, tones),
     )
+
+
+def _held_plots(processes: Sequence[Held], tones: Tones) -> Iterator[Plot]:
+    """What the target held, where it was soaked."""
+    memory, counted = list[Line](), list[Line]()
+    for one in processes:
+        named = "" if len(processes) == 1 else f"{one.process}'s "
+        for lines, what, values, per in (
+            (memory, "memory", one.memory, 1e6),
+            (memory, "store's files", one.store, 1e6),
+            *((counted, what, getattr(one, what), 1.0) for what in COUNTED),
+        ):
+            shown = [None if value is None else round(value / per, 3) for value in values]
+            if all(value is None for value in shown):
+                continue
+            lines.append(Line(f"{named}{what}", shown, tones.series[len(lines) % len(tones.series)]))
+    if processes:
+        yield Plot("Memory", "MB", tuple(memory))
+        yield Plot("Handles, threads, tasks", "of the target", tuple(counted))
 
 
 def _ms(seconds: float | None) -> float | None:

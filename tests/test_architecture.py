@@ -53,6 +53,7 @@ NOT_KERNEL: dict[str, str] = {
     "core/options.py": "reads a plugin's section of it",
     "core/secret.py": "reads secrets from where they are written, when something starts",
     "core/scrub.py": "keeps secrets out of what is stored of an error, when there is one",
+    "core/quarantine.py": "gives up what cannot be decoded, or finds no room",
     "core/recent.py": "holds a store's latest events in memory",
     "core/query.py": "answers queries on what a store holds in memory",
     "core/subscription_checks.py": "checks what is asked of a subscription before it is made",
@@ -61,6 +62,7 @@ NOT_KERNEL: dict[str, str] = {
     "core/fault.py": "a protocol of the bench, here because plugins do not import chaos/",
     "core/load_driver.py": "a protocol of the bench, here because plugins do not import chaos/",
     "core/target.py": "a protocol of the bench, here because plugins do not import chaos/",
+    "core/invariant.py": "what an invariant is, here because plugins do not import chaos/",
     "core/dashboard.py": "what a page of the dashboard is, here because plugins do not import dashboards/",
 }
 

@@ -14,7 +14,7 @@ from squall.core.fault import Seam, Storage, passing
 from squall.core.metrics import Meter
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.core.router import EventRouter
-from squall.core.store import EventStore, Progress
+from squall.core.store import Capabilities, EventStore, Progress
 from squall.core.subscription import Subscription
 from squall.core.target import (
     Claims,
@@ -291,10 +291,13 @@ class SeamStore:
     def __init__(self, store: EventStore, seam: Storage) -> None:
         self._store, self._seam = store, seam
         self._passing: set[asyncio.Task[None]] = set()
-        self.capabilities = store.capabilities
         self.open, self.close = store.open, store.close
         self.attach, self.detach, self.read = store.attach, store.detach, store.read
         self.dead_letters, self.counts = store.dead_letters, store.counts
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._store.capabilities
 
     @property
     def next_seq(self) -> int:

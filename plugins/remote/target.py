@@ -87,8 +87,9 @@ class ServedTarget:
         self._described = f"squall serve (pid {self._launched.process.pid}) · {self.claims.durability} · {names}"
 
     def _program(self, plugins: Sequence[Plugin]) -> Program:
-        """The child: its squall.yaml is in the run's folder."""
-        sections = {name: data for section in as_sections(plugins) for name, data in section.items()}
+        """The child: its squall.yaml is in the run's folder, the secrets in its environment alone."""
+        environment = {TOKEN: self._token}
+        sections = {name: data for section in as_sections(plugins, environment) for name, data in section.items()}
         told = cast("dict[str, object]", sections.get("serve") or {})
         serve = {name: value for name, value in told.items() if name not in OWN} | {"token": f"env:{TOKEN}"}
         listed = [{name: data} for name, data in sections.items() if name != "serve"]
@@ -97,7 +98,7 @@ class ServedTarget:
         text = json.dumps({"version": 1, "plugins": [*listed, {"serve": serve}], "backlog": backlog}, indent=2)
         path.write_text(text + "\n", encoding="utf-8")
         command = [sys.executable, "-m", "squall", "serve", "--config", str(path), "--port"]
-        return Program("serve", lambda port: [*command, str(port)], self._ready, {TOKEN: self._token})
+        return Program("serve", lambda port: [*command, str(port)], self._ready, environment)
 
     def _ready(self, port: int) -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException):

@@ -9,6 +9,7 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from squall.plugins.serve.options import ServeOptions
@@ -95,7 +96,12 @@ class LimitedWebSocket(Watched, WebSocketsSansIOProtocol):
             self.scope["extensions"][ABORT] = {"now": self.transport.abort}
 
     async def send(self, message: Any) -> None:
-        await super().send(message)
+        try:
+            await super().send(message)
+        except RuntimeError:
+            if not self.close_sent:
+                raise
+            raise ClientDisconnected from None  # closed for what the client did, while this waited to be sent
         # Else uvicorn takes a refusal for an application that forgot to answer, and logs an error for each.
         if message["type"] == "websocket.http.response.body":
             self.handshake_complete = True

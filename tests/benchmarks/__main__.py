@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.benchmarks import (
     burst,
     checker,
+    dashboard,
     drivers,
     durable,
     matching,
@@ -44,6 +45,7 @@ PARTS: dict[str, Callable[[Scale], list[Row]]] = {
     "recording": recording.measure,
     "tracing": tracing.measure,
     "checker": checker.measure,
+    "dashboard": dashboard.measure,
     "matching": matching.measure,
     "pieces": pieces.measure,
 }

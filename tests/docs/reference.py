@@ -308,7 +308,14 @@ def _reasons(_: str) -> Table:
 
 
 def _commands() -> Mapping[str, Any]:
-    found: Mapping[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    """Every verb by name, those within another after it: `plugins`, `plugins new`."""
+    found: dict[str, Any] = {}
+    waiting = [("", typer.main.get_command(app))]
+    while waiting:
+        prefix, group = waiting.pop(0)
+        within = {f"{prefix}{name}": command for name, command in group.commands.items()}  # type: ignore[attr-defined]
+        found |= within
+        waiting += [(f"{name} ", command) for name, command in within.items() if hasattr(command, "commands")]
     return found
 
 

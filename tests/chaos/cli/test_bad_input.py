@@ -321,7 +321,8 @@ def test_a_hook_that_returns_nonsense_is_told_with_its_plugin(
     install(here, monkeypatch, plugin(hook(name, f"return {answer}")))
     write(here / "s.yaml", CALM)
     write(here / "squall.yaml", "version: 1\nplugins: [retry, stranger]\n")
-    place = "plugin Stranger" if name in ("squall_targets", "squall_faults") else "squall.yaml:2:18: plugins[1]"
+    for_runs = ("squall_targets", "squall_faults", "squall_invariants")
+    place = "plugin Stranger" if name in for_runs else "squall.yaml:2:18: plugins[1]"
     for command in (["run", "s.yaml"], ["validate", "s.yaml"], ["plugins"]):
         refused(squall(*command), 2, place, name.removeprefix("squall_").replace("_middleware", " middleware"))
     nothing_left(here)

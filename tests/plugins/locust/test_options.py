@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from squall import ConfigError
-from squall.chaos.aim import make_target
 from squall.chaos.catalogue import load_catalogue
 from squall.chaos.driven import make_driver
 from squall.chaos.installed import pieces
+from squall.chaos.named_target import make_target
 from squall.chaos.scenario import Drain, Scenario, load_scenario
 from squall.chaos.timeline import timeline
 from squall.core.config import Config

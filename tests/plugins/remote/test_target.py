@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import redis
+from tests.servers import Server
+
 from squall.chaos.catalogue import load_catalogue
 from squall.chaos.history import open_history
 from squall.chaos.run import RunResult, run_scenario
@@ -104,3 +107,17 @@ async def test_the_operators_plugins_are_the_childs_and_its_secrets_are_not(tmp_
     assert Path(plugins["sqlite"]["path"]).is_relative_to(result.folder.resolve())
     assert not (tmp_path / "data").exists()
     assert "a-token-of-the-operators" not in (result.folder / "serve.yaml").read_text("utf-8")
+
+
+async def test_the_server_is_told_secrets_by_its_environment_alone(redis_server: Server, tmp_path: Path) -> None:
+    """It logs in with the operator's password, which is in no file of the run, nor in what `ps` shows."""
+    with redis.Redis(port=redis_server.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "app", "on", ">hunter22hunter", "~*", "&*", "+@all")
+    url = redis_server.url.replace("redis://", "redis://app:hunter22hunter@")
+    load = {"stages": [{"for": "500ms", "rate": 20}], "events": [{"type": "order.created"}]}
+    wanted = scenario(plugins=[], load=load, expect=["no_loss"])
+    result = await run(tmp_path, wanted, f"plugins: [retry, {{redis: {{url: '{url}'}}}}]\n")
+    assert result.verdict.state == "valid", result.verdict
+    told = [path for path in result.folder.rglob("*") if path.is_file() and b"hunter22" in path.read_bytes()]
+    assert told == []
+    assert "SQUALL_SECRET_1" in (result.folder / "serve.yaml").read_text("utf-8")

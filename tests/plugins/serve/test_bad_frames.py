@@ -92,6 +92,19 @@ async def test_a_frame_too_large_closes_its_connection() -> None:
         assert served.router.get_metrics().published == 1  # the neighbour's
 
 
+async def test_what_waits_for_a_client_that_is_cut_is_no_error_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A frame too large closes the connection under whatever is being sent: no traceback for each such client."""
+    async with Served(max_frame=100_000) as served, served.client() as client:
+        (connection,) = served.server.hub.connections
+        await client.send(publish=pb.Publish(request=1, events=[pb.Outgoing(event=pb.Event(payload=bytes(100_001)))]))
+        while connection in served.server.hub.connections:
+            connection.answer(pb.ServerFrame(pong=pb.Pong(number=1)))  # so that at each turn something is on its way
+            await asyncio.sleep(0)
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
+
+
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 async def test_a_frame_cut_anywhere_publishes_nothing(cut: int) -> None:
     """The connection ends within it."""

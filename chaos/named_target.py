@@ -1,4 +1,4 @@
-"""The target of a scenario: made, given its options, and what it promises."""
+"""The target that a scenario names: made, with what the operator says of it."""
 
 from __future__ import annotations
 
