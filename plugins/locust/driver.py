@@ -45,7 +45,7 @@ from squall.plugins.locust.wire import (
 PROGRAM = Path(__file__).with_name("process.py")
 POLL_S = 0.02
 SPAWN_S = 60.0
-FINISH_S = 20.0
+FINISH_S = 60.0
 READ_ROWS = 4096
 
 

@@ -184,6 +184,8 @@ def lead(setup: Setup, environment: Environment, link: Link) -> Callable[[], Non
 
     def finish() -> None:
         runner.stop()
+        if isinstance(runner, MasterRunner):
+            _await_reports(environment, runner)
         gevent.sleep(1.5)  # its writer comes round once a second
         writing.kill()
         csv.close_files()
@@ -194,6 +196,14 @@ def lead(setup: Setup, environment: Environment, link: Link) -> Callable[[], Non
         link.send(Finished(total.num_requests, total.num_failures, total.total_rps, *times))
 
     return finish
+
+
+def _await_reports(environment: Environment, runner: MasterRunner) -> None:
+    """Until each worker has reported once more: it does so every three seconds, and not because it is told to stop."""
+    heard: set[str] = set()
+    environment.events.worker_report.add_listener(lambda client_id, **told: heard.add(client_id))  # type: ignore[no-untyped-call]
+    while not heard.issuperset(runner.clients.keys()):
+        gevent.sleep(POLL_S)
 
 
 def _open_page(environment: Environment, csv: StatsCSVFileWriter) -> str:
