@@ -32,6 +32,7 @@ ROLES: Mapping[str, str] = {
     "squall_settle_policy": "settle policy",
     "squall_observer": "observer",
     "squall_targets": "targets",
+    "squall_load_drivers": "load drivers",
     "squall_faults": "faults",
     "squall_proxies": "network proxies",
     "squall_invariants": "invariants",

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import accumulate
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from squall.chaos.message import HEADER_BYTES, Header, pack
 from squall.chaos.recorder import Recorder
@@ -79,6 +79,24 @@ class Messages:
         key = keys[int(random() * len(keys))] if len(keys) > 1 else keys[0]
         payload = pack(Header(self._nonce, self.made, intended_ns), self._fillers[index])
         return Message(kind.type, payload, kind.priority, key), self.made
+
+
+class LoadGenerator(Protocol):
+    """Publishes a load: the bench's own tasks, or a driver. `asked`, `achieved` and `in_flight` as `Generator` has
+    them."""
+
+    asked: int
+    achieved: int
+
+    @property
+    def in_flight(self) -> int: ...
+
+    @property
+    def publishers(self) -> int: ...
+
+    async def run(self, stages: Sequence[Stage], stop: asyncio.Event) -> None: ...
+
+    async def finish(self, over: Callable[[], bool]) -> None: ...
 
 
 class Generator:

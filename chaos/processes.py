@@ -124,6 +124,7 @@ class Processes:
         self._wanted, self._folder, self._clock = wanted, folder, clock
         self._temporary: TemporaryDirectory[str] | None = None
         self._all: dict[str, StartedProcess] = {}
+        self._aside: list[StartedProcess] = []
         self.servers: dict[str, tuple[str, int]] = {}
         self._brought: list[StartedProcess] = []
 
@@ -152,9 +153,24 @@ class Processes:
 
     async def launch(self, program: Program) -> Launched:
         """Start what a target brings along. Raises SquallError."""
+        server = self._server(program)
+        process = await self._begin(program.name, server)
+        self._brought.append(process)
+        return Launched(process, HOST, server.port)
+
+    async def launch_aside(self, program: Program) -> Launched:
+        """Start what is no part of the target: faults do not act on it, and the history tells nothing of it. Raises
+        SquallError."""
+        server = self._server(program)
+        process = StartedProcess(program.name, server, self._clock)
+        self._aside.append(process)
+        await process.start()
+        return Launched(process, HOST, server.port)
+
+    def _server(self, program: Program) -> Server:
         port = free_port()
         place, log = self._place(program.name)
-        server = Server(
+        return Server(
             place,
             program.command(port),
             lambda: program.answers(port),
@@ -164,9 +180,6 @@ class Processes:
             log=log,
             clock=self._clock,
         )
-        process = await self._begin(program.name, server)
-        self._brought.append(process)
-        return Launched(process, HOST, port)
 
     def _place(self, name: str) -> tuple[Path, Path]:
         """Where its data may be, as long as the run lasts, and where its log stays."""
@@ -220,5 +233,5 @@ class Processes:
         async with AsyncExitStack() as closing:
             if self._temporary is not None:
                 closing.push_async_callback(asyncio.to_thread, self._temporary.cleanup)
-            for one in self._all.values():
+            for one in (*self._all.values(), *self._aside):
                 closing.push_async_callback(one.stop)

@@ -108,14 +108,14 @@ class Recorder:
         self, send: Callable[[Message], Awaitable[Outcome]], message: Message, event: int, intended_ns: int
     ) -> Outcome:
         """Send the message and record the call: invoked before, its end and outcome after."""
-        begin = self._begun(message, event, intended_ns)
+        begin = self.begin(message, event, intended_ns, self.now())
         outcome = CANCELLED
         try:
             outcome = await send(message)
         except Exception as error:  # noqa: BLE001  whatever a target raises, its outcome is unknown
             outcome = Outcome("info", why=f"{type(error).__name__}: {error}")
         finally:
-            self._ended(begin, message, outcome)
+            self.end(begin, message, outcome, self.now())
         return outcome
 
     async def publish_batch(
@@ -125,7 +125,7 @@ class Recorder:
         intended_ns: int,
     ) -> None:
         """Send messages, each with its event's number, as one; a call of each is recorded, and its batch."""
-        number, begins = next(self._batches), [self._begun(*one, intended_ns) for one in batch]
+        number, begins = next(self._batches), [self.begin(*one, intended_ns, self.now()) for one in batch]
         for begin in begins:
             self._batched.add((number, begin[0], begin[-1]))
         outcomes: Sequence[Outcome] = [CANCELLED] * len(batch)
@@ -138,17 +138,19 @@ class Recorder:
             outcomes = [Outcome("info", why=f"{type(error).__name__}: {error}")] * len(batch)
         finally:
             for begin, (message, _), outcome in zip(begins, batch, outcomes, strict=True):
-                self._ended(begin, message, outcome)
+                self.end(begin, message, outcome, self.now())
 
-    def _begun(self, message: Message, event: int, intended_ns: int) -> tuple[int, ...]:
+    def begin(self, message: Message, event: int, intended_ns: int, at_ns: int) -> tuple[int, ...]:
+        """A call of publish that was begun; what `end` is given. Without an end, its outcome is unknown."""
         kind, key = self.sent.add(message, event)
         op = next(self._ops)
-        begin = self._open_ops[op] = (op, event, kind, key, message.priority, intended_ns, self.now())
+        begin = self._open_ops[op] = (op, event, kind, key, message.priority, intended_ns, at_ns)
         return begin
 
-    def _ended(self, begin: tuple[int, ...], message: Message, outcome: Outcome) -> None:
+    def end(self, begin: tuple[int, ...], message: Message, outcome: Outcome, at_ns: int) -> None:
+        """The call that was begun has ended."""
         state, seq = outcome.state, NULL if outcome.seq is None else outcome.seq
-        self._publishes.add((*begin, self.now(), OUTCOMES[state], seq, outcome.duplicate, fingerprint(message.payload)))
+        self._publishes.add((*begin, at_ns, OUTCOMES[state], seq, outcome.duplicate, fingerprint(message.payload)))
         del self._open_ops[begin[0]]
         if state == "ok":
             self.acknowledged += 1

@@ -17,11 +17,12 @@ from squall.chaos.check.facts import RunFacts, Span, save_facts
 from squall.chaos.check.output import save_junit, save_verdict
 from squall.chaos.check.verdict import Verdict
 from squall.chaos.composition import Composed, save_composed
+from squall.chaos.driven import Driven, DrivenLoad, make_driver
 from squall.chaos.fault_run import FaultRun
 from squall.chaos.footprint import check_footprints
 from squall.chaos.history import HistoryWriter
 from squall.chaos.live_file import live_file
-from squall.chaos.load import Generator, Messages
+from squall.chaos.load import Generator, LoadGenerator, Messages
 from squall.chaos.named_target import claims_of, make_target, target_options
 from squall.chaos.networks import Networks
 from squall.chaos.participants import Participants
@@ -40,13 +41,15 @@ from squall.core.clock import Clock, SystemClock
 from squall.core.config import Config
 from squall.core.errors import SquallError, StoreFileError
 from squall.core.identity import system_id
-from squall.core.target import Batches, Claims, RunContext, Target
+from squall.core.load_driver import LoadContext, LoadDriver
+from squall.core.target import Batches, Claims, Endpoint, RunContext, Target
 from squall.core.units import format_seconds
 
 POLL_S = 0.05
 POLL_SHARE = 10  # counting a backlog is work for the target, which has better to do
 ANSWER_S = 30.0
 BRIEFLY_S = 2.0
+DRIVER = "driver"
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,9 @@ async def run_scenario(
     with logged_to(folder) as log, live_file(folder, clock, on_progress) as show:
         try:
             target = make_target(scenario, config, catalogue)
+            driver = make_driver(scenario, target, catalogue)
             networks = Networks(scenario, config, catalogue, clock)
-            run = _Run(scenario, config, target, networks, folder, clock, show, stop or asyncio.Event())
+            run = _Run(scenario, config, target, driver, networks, folder, clock, show, stop or asyncio.Event())
             async with profiled(folder, clock) if profile else contextlib.nullcontext():
                 facts = await run.execute()
         except BaseException:
@@ -126,6 +130,7 @@ class _Run:
         scenario: Scenario,
         config: Config,
         target: Target,
+        driver: LoadDriver | None,
         networks: Networks,
         folder: Path,
         clock: Clock,
@@ -140,16 +145,23 @@ class _Run:
         self.writer = HistoryWriter(folder / "history")
         self.recorder = Recorder(self.writer, clock, nonce)
         self.messages = Messages(scenario.load.events, nonce, Random(f"{scenario.seed}:load"))
-        batches = target.publish_batch if isinstance(target, Batches) else None
-        self.generator = Generator(self.recorder, self.messages, target.publish, batches)
+        self.driven = Driven(driver, self.recorder, self.messages) if driver is not None else None
+        self.generator = self._generator()
         self.samples = Samples(self.recorder, target, folder, scenario.load.seconds, self.processes, self.generator)
         self.participants = Participants(scenario, config, target, self.recorder, self.writer)
         self.faults: FaultRun | None = None
         rate, rate_variable = scenario.greatest_rate
         self.facts = RunFacts(scenario.name, scenario.seed, rate=rate, rate_variable=rate_variable)
-        self.watch = Watch(self.recorder, target, on_progress or (lambda progress: None))
+        self.watch = Watch(self.recorder, target, on_progress or (lambda progress: None), driver)
         self.watched = on_progress is not None
         self.began = self.aborted = False
+
+    def _generator(self) -> LoadGenerator:
+        """Who publishes in one phase."""
+        if self.driven is not None:
+            return DrivenLoad(self.driven)
+        batches = self.target.publish_batch if isinstance(self.target, Batches) else None
+        return Generator(self.recorder, self.messages, self.target.publish, batches)
 
     @property
     def claims(self) -> Claims:
@@ -188,6 +200,10 @@ class _Run:
             ending.push_async_callback(self._write)
             ending.push_async_callback(lambda: self._noted("the target did not stop", self.target.stop()))
             await self.participants.join_first()
+            if (driven := self.driven) is not None:
+                stop = self._stop_driver
+                ending.push_async_callback(lambda: self._noted("the load driver did not stop", stop(driven)))
+                await self._start_driver(driven)
             limits = drain_limits(self.scenario, self.claims.longest_delay_s)
             told = self.claims
             self.facts = replace(self.facts, stall_s=limits.stall_s, durability=told.durability, kept_by=told.kept_by)
@@ -238,11 +254,25 @@ class _Run:
     def _reason(self, text: str) -> None:
         self.facts = replace(self.facts, reasons=(*self.facts.reasons, text))
 
+    async def _start_driver(self, told: Driven) -> None:
+        assert isinstance(self.target, Endpoint)  # `make_driver` saw to it
+        folder = self.folder / DRIVER
+        folder.mkdir()
+        launch = self.processes.launch_aside
+        await told.driver.start(LoadContext(self.clock, folder, self.target, launch, told.begun, told.ended))
+
+    async def _stop_driver(self, told: Driven) -> None:
+        driver = told.driver
+        generated = await driver.stop()
+        self.facts = replace(self.facts, generated=generated, busy_ns=told.busy_ns)
+        if driver.failure:
+            self._reason(driver.failure)
+
     async def _steady(self) -> None:
         steady = self.scenario.steady
         if steady is None:
             return
-        generator = Generator(self.recorder, self.messages, self.target.publish)
+        generator = self._generator()
         self.watch.enter("steady", steady.seconds, generator)
         begun = self.clock.monotonic_ns()
         stage = Stage.model_validate({"for": steady.seconds, "rate": self.scenario.steady_rate})

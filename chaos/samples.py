@@ -10,7 +10,7 @@ from pathlib import Path
 
 from squall.chaos.footprint import footprint
 from squall.chaos.history import NULL
-from squall.chaos.load import Generator
+from squall.chaos.load import LoadGenerator
 from squall.chaos.processes import Processes
 from squall.chaos.recorder import Recorder
 from squall.chaos.rows import Table
@@ -37,7 +37,7 @@ class Samples:
         folder: Path,
         load_s: float,
         processes: Processes,
-        generator: Generator,
+        generator: LoadGenerator,
     ) -> None:
         self._recorder, self._target, self._store = recorder, target, folder / STORE
         self._processes, self._generator = processes, generator

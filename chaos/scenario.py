@@ -18,6 +18,7 @@ from squall.chaos.scenario_checks import (
     check_something_matches,
     check_subscribers,
 )
+from squall.chaos.scenario_driver import read_driver
 from squall.chaos.scenario_expect import Entry, Expectations, read_expectations
 from squall.chaos.scenario_faults import Kinds, Place, PlannedFault, read_faults
 from squall.chaos.scenario_models import Abort, DrainSection, Load, ScenarioFile, ServersSection, Subscriber
@@ -25,6 +26,7 @@ from squall.chaos.scenario_soak import soaked
 from squall.chaos.scenario_vars import fill, set_keys, variable
 from squall.core.config import Config, PluginSection, plugin_sections
 from squall.core.errors import ConfigError, Problem
+from squall.core.options import Options
 from squall.core.plugin import Plugin
 from squall.core.units import format_seconds
 from squall.core.yaml_source import Document, Json, limited, load_document
@@ -41,7 +43,7 @@ class Known:
     faults: classes by kind of seam and name (`scenario_faults.by_seam`). seams: names by kind, `events` in `storage`;
     handlers need not be given, they are the scenario's subscribers; a kind that is missing is not checked.
     expectations: options models by name. plugins: classes by name, or why one cannot be imported; None: not checked.
-    targets: kinds that need no section.
+    targets: kinds that need no section. drivers: of load, each with the model of its options.
     """
 
     faults: Kinds = field(default_factory=dict)
@@ -49,6 +51,7 @@ class Known:
     expectations: Expectations = field(default_factory=lambda: EXPECTATIONS)
     plugins: Mapping[str, type[Plugin] | str] | None = None
     targets: Collection[str] = ("in-process",)
+    drivers: Mapping[str, type[Options]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,9 @@ class Drain:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A valid scenario. Variables are filled in, random faults are drawn; `expect` None: what the target claims.
-    `source` is the document as it was read, `keys` what --set put in place of its keys, by dotted name. `soak_s`: for
-    how long its load is repeated, where it is soaked."""
+    """A valid scenario. Variables are filled in, random faults are drawn; `expect` None: what the target claims;
+    `driver` None: the bench itself publishes. `source` is the document as it was read, `keys` what --set put in place of
+    its keys, by dotted name. `soak_s`: for how long its load is repeated, where it is soaked."""
 
     document: Document
     source: Document
@@ -85,6 +88,7 @@ class Scenario:
     subscribers: Mapping[str, Subscriber]
     steady: Steady | None
     load: Load
+    driver: PluginSection | None
     faults: tuple[PlannedFault, ...]
     abort: Abort | None
     drain: DrainSection
@@ -155,6 +159,7 @@ def make_scenario(
     names = _names(document, config, known)
 
     plugins = reading.keep(plugin_sections(document, ("plugins",)))
+    driver = reading.keep(read_driver(document, known.drivers, known.plugins))
     place = Place(known.faults, names.seams, config.bench.allow_faults, load.seconds if load else None)
     faults = reading.keep(read_faults(document, place, _seed(document, seed)))
     expect = reading.keep(read_expectations(document, ("expect",), known.expectations))
@@ -186,6 +191,7 @@ def make_scenario(
         subscribers=file.subscribers,
         steady=Steady(file.steady.duration, _models(steady)) if file.steady else None,
         load=load,
+        driver=driver,
         faults=faults,
         abort=file.abort,
         drain=file.drain,

@@ -81,11 +81,12 @@ def timeline(scenario: Scenario, drain: Drain, made: Composed | None = None) -> 
     names = ", ".join(entry.name for entry in scenario.steady.expect) if scenario.steady else ""
     enabled = [one.name for one in made.plugins] if made else [section.name for section in scenario.plugins]
     plugins = "".join(f" · {name}" for name in enabled)
+    driver = f" · published by {scenario.driver.name}" if scenario.driver else ""
     return Timeline(
         name=scenario.name,
         about=scenario.about,
         seed=scenario.seed,
-        composed=f"target {scenario.target}{plugins}",
+        composed=f"target {scenario.target}{plugins}{driver}",
         publish=made.publish if made else (),
         deliver=made.deliver if made else {},
         steady=f"{format_rate(scenario.steady_rate)}{f', must hold: {names}' if names else ''}",

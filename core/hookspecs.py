@@ -12,6 +12,7 @@ from squall.core.dashboard import DashboardPage
 from squall.core.delivery import Gate, Observer, SettlePolicy
 from squall.core.fault import Fault, Proxies
 from squall.core.invariant import Expectation
+from squall.core.load_driver import LoadDriverKind
 from squall.core.middleware import Middleware
 from squall.core.plugin import Context, hookspec
 from squall.core.store import EventStore
@@ -78,6 +79,12 @@ def squall_metrics_text() -> str | None:
 @hookspec
 def squall_targets() -> Mapping[str, type[Target]] | None:
     """Called when a run is loaded. Returns kinds of systems under test by name; a name given twice is an error."""
+
+
+@hookspec
+def squall_load_drivers() -> Mapping[str, LoadDriverKind] | None:
+    """Called when a run is loaded. Returns kinds of load drivers by the name that a scenario gives as `load.driver`; a
+    name given twice is an error."""
 
 
 @hookspec

@@ -227,6 +227,14 @@ class Batches(Protocol):
         """Publish the messages as one; an outcome of each, in their order. Never raises for what the target answers."""
 
 
+@runtime_checkable
+class Endpoint(Protocol):
+    """What a target has besides that takes CloudEvents over HTTP, at `/v1/events`: drivers of load publish there."""
+
+    def endpoint(self) -> tuple[str, str]:
+        """Its URL, without a path, and the bearer token; once it has started."""
+
+
 class Target(Protocol):
     """A system under test. Made without arguments; `claims` holds from `start` on."""
 

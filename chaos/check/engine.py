@@ -33,6 +33,7 @@ from squall.chaos.check.expectations import (
     UniqueSeq,
 )
 from squall.chaos.check.facts import RunFacts, Span
+from squall.chaos.check.generator import limit
 from squall.chaos.check.masks import Totals, sweep
 from squall.chaos.check.notes import loop_held, notes
 from squall.chaos.check.stalls import silences
@@ -221,9 +222,7 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str,
     if facts.steady_held is False:
         yield Reason("not_steady", "the steady state never held, before any fault")
     if facts.asked and facts.achieved < KEPT_RATE * facts.asked:
-        share = f"{format_count(facts.achieved)} of {format_count(facts.asked)}"
-        late = f"the generator sent only {share} events in time, within a second"
-        yield Reason("loop_held", f"{late}: {held}") if held else Reason("rate_not_kept", late, _reachable(facts))
+        yield _rate_reason(facts, held)
     yield from _fault_reasons(case)
     yield from _record_reasons(case, complete=complete)
     end = progress.standstill(case)
@@ -235,6 +234,15 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str,
             yield Reason(finding.code or "undecided", f"{finding.title or finding.name}: {finding.why_unknown}")
     for text in () if first else facts.reasons:
         yield Reason("runner", text)
+
+
+def _rate_reason(facts: RunFacts, held: str) -> Reason:
+    share = f"{format_count(facts.achieved)} of {format_count(facts.asked)}"
+    late = f"the generator sent only {share} events in time, within a second"
+    if held:
+        return Reason("loop_held", f"{late}: {held}")
+    why, advice = limit(facts)
+    return Reason("rate_not_kept", f"{late}: {why}" if why else late, advice or _reachable(facts))
 
 
 def _reachable(facts: RunFacts) -> str:

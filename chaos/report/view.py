@@ -168,7 +168,8 @@ def key_figures(verdict: Verdict | None, measured: Measured, facts: RunFacts) ->
         yield KeyFigure("Latency p99", value, unit, " · ".join([*of, *notes]))
     if facts.load and facts.load.ended > facts.load.begun:
         seconds = (facts.load.ended - facts.load.begun) / 1e9
-        yield KeyFigure("Load", f"{seconds:.1f}", "s", f"{rate(facts.asked / seconds)} asked on average")
+        by = f" · by {facts.generated.driver}" if facts.generated else ""
+        yield KeyFigure("Load", f"{seconds:.1f}", "s", f"{rate(facts.asked / seconds)} asked on average{by}")
 
 
 def over_time(measured: Measured, facts: RunFacts) -> OverTime:

@@ -115,6 +115,10 @@ class ServedTarget:
             seed=self._ctx.random.getrandbits(63),
         )
 
+    def endpoint(self) -> tuple[str, str]:
+        host, port = self._address
+        return f"http://{host}:{port}", self._token
+
     async def publish(self, message: Message) -> Outcome:
         try:
             receipt = await self._publisher.publish_with_receipt(

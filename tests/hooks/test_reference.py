@@ -50,6 +50,7 @@ def test_the_hooks_stand_in_the_order_of_the_way_of_an_event() -> None:
         "shutdown",
         "metrics_text",
         "targets",
+        "load_drivers",
         "faults",
         "proxies",
         "invariants",
