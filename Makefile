@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services run dashboard test check lint bench hooks docs protos lock clean
+.PHONY: help setup services run dashboard test check lint bench hooks docs pictures protos lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ hooks: $(STAMP) ## write docs/hooks.md anew from core/hookspecs.py
 
 docs: hooks ## write the generated tables of docs/ anew, the hooks too
 	PYTHONPATH=. $(BIN)/python -m tests.docs.reference
+
+pictures: $(STAMP) ## take the pictures of docs/pictures/ anew, of real runs in chromium; RATE=3000 on a slow machine
+	PYTHONPATH=. RATE=$(RATE) $(BIN)/python -m tests.docs.pictures
 
 protos: $(STAMP) ## write protos/*_pb2.py anew from protos/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/squall/protos/*.proto

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from squall.chaos.answers import context, example
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.scenario import Scenario
-from squall.core.compose import compose, is_store
+from squall.core.compose import compose, is_store, outside
 from squall.core.config import Config, PluginSection
 from squall.core.delivery import Gate, SettlePolicy
 from squall.core.errors import ConfigError, Problem, StoreFileError, WiringError
@@ -32,8 +32,10 @@ ROLES: Mapping[str, str] = {
     "squall_settle_policy": "settle policy",
     "squall_observer": "observer",
     "squall_targets": "targets",
+    "squall_load_drivers": "load drivers",
     "squall_faults": "faults",
     "squall_proxies": "network proxies",
+    "squall_invariants": "invariants",
     "squall_dashboard_pages": "dashboard pages",
 }
 """What a plugin is, by the hooks that it has."""
@@ -81,8 +83,8 @@ class Composed:
 
 def composed(scenario: Scenario, config: Config, catalogue: Catalogue) -> Composed | None:
     """Asked of the hooks, about the scenario's own subscribers. None where it is not the bench that composes: other
-    targets say themselves what they are. Raises ConfigError at the sections of plugins whose hooks are wrong, else
-    WiringError."""
+    targets say themselves what they are. Raises ConfigError at the sections of plugins whose hooks are wrong, or that
+    would write to what is not the run's own, else WiringError."""
     section = config.targets.get(scenario.target)
     if (section.kind if section else scenario.target) not in COMPOSED:
         return None
@@ -90,6 +92,9 @@ def composed(scenario: Scenario, config: Config, catalogue: Catalogue) -> Compos
     made = compose(config.plugins, scenario.plugins, Path())
     chosen = {names.get(type(plugin), type(plugin).__name__): plugin for plugin in made}
     longest_s, deliver, sections = 0.0, {}, [*scenario.plugins, *(config.plugins or ())]
+    servers = [name for name, one in scenario.servers if one is not None]
+    if others := outside(made, servers, config.bench.allow_servers):
+        raise ConfigError([one.problem(others.pop(one.name)) for one in sections if one.name in others])
     for name, one in scenario.subscribers.items():
         way = _way(chosen, example(name, one.pattern), sections)
         deliver[name] = _told(way)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from squall.chaos.history import NULL, HistoryWriter
 from squall.chaos.message import event_of
@@ -21,6 +20,8 @@ from squall.core.errors import ConfigError
 from squall.core.fault import Evidence, FaultContext, Seam, Undo, told_of
 
 State = Literal["planned", "active", "healed"]
+EVIDENCE_S = 10.0
+CANCEL_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -93,29 +94,31 @@ class FaultRun:
 
     async def heal(self) -> None:
         """End whatever still stands, and wait until it is gone: its `heal_s` at most, then it could not be healed, and
-        its plan stays for `squall heal`."""
-        standing = {window.standing: window for window in self._windows if window.standing is not None}
-        for window in standing.values():
-            window.over.set()
-
-        def give_up(task: asyncio.Task[None], window: _Window) -> None:
-            if not task.done():
-                window.error = f"it took longer than {window.planned.fault.heal_s:g} s"
-                task.cancel()
-
-        if standing:
-            later = self._recorder.clock.call_later
-            timers = [
-                later(window.planned.fault.heal_s, partial(give_up, task, window)) for task, window in standing.items()
-            ]
-            try:
-                await asyncio.wait(standing)
-            finally:
-                for timer in timers:
-                    timer.cancel()
+        its plan stays for `squall heal`. What does not end when it is cancelled then is left."""
+        await asyncio.gather(*(self._end(window) for window in self._windows))
         if self._watchdog is not None:
             self._watchdog.dismiss()
             self._watchdog = None
+
+    async def _end(self, window: _Window) -> None:
+        task, heal_s = window.standing, window.planned.fault.heal_s
+        window.over.set()
+        if task is None or await self._within(task, EVIDENCE_S + heal_s):
+            return
+        window.error = f"it took longer than {heal_s:g} s"
+        task.cancel()
+        if not await self._within(task, CANCEL_S):
+            window.error += ", and went on when it was cancelled"
+            window.standing, window.ended_ns = None, self._recorder.now()
+
+    async def _within(self, task: asyncio.Future[Any], seconds: float) -> bool:
+        """Whether the task is done so soon."""
+        waiting = asyncio.ensure_future(self._recorder.clock.sleep(seconds))
+        try:
+            await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        return task.done()
 
     async def _stand(self, window: _Window) -> None:
         """The fault, from its plan to its end."""
@@ -123,7 +126,7 @@ class FaultRun:
         lease: Lease | None = None
         try:
             undo = planned.fault.plan(window.seam)
-            before = await planned.fault.evidence(window.seam)
+            before = await self._evidence(window)
             if undo is not None:
                 self._watchdog = self._watchdog or Watchdog(self._folder)
                 lease = save_undo(self._folder, planned.id, planned.on, type(planned.fault), undo)
@@ -148,11 +151,21 @@ class FaultRun:
 
     async def _count(self, window: _Window, before: Evidence) -> None:
         try:
-            by_now = await window.planned.fault.evidence(window.seam)
+            by_now = await self._evidence(window)
         except Exception as error:  # noqa: BLE001  what a fault cannot say of itself is part of the verdict
             window.blind = f"{type(error).__name__}: {error}"
         else:
             window.counted = Evidence(by_now.passes - before.passes, by_now.bitten - before.bitten)
+
+    async def _evidence(self, window: _Window) -> Evidence:
+        """What the fault says of itself by now. Raises TimeoutError where it takes too long, and whatever it raises."""
+        asking = asyncio.ensure_future(window.planned.fault.evidence(window.seam))
+        try:
+            if not await self._within(asking, EVIDENCE_S):
+                raise TimeoutError(f"its evidence took longer than {EVIDENCE_S:g} s")
+            return asking.result()
+        finally:
+            asking.cancel()
 
     def _context(self, window: _Window, undo: Undo | None) -> FaultContext:
         planned, recorder = window.planned, self._recorder

@@ -1,4 +1,4 @@
-"""Measured times as people read them."""
+"""Measured times and sizes as people read them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def latency(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds * 1e9:.0f} ns"
+
+
+def size(bytes_: float) -> str:
+    """`12.3 MB`: three digits, in the unit that fits, powers of a thousand; `any` for what is infinite."""
+    if math.isinf(bytes_):
+        return "any"
+    for unit, of in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if abs(bytes_) >= of:
+            return f"{bytes_ / of:.3g} {unit}" if abs(bytes_) < 999.5 * of else f"{bytes_ / of:,.0f} {unit}"
+    return f"{bytes_:.3g} B" if abs(bytes_) >= 0.005 else "0 B"
 
 
 def passed(count: int, seam: str) -> str:

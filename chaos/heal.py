@@ -13,7 +13,6 @@ from squall.chaos.scenario_faults import Kinds
 from squall.chaos.undo import Held, Plan, fault_of, forget, plans_in, taken
 from squall.core.errors import StoreFileError
 
-HEAL_S = 30.0
 State = Literal["healed", "failed", "held"]
 
 
@@ -80,8 +79,11 @@ async def _take_back(plan: Plan, kinds: Kinds) -> None:
     fault = kinds.get(plan.kind, {}).get(plan.do)
     if fault is None:
         raise LookupError(f"no plugin that is installed here has a fault {plan.do} in {plan.kind}")
-    async with asyncio.timeout(HEAL_S):
-        await fault.heal(plan.undo)
+    try:
+        async with asyncio.timeout(fault.heal_s) as limit:
+            await fault.heal(plan.undo)
+    except TimeoutError as error:
+        raise TimeoutError(f"it took longer than {fault.heal_s:g} s") if limit.expired() else error from None
 
 
 def _what(plan: Plan) -> str:

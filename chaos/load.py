@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import accumulate
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from squall.chaos.message import HEADER_BYTES, Header, pack
 from squall.chaos.recorder import Recorder
@@ -81,6 +81,24 @@ class Messages:
         return Message(kind.type, payload, kind.priority, key), self.made
 
 
+class LoadGenerator(Protocol):
+    """Publishes a load: the bench's own tasks, or a driver. `asked`, `achieved` and `in_flight` as `Generator` has
+    them."""
+
+    asked: int
+    achieved: int
+
+    @property
+    def in_flight(self) -> int: ...
+
+    @property
+    def publishers(self) -> int: ...
+
+    async def run(self, stages: Sequence[Stage], stop: asyncio.Event) -> None: ...
+
+    async def finish(self, over: Callable[[], bool]) -> None: ...
+
+
 class Generator:
     """Publishes a load. Of its events `asked` were due, `sent` were begun, `achieved` were begun within a second.
     A burst has no rate to keep: it counts as achieved when it is begun, and so does what was due while it waited.
@@ -101,6 +119,11 @@ class Generator:
     def in_flight(self) -> int:
         """Publishes that are due or begun and have not ended."""
         return len(self._due) + len(self._publishers) - len(self._idle)
+
+    @property
+    def publishers(self) -> int:
+        """Tasks that publish, or wait to: as many as were ever needed at once."""
+        return len(self._publishers)
 
     async def run(self, stages: Sequence[Stage], stop: asyncio.Event) -> None:
         """Publish what is due until the stages are over or stop is set. What the generator is a second behind with when

@@ -102,11 +102,18 @@ class Participants:
             stay.leave_ok = self._recorder.now()
 
     async def record_ends(self) -> None:
-        """Write the subscriptions, and the target's own word: its sums, and what it dead-lettered."""
+        """Write the subscriptions, and the target's own word: its sums, and what it dead-lettered. What it raises when
+        it is asked is raised; the history has a gap then, since what it would have named looks lost."""
         self._record_stays()
         now, numbers = self._recorder.now(), {name: stay.number for name, stay in self._stays.items()}
         rows: list[tuple[str, int | None, int]] = []
-        counters = await self._target.counters()
+        try:
+            counters, terminals = await self._target.counters(), await self._target.terminals()
+        except Exception:
+            why = "the target could not be asked for its sums and dead letters"
+            columns: dict[str, list[object]] = {"source": ["attempt"], "begun": [now], "ended": [self._recorder.now()]}
+            self._writer.append("gap", columns | {"lost": [None], "why": [why]})
+            raise
         if counters.stored is not None:
             rows.append(("stored", None, counters.stored))
         for name, counts in counters.subscribers.items():
@@ -122,7 +129,7 @@ class Participants:
                 },
             )
         ends = []
-        for terminal in await self._target.terminals():
+        for terminal in terminals:
             ended = event_of(terminal.payload, self._recorder.nonce)
             if ended is not None and terminal.subscriber in numbers:
                 ends.append((ended, numbers[terminal.subscriber], terminal.state, now, terminal.source))

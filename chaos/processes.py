@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +15,12 @@ from squall.chaos.scenario_models import ServersSection
 from squall.chaos.server import HOST, DidNotStart, Server, free_port
 from squall.chaos.server_kinds import neo4j_server, redis_server
 from squall.core.clock import Clock
+from squall.core.errors import SquallError
 from squall.core.fault import Process
 from squall.core.target import Launched, Program
 
 LOGS = "servers"
+KILL_AGAIN_S = 0.05
 T = TypeVar("T")
 
 
@@ -33,11 +36,12 @@ class _Life:
 
 
 class StartedProcess(Process):
-    """A server as faults may treat it; every life of it is noted."""
+    """A server as faults may treat it; every life of it is noted, and `died` has the pids of those that ended though
+    nobody ended them."""
 
     def __init__(self, name: str, server: Server, clock: Clock) -> None:
         super().__init__(f"process:{name}")
-        self.server, self.lives = server, list[_Life]()
+        self.server, self.lives, self.died = server, list[_Life](), list[int]()
         self._now = clock.monotonic_ns
 
     @property
@@ -53,38 +57,62 @@ class StartedProcess(Process):
         self.lives.append(_Life(self.server.pid, started, self._now()))
 
     async def kill(self) -> None:
-        _ = self.server.pid  # raises where there is nothing to kill
+        await self._check_lives()
         await self._blocking(self.server.kill)
         self._gone()
 
     async def end(self, within_s: float) -> None:
-        await self._blocking(lambda: self.server.end(within_s))
-        self._gone()
+        await self._check_lives()
+        try:
+            await self._blocking(lambda: self.server.end(within_s))
+        finally:
+            self._gone()
 
     async def suspend(self) -> None:
+        await self._check_lives()
         await self._blocking(self.server.suspend)
 
     async def resume(self) -> None:
         await self._blocking(self.server.resume)
 
+    async def _check_lives(self) -> None:
+        """Raises SquallError where there is nothing to end: what a process did by itself, no fault has done."""
+        pid = self.server.pid
+        if await self.look():
+            raise SquallError(f"{self.name} (pid {pid}) had ended by itself before")
+
+    async def look(self) -> bool:
+        """Whether it has ended though nobody ended it; then it may be started again."""
+        if self.pid is None or not self.server.ended():
+            return False
+        self.died.append(self.pid)
+        await asyncio.to_thread(self.server.kill)
+        self._gone()
+        return True
+
     def _gone(self) -> None:
-        self.lives[-1].exited, self.lives[-1].exit_code = self._now(), self.server.exit_code
+        if self.pid is not None:
+            self.lives[-1].exited, self.lives[-1].exit_code = self._now(), self.server.exit_code
 
     async def stop(self) -> None:
         """End it with the run."""
         await asyncio.to_thread(self.server.stop)
-        if self.pid is not None:
-            self._gone()
+        self._gone()
 
     async def _blocking(self, call: Callable[[], T]) -> T:
         """What blocks, in a thread. Who is cancelled meanwhile waits for its end, so that nothing is left half done:
-        a process that is being started is killed first."""
+        the process is killed first, also one that is only about to be started."""
         working = asyncio.ensure_future(asyncio.to_thread(call))
         try:
             return await asyncio.shield(working)
         except asyncio.CancelledError:
-            await asyncio.to_thread(self.server.kill)
-            await asyncio.gather(working, return_exceptions=True)
+            ended = False
+            while not ended:
+                ended = working.done()
+                await asyncio.to_thread(self.server.kill)
+                await asyncio.wait([working], timeout=KILL_AGAIN_S)
+            await asyncio.gather(working, return_exceptions=True)  # what it raised for that is no news
+            self._gone()
             raise
 
 
@@ -96,12 +124,18 @@ class Processes:
         self._wanted, self._folder, self._clock = wanted, folder, clock
         self._temporary: TemporaryDirectory[str] | None = None
         self._all: dict[str, StartedProcess] = {}
+        self._aside: list[StartedProcess] = []
         self.servers: dict[str, tuple[str, int]] = {}
+        self._brought: list[StartedProcess] = []
 
     @property
     def seams(self) -> dict[str, Process]:
         """Where faults may take hold, by name."""
         return {one.name: one for one in self._all.values()}
+
+    def brought(self) -> list[int]:
+        """The pids of what the target has brought along, as far as it is there now; 0: it is not."""
+        return [process.pid or 0 for process in self._brought]
 
     async def start(self) -> None:
         """Start what the scenario asks for. Raises SquallError where a program is missing, or does not start."""
@@ -119,9 +153,24 @@ class Processes:
 
     async def launch(self, program: Program) -> Launched:
         """Start what a target brings along. Raises SquallError."""
+        server = self._server(program)
+        process = await self._begin(program.name, server)
+        self._brought.append(process)
+        return Launched(process, HOST, server.port)
+
+    async def launch_aside(self, program: Program) -> Launched:
+        """Start what is no part of the target: faults do not act on it, and the history tells nothing of it. Raises
+        SquallError."""
+        server = self._server(program)
+        process = StartedProcess(program.name, server, self._clock)
+        self._aside.append(process)
+        await process.start()
+        return Launched(process, HOST, server.port)
+
+    def _server(self, program: Program) -> Server:
         port = free_port()
         place, log = self._place(program.name)
-        server = Server(
+        return Server(
             place,
             program.command(port),
             lambda: program.answers(port),
@@ -131,7 +180,6 @@ class Processes:
             log=log,
             clock=self._clock,
         )
-        return Launched(await self._begin(program.name, server), HOST, port)
 
     def _place(self, name: str) -> tuple[Path, Path]:
         """Where its data may be, as long as the run lasts, and where its log stays."""
@@ -143,6 +191,7 @@ class Processes:
         return place, logs / f"{name}.log"
 
     async def _begin(self, name: str, server: Server) -> StartedProcess:
+        server.temporary = True
         process = self._all[name] = StartedProcess(name, server, self._clock)
         try:
             await process.start()
@@ -151,12 +200,14 @@ class Processes:
             raise
         return process
 
-    def ended_by_themselves(self) -> list[str]:
-        """Those that are gone though nobody ended them, in words."""
+    async def ended_by_themselves(self) -> list[str]:
+        """Those that were gone though nobody ended them, in words."""
+        for one in self._all.values():
+            await one.look()
         return [
-            f"{one.name} (pid {one.pid}) ended by itself: see {LOGS}/{one.name.partition(':')[2]}.log"
+            f"{one.name} (pid {pid}) ended by itself: see {LOGS}/{one.name.partition(':')[2]}.log"
             for one in self._all.values()
-            if one.pid is not None and one.server.ended()
+            for pid in one.died
         ]
 
     def record(self, writer: HistoryWriter) -> None:
@@ -178,9 +229,9 @@ class Processes:
             )
 
     async def close(self) -> None:
-        """End all of them. What they kept is gone, but for their logs."""
-        for one in self._all.values():
-            await one.stop()
-        if self._temporary is not None:
-            await asyncio.to_thread(self._temporary.cleanup)
-            self._temporary = None
+        """End all of them, also where one cannot be ended. What they kept is gone, but for their logs."""
+        async with AsyncExitStack() as closing:
+            if self._temporary is not None:
+                closing.push_async_callback(asyncio.to_thread, self._temporary.cleanup)
+            for one in (*self._all.values(), *self._aside):
+                closing.push_async_callback(one.stop)

@@ -14,6 +14,7 @@ import itertools
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from sys import getsizeof
 from typing import Literal
 
 from squall.chaos.history import NULL, HistoryWriter
@@ -27,6 +28,7 @@ from squall.core.target import Message, Outcome, Received, Settlement, Subscribe
 
 MAX_WAITING_CHUNKS = 256
 MAX_AHEAD = 100_000
+NUMBER_BYTES = 32
 PUBLISH = (
     "op",
     "event",
@@ -91,20 +93,29 @@ class Recorder:
         self._gaps: list[tuple[str, int, int, int, str]] = []
         self._gates: list[tuple[int, int, str, str]] = []
 
+    @property
+    def held(self) -> tuple[int, int]:
+        """Bytes and objects that it keeps itself: a little of each event, more of those that failed, and rows that wait
+        to be packed, which at a low rate come and go too slowly to be told from growth."""
+        failed = [sink.failed for sink in self._sinks]
+        objects = sum(map(len, failed))
+        size = self.sent.held_bytes + sum(map(getsizeof, failed)) + NUMBER_BYTES * objects
+        return size, objects + sum(table.held_objects for table in self._tables)
+
     # Publishes
 
     async def publish(
         self, send: Callable[[Message], Awaitable[Outcome]], message: Message, event: int, intended_ns: int
     ) -> Outcome:
         """Send the message and record the call: invoked before, its end and outcome after."""
-        begin = self._begun(message, event, intended_ns)
+        begin = self.begin(message, event, intended_ns, self.now())
         outcome = CANCELLED
         try:
             outcome = await send(message)
         except Exception as error:  # noqa: BLE001  whatever a target raises, its outcome is unknown
             outcome = Outcome("info", why=f"{type(error).__name__}: {error}")
         finally:
-            self._ended(begin, message, outcome)
+            self.end(begin, message, outcome, self.now())
         return outcome
 
     async def publish_batch(
@@ -114,7 +125,7 @@ class Recorder:
         intended_ns: int,
     ) -> None:
         """Send messages, each with its event's number, as one; a call of each is recorded, and its batch."""
-        number, begins = next(self._batches), [self._begun(*one, intended_ns) for one in batch]
+        number, begins = next(self._batches), [self.begin(*one, intended_ns, self.now()) for one in batch]
         for begin in begins:
             self._batched.add((number, begin[0], begin[-1]))
         outcomes: Sequence[Outcome] = [CANCELLED] * len(batch)
@@ -127,17 +138,19 @@ class Recorder:
             outcomes = [Outcome("info", why=f"{type(error).__name__}: {error}")] * len(batch)
         finally:
             for begin, (message, _), outcome in zip(begins, batch, outcomes, strict=True):
-                self._ended(begin, message, outcome)
+                self.end(begin, message, outcome, self.now())
 
-    def _begun(self, message: Message, event: int, intended_ns: int) -> tuple[int, ...]:
+    def begin(self, message: Message, event: int, intended_ns: int, at_ns: int) -> tuple[int, ...]:
+        """A call of publish that was begun; what `end` is given. Without an end, its outcome is unknown."""
         kind, key = self.sent.add(message, event)
         op = next(self._ops)
-        begin = self._open_ops[op] = (op, event, kind, key, message.priority, intended_ns, self.now())
+        begin = self._open_ops[op] = (op, event, kind, key, message.priority, intended_ns, at_ns)
         return begin
 
-    def _ended(self, begin: tuple[int, ...], message: Message, outcome: Outcome) -> None:
+    def end(self, begin: tuple[int, ...], message: Message, outcome: Outcome, at_ns: int) -> None:
+        """The call that was begun has ended."""
         state, seq = outcome.state, NULL if outcome.seq is None else outcome.seq
-        self._publishes.add((*begin, self.now(), OUTCOMES[state], seq, outcome.duplicate, fingerprint(message.payload)))
+        self._publishes.add((*begin, at_ns, OUTCOMES[state], seq, outcome.duplicate, fingerprint(message.payload)))
         del self._open_ops[begin[0]]
         if state == "ok":
             self.acknowledged += 1
@@ -191,6 +204,8 @@ class Recorder:
     def _lost(self, table: str, rows: array[int], width: int, why: str) -> None:
         """These rows are not in the history: it must not be judged as if they had never been."""
         self.failures.append(f"{len(rows) // width} rows of {table} were dropped: {why}")
+        if table not in _GAPS:  # without samples nothing else is missing
+            return
         begins = rows[_BEGINS[table] :: width]
         self._gaps.append((_GAPS[table], min(begins), max(begins), len(begins), why))
 
@@ -255,7 +270,7 @@ class RecordingSink:
         self._joined_ns = recorder.now()
         self._open: dict[bytes, list[list[int]]] = {}
         self._ahead: dict[bytes, list[int]] = {}
-        self._failed: dict[int, int] = {}
+        self.failed: dict[int, int] = {}
         self.handled = 0
 
     async def deliver(self, received: Received) -> None:
@@ -267,7 +282,7 @@ class RecordingSink:
             event = found if nonce == recorder.nonce else NULL
         attempt = received.attempt
         if attempt is None:
-            attempt = self._failed.get(event, 0) + 1
+            attempt = self.failed.get(event, 0) + 1
         key, priority, told = recorder.sent.compare(received, event)
         begun = recorder.now()
         row = [
@@ -293,7 +308,7 @@ class RecordingSink:
             await self._handle(received)
         except BaseException as error:
             row[_ENDED], row[_RESULT] = (ended := recorder.now()), ERROR
-            self._failed[event] = attempt
+            self.failed[event] = attempt
             if isinstance(error, asyncio.CancelledError):
                 row[_RESULT] = TIMEOUT if ended - begun >= self._timeout_ns else DIED
             elif not isinstance(error, Exception):

@@ -15,6 +15,7 @@ NEXT: Mapping[ReasonCode, str] = {
     "loop_held": "Let the handler await, or run what blocks in a thread (asyncio.to_thread): it held up all else.",
     "heal_failed": "Mend what its error names, then take it back by hand: squall heal.",
     "drain_limit": "Raise drain.limit: it still made progress.",
+    "soaked_too_little": "Soak longer (--soak), or at a higher rate; what fills on purpose must be full before.",
     "no_keys": "Give the load's events a key (key: {count: 100}), or expect nothing of keys.",
 }
 """What to do about a reason, by its code."""

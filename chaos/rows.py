@@ -30,6 +30,11 @@ class Table:
             if len(self._packed) >= self._full:
                 self.flush()
 
+    @property
+    def held_objects(self) -> int:
+        """Numbers that are not packed yet; about every other one is small, or another's too: no object of its own."""
+        return len(self._rows) // 2
+
     def _pack(self) -> None:
         self._packed.fromlist(self._rows)
         self._rows.clear()

@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import cast
 
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.check.engine import check, check_steady
-from squall.chaos.check.expectations import Duplicates, Expectation
+from squall.chaos.check.expectations import Duplicates, Expectation, Growth
 from squall.chaos.check.facts import RunFacts, Span, save_facts
 from squall.chaos.check.output import save_junit, save_verdict
 from squall.chaos.check.verdict import Verdict
 from squall.chaos.composition import Composed, save_composed
+from squall.chaos.driven import Driven, DrivenLoad, make_driver
 from squall.chaos.fault_run import FaultRun
+from squall.chaos.footprint import check_footprints
 from squall.chaos.history import HistoryWriter
 from squall.chaos.live_file import live_file
-from squall.chaos.load import Generator, Messages
+from squall.chaos.load import Generator, LoadGenerator, Messages
+from squall.chaos.named_target import claims_of, make_target, target_options
 from squall.chaos.networks import Networks
 from squall.chaos.participants import Participants
 from squall.chaos.processes import Processes
@@ -30,24 +32,24 @@ from squall.chaos.recorder import Recorder
 from squall.chaos.report import write_report
 from squall.chaos.run_folder import COMPOSED, JUNIT, VERDICT, discard_run_folder, make_run_folder, point_latest
 from squall.chaos.run_log import logged_to
-from squall.chaos.scenario import Scenario, drain_limits
+from squall.chaos.samples import Samples
+from squall.chaos.scenario import Drain, Scenario, drain_limits
 from squall.chaos.scenario_models import Stage
 from squall.chaos.spans import complete_spans
 from squall.chaos.watch import Progress, Watch
 from squall.core.clock import Clock, SystemClock
-from squall.core.config import Config, TargetSection
-from squall.core.errors import ConfigError, Problem, SquallError, StoreFileError
+from squall.core.config import Config
+from squall.core.errors import SquallError, StoreFileError
 from squall.core.identity import system_id
-from squall.core.options import Options, did_you_mean
-from squall.core.plugin import NoOptions
-from squall.core.target import Batches, Claims, RunContext, Target
+from squall.core.load_driver import LoadContext, LoadDriver
+from squall.core.target import Batches, Claims, Endpoint, RunContext, Target
 from squall.core.units import format_seconds
-from squall.core.yaml_source import Json
 
 POLL_S = 0.05
 POLL_SHARE = 10  # counting a backlog is work for the target, which has better to do
 ANSWER_S = 30.0
 BRIEFLY_S = 2.0
+DRIVER = "driver"
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,23 @@ async def run_scenario(
     load early: everything is healed, drained briefly, and written. `profile`: where the time went, into its folder."""
     if profile:
         check_profiler()
+    if scenario.watches_growth:
+        check_footprints()
     clock = clock or SystemClock()
     began_ns = clock.monotonic_ns()
     source = "\n".join(scenario.document.lines) + "\n"
     where = runs or config.folder / config.bench.runs
-    folder = make_run_folder(where, scenario.name, source, scenario.seed, clock, system_id()[:6], scenario.overridden)
+    sets, soak_s = scenario.overridden, scenario.soak_s
+    folder = make_run_folder(where, scenario.name, source, scenario.seed, clock, system_id()[:6], sets, soak_s)
     if composed is not None:
         save_composed(composed, folder / COMPOSED)
     run: _Run | None = None
     with logged_to(folder) as log, live_file(folder, clock, on_progress) as show:
         try:
             target = make_target(scenario, config, catalogue)
+            driver = make_driver(scenario, target, catalogue)
             networks = Networks(scenario, config, catalogue, clock, folder)
-            run = _Run(scenario, config, target, networks, folder, clock, show, stop or asyncio.Event())
+            run = _Run(scenario, config, target, driver, networks, folder, clock, show, stop or asyncio.Event())
             async with profiled(folder, clock) if profile else contextlib.nullcontext():
                 facts = await run.execute()
         except BaseException:
@@ -118,56 +124,13 @@ async def run_scenario(
     return RunResult(folder, verdict, duration_s, faulty_s, log.warning_count, log.error_count, run.interrupted)
 
 
-def make_target(scenario: Scenario, config: Config, catalogue: Catalogue) -> Target:
-    """The target that a scenario names: of a kind, or one of the operator's. Raises ConfigError."""
-    section = config.targets.get(scenario.target)
-    kind = scenario.target if section is None else section.kind
-    if kind not in catalogue.targets:
-        hint = did_you_mean(kind, catalogue.targets, "kinds")
-        raise ConfigError(
-            [Problem(f"targets.{scenario.target}.kind", f"there is no kind of target '{kind}'", hint=hint)]
-        )
-    target = catalogue.targets[kind]()
-    target_options(target, scenario.target, config)
-    for index, stage in enumerate(scenario.load.stages):
-        if stage.batch is not None and not isinstance(target, Batches):
-            message = f"target {scenario.target} publishes no batches (it has no publish_batch)"
-            raise ConfigError([scenario.document.problem(("load", "stages", index, "batch"), message)])
-    return target
-
-
-def target_options(target: Target, name: str, config: Config) -> Options:
-    """What squall.yaml says of this target besides kind and claims, as its class's `Options`. Raises ConfigError."""
-    section = config.targets.get(name)
-    said = dict(section.model_extra or {}) if section is not None else {}
-    model: type[Options] = getattr(target, "Options", NoOptions)
-    if config.document is None:
-        return model.of(f"targets.{name}", said)
-    return config.document.fit(cast("Json", said), model, ("targets", name), f"the target {name}")
-
-
-def claims_of(target: Target, section: TargetSection | None) -> Claims:
-    """What the target promises, where the operator does not say otherwise."""
-    if section is None:
-        return target.claims
-    own, said = target.claims, section.claims
-    return replace(
-        own,
-        delivery=said.delivery or own.delivery,
-        order=said.order or own.order,
-        durability=said.durability or own.durability,
-        lease_s=own.lease_s if said.lease is None else said.lease,
-        longest_delay_s=own.longest_delay_s if said.longest_delay is None else said.longest_delay,
-        max_attempts=said.max_attempts or own.max_attempts,
-    )
-
-
 class _Run:
     def __init__(
         self,
         scenario: Scenario,
         config: Config,
         target: Target,
+        driver: LoadDriver | None,
         networks: Networks,
         folder: Path,
         clock: Clock,
@@ -182,15 +145,23 @@ class _Run:
         self.writer = HistoryWriter(folder / "history")
         self.recorder = Recorder(self.writer, clock, nonce)
         self.messages = Messages(scenario.load.events, nonce, Random(f"{scenario.seed}:load"))
-        batches = target.publish_batch if isinstance(target, Batches) else None
-        self.generator = Generator(self.recorder, self.messages, target.publish, batches)
+        self.driven = Driven(driver, self.recorder, self.messages) if driver is not None else None
+        self.generator = self._generator()
+        self.samples = Samples(self.recorder, target, folder, scenario.load.seconds, self.processes, self.generator)
         self.participants = Participants(scenario, config, target, self.recorder, self.writer)
         self.faults: FaultRun | None = None
         rate, rate_variable = scenario.greatest_rate
         self.facts = RunFacts(scenario.name, scenario.seed, rate=rate, rate_variable=rate_variable)
-        self.watch = Watch(self.recorder, target, on_progress or (lambda progress: None))
+        self.watch = Watch(self.recorder, target, on_progress or (lambda progress: None), driver)
         self.watched = on_progress is not None
         self.began = self.aborted = False
+
+    def _generator(self) -> LoadGenerator:
+        """Who publishes in one phase."""
+        if self.driven is not None:
+            return DrivenLoad(self.driven)
+        batches = self.target.publish_batch if isinstance(self.target, Batches) else None
+        return Generator(self.recorder, self.messages, self.target.publish, batches)
 
     @property
     def claims(self) -> Claims:
@@ -204,16 +175,13 @@ class _Run:
 
     async def execute(self) -> RunFacts:
         """All phases up to the drain, whatever happens in them; the history is complete afterwards."""
-        try:
-            return await self._execute()
-        finally:
-            await self.processes.close()
-            try:
-                await self.networks.close()
-            except SquallError as error:
-                logging.getLogger("squall").warning("the proxies could not be taken away: %s", error)
+        async with contextlib.AsyncExitStack() as closing:  # whatever becomes of one of them, the others are closed
+            closing.push_async_callback(_close, "the proxies could not be taken away", self.networks.close)
+            closing.push_async_callback(_close, "a process could not be ended", self.processes.close)
+            await self._execute()
+        return self.facts
 
-    async def _execute(self) -> RunFacts:
+    async def _execute(self) -> None:
         await self.processes.start()
         await self.target.start(
             RunContext(
@@ -229,56 +197,83 @@ class _Run:
                 tuple(self.scenario.subscribers),
             )
         )
-        try:
+        async with contextlib.AsyncExitStack() as ending:
+            ending.push_async_callback(self._write)
+            ending.push_async_callback(lambda: self._noted("the target did not stop", self.target.stop()))
             await self.participants.join_first()
+            if (driven := self.driven) is not None:
+                stop = self._stop_driver
+                ending.push_async_callback(lambda: self._noted("the load driver did not stop", stop(driven)))
+                await self._start_driver(driven)
             limits = drain_limits(self.scenario, self.claims.longest_delay_s)
             told = self.claims
             self.facts = replace(self.facts, stall_s=limits.stall_s, durability=told.durability, kept_by=told.kept_by)
             seams = {**self.target.seams(), **self.participants.seams, **self.networks.seams, **self.processes.seams}
             self.faults = FaultRun(self.scenario, seams, self.recorder, self.folder)
+            ending.push_async_callback(self.faults.heal)
             point_latest(self.folder)
             self.began = True
-            watching = [asyncio.create_task(self.watch.run())] if self.watched else []
-            try:
-                await self._steady()
-                if self.facts.steady_held is not False and not self.stop.is_set():
-                    await self._load()
-                await self._drain(limits.limit_s, limits.stall_s)
-            finally:
-                for task in watching:
-                    task.cancel()
-                for failed in await asyncio.gather(*watching, return_exceptions=True):
-                    if isinstance(failed, Exception):
-                        logging.getLogger("squall").warning("the progress could not be told: %r", failed)
-            await self.participants.record_ends()
+            await self._noted("the run was cut short", self._phases(limits))
+            await self._noted("the target's own word is missing", self.participants.record_ends())
+
+    async def _phases(self, limits: Drain) -> None:
+        watching = [asyncio.create_task(self.watch.run())] if self.watched else []
+        try:
+            await self._steady()
+            if self.facts.steady_held is not False and not self.stop.is_set():
+                await self._load()
+            await self._drain(limits.limit_s, limits.stall_s)
         finally:
-            if self.faults is not None:
-                await self.faults.heal()
-            try:
-                await self.target.stop()
-            except SquallError as error:
-                self._reason(f"the target did not stop: {error}")
-            if self.faults is not None:
-                for failure in self.faults.failures:
-                    self._reason(failure)
-                self.faults.record(self.writer)
-            for failure in self.processes.ended_by_themselves():
-                self.facts = replace(self.facts, target_up=False)
+            for task in watching:
+                task.cancel()
+            for failed in await asyncio.gather(*watching, return_exceptions=True):
+                if isinstance(failed, Exception):
+                    logging.getLogger("squall").warning("the progress could not be told: %r", failed)
+
+    async def _write(self) -> None:
+        """Complete the history, and what is known beside it."""
+        if self.faults is not None:
+            for failure in self.faults.failures:
                 self._reason(failure)
-            self.processes.record(self.writer)
-            await self.recorder.close()
-            self.facts = replace(self.facts, recorder_failures=(*self.recorder.failures, *self.writer.failures))
-            save_facts(self.facts, self.folder)
-        return self.facts
+            self.faults.record(self.writer)
+        if ended := await self.processes.ended_by_themselves():  # first: it explains the others
+            self.facts = replace(self.facts, target_up=False, reasons=(*ended, *self.facts.reasons))
+        self.processes.record(self.writer)
+        self.samples.flush()
+        await self.recorder.close()
+        self.facts = replace(self.facts, recorder_failures=(*self.recorder.failures, *self.writer.failures))
+        save_facts(self.facts, self.folder)
+
+    async def _noted(self, what: str, doing: Awaitable[object]) -> None:
+        """What fails once the run has begun is a reason of its verdict, and no end without one."""
+        try:
+            await doing
+        except Exception as error:
+            logging.getLogger("squall").warning("%s", what, exc_info=error)
+            self._reason(f"{what}: {error}" if isinstance(error, SquallError) else f"{what}: {error!r}")
 
     def _reason(self, text: str) -> None:
         self.facts = replace(self.facts, reasons=(*self.facts.reasons, text))
+
+    async def _start_driver(self, told: Driven) -> None:
+        assert isinstance(self.target, Endpoint)  # `make_driver` saw to it
+        folder = self.folder / DRIVER
+        folder.mkdir()
+        launch = self.processes.launch_aside
+        await told.driver.start(LoadContext(self.clock, folder, self.target, launch, told.begun, told.ended))
+
+    async def _stop_driver(self, told: Driven) -> None:
+        driver = told.driver
+        generated = await driver.stop()
+        self.facts = replace(self.facts, generated=generated, busy_ns=told.busy_ns)
+        if driver.failure:
+            self._reason(driver.failure)
 
     async def _steady(self) -> None:
         steady = self.scenario.steady
         if steady is None:
             return
-        generator = Generator(self.recorder, self.messages, self.target.publish)
+        generator = self._generator()
         self.watch.enter("steady", steady.seconds, generator)
         begun = self.clock.monotonic_ns()
         stage = Stage.model_validate({"for": steady.seconds, "rate": self.scenario.steady_rate})
@@ -301,6 +296,8 @@ class _Run:
 
     async def _load(self) -> None:
         assert self.faults is not None
+        if self.scenario.watches_growth:
+            await self.samples.prepare()
         begun = self.clock.monotonic_ns()
         self.watch.enter("load", self.scenario.load.seconds, self.generator, self.faults)
         others = [
@@ -308,15 +305,20 @@ class _Run:
             asyncio.create_task(self.faults.run(begun)),
             asyncio.create_task(self._abort()),
         ]
-        await self.generator.run(self.scenario.load.stages, self.stop)
+        if self.scenario.watches_growth:
+            others.append(asyncio.create_task(self.samples.run()))
+        try:
+            await self.generator.run(self.scenario.load.stages, self.stop)
+        finally:
+            for task in others:
+                task.cancel()
+            ended = await asyncio.gather(*others, return_exceptions=True)
         if self.interrupted:
             load_s = self.scenario.load.seconds
             passed_s = min(load_s, (self.clock.monotonic_ns() - begun) / 1e9)
             self._reason(f"interrupted after {passed_s:.1f} of {format_seconds(load_s)} of load")
         self.watch.enter("heal")
-        for task in others:
-            task.cancel()
-        for failed in await asyncio.gather(*others, return_exceptions=True):
+        for failed in ended:
             if isinstance(failed, Exception):
                 self._reason(f"{type(failed).__name__}: {failed}")
         await self.faults.heal()
@@ -393,7 +395,16 @@ class _Run:
 
     def expectations(self) -> Sequence[Expectation]:
         """What the scenario expects; without `expect`, the safety of what the target claims. No loss is judged always,
-        and condemned at subscribers that take events at most once only where a scenario says so."""
-        if self.scenario.expect is not None:
-            return self.scenario.expect
-        return [Duplicates()]
+        and condemned at subscribers that take events at most once only where a scenario says so. A soak expects that
+        nothing grows, too."""
+        expected = [Duplicates()] if self.scenario.expect is None else [*self.scenario.expect]
+        soaks = self.scenario.soak_s is not None and not any(isinstance(one, Growth) for one in expected)
+        return [*expected, Growth()] if soaks else expected
+
+
+async def _close(what: str, close: Callable[[], Awaitable[None]]) -> None:
+    """What is not closed well takes nothing from the verdict, and is logged."""
+    try:
+        await close()
+    except Exception as error:
+        logging.getLogger("squall").warning("%s", what, exc_info=error)

@@ -38,14 +38,16 @@ def make_run_folder(
     clock: Clock,
     run_id: str,
     sets: Mapping[str, bool | int | float | str] | None = None,
+    soak_s: float | None = None,
 ) -> Path:
     """A new folder with the scenario's text and the environment in it; `sets` are variables that are not as the text
-    says. Raises StoreFileError."""
+    says; `soak_s`: for how long it is soaked. Raises StoreFileError."""
     stamp = datetime.fromtimestamp(clock.time_ns() / 1e9, UTC).strftime("%Y%m%d-%H%M%S")
     folder = runs / scenario / f"{stamp}-{run_id}"
     environment = {
         "seed": seed,
         "sets": dict(sets or {}),
+        "soak_s": soak_s,
         "started": datetime.fromtimestamp(clock.time_ns() / 1e9, UTC).isoformat(timespec="seconds"),
         "python": f"{platform.python_implementation()} {platform.python_version()} ({platform.python_compiler()})",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from squall.chaos.check.expectations import EXPECTATIONS, Expectation
+from squall.chaos.check.expectations import EXPECTATIONS, Expectation, Growth
 from squall.chaos.scenario_checks import (
     Names,
     check_expectations,
@@ -17,12 +18,15 @@ from squall.chaos.scenario_checks import (
     check_something_matches,
     check_subscribers,
 )
+from squall.chaos.scenario_driver import read_driver
 from squall.chaos.scenario_expect import Entry, Expectations, read_expectations
 from squall.chaos.scenario_faults import Kinds, Place, PlannedFault, read_faults
 from squall.chaos.scenario_models import Abort, DrainSection, Load, ScenarioFile, ServersSection, Subscriber
-from squall.chaos.scenario_vars import fill, variable
+from squall.chaos.scenario_soak import soaked
+from squall.chaos.scenario_vars import fill, set_keys, variable
 from squall.core.config import Config, PluginSection, plugin_sections
 from squall.core.errors import ConfigError, Problem
+from squall.core.options import Options
 from squall.core.plugin import Plugin
 from squall.core.units import format_seconds
 from squall.core.yaml_source import Document, Json, limited, load_document
@@ -39,7 +43,7 @@ class Known:
     faults: classes by kind of seam and name (`scenario_faults.by_seam`). seams: names by kind, `events` in `storage`;
     handlers need not be given, they are the scenario's subscribers; a kind that is missing is not checked.
     expectations: options models by name. plugins: classes by name, or why one cannot be imported; None: not checked.
-    targets: kinds that need no section.
+    targets: kinds that need no section. drivers: of load, each with the model of its options.
     """
 
     faults: Kinds = field(default_factory=dict)
@@ -47,6 +51,7 @@ class Known:
     expectations: Expectations = field(default_factory=lambda: EXPECTATIONS)
     plugins: Mapping[str, type[Plugin] | str] | None = None
     targets: Collection[str] = ("in-process",)
+    drivers: Mapping[str, type[Options]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,9 @@ class Drain:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A valid scenario. Variables are filled in, random faults are drawn; `expect` None: what the target claims.
-    `source` is the document as it was read."""
+    """A valid scenario. Variables are filled in, random faults are drawn; `expect` None: what the target claims;
+    `driver` None: the bench itself publishes. `source` is the document as it was read, `keys` what --set put in place of
+    its keys, by dotted name. `soak_s`: for how long its load is repeated, where it is soaked."""
 
     document: Document
     source: Document
@@ -82,15 +88,25 @@ class Scenario:
     subscribers: Mapping[str, Subscriber]
     steady: Steady | None
     load: Load
+    driver: PluginSection | None
     faults: tuple[PlannedFault, ...]
     abort: Abort | None
     drain: DrainSection
     expect: tuple[Expectation, ...] | None
+    keys: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    soak_s: float | None = None
+
+    @property
+    def watches_growth(self) -> bool:
+        """Whether what the target holds is sampled, and judged."""
+        return self.soak_s is not None or any(isinstance(one, Growth) for one in self.expect or ())
 
     @property
     def overridden(self) -> Mapping[str, bool | int | float | str]:
-        """The variables that do not have the file's value: by --set."""
-        return {name: value for name, value in self.vars.items() if value != self.source.at(("vars", name))}
+        """The variables and keys that do not have the file's value: by --set."""
+        return {name: value for name, value in self.vars.items() if value != self.source.at(("vars", name))} | dict(
+            self.keys
+        )
 
     @property
     def greatest_rate(self) -> tuple[float, str]:
@@ -114,12 +130,14 @@ def load_scenario(
     seed: int | None = None,
     config: Config | None = None,
     known: Known | None = None,
+    soak_s: float | None = None,
 ) -> Scenario:
     """Read a scenario file. Raises ConfigError with every problem in it.
 
-    sets: `name=value`, overriding the file's vars. seed: instead of the file's. config: the operator's.
+    sets: `name=value`, overriding the file's vars, or keys by dotted names. seed: instead of the file's. config: the
+    operator's. soak_s: for how long the load is repeated, and growth judged.
     """
-    return make_scenario(load_document(path), sets=sets, seed=seed, config=config, known=known)
+    return make_scenario(load_document(path), sets=sets, seed=seed, config=config, known=known, soak_s=soak_s)
 
 
 def make_scenario(
@@ -129,6 +147,7 @@ def make_scenario(
     seed: int | None = None,
     config: Config | None = None,
     known: Known | None = None,
+    soak_s: float | None = None,
 ) -> Scenario:
     """The scenario that a document holds; as load_scenario."""
     config, known, source = config or Config(), known or Known(), document
@@ -140,6 +159,7 @@ def make_scenario(
     names = _names(document, config, known)
 
     plugins = reading.keep(plugin_sections(document, ("plugins",)))
+    driver = reading.keep(read_driver(document, known.drivers, known.plugins))
     place = Place(known.faults, names.seams, config.bench.allow_faults, load.seconds if load else None)
     faults = reading.keep(read_faults(document, place, _seed(document, seed)))
     expect = reading.keep(read_expectations(document, ("expect",), known.expectations))
@@ -149,12 +169,14 @@ def make_scenario(
     steady_s = file.steady.duration if file and file.steady else None
     problems += check_expectations(expect, steady, steady_s, _fault_ids(document, faults), names.subscribers)
     problems += check_subscribers(document, names, place.load_s)
+    if load and soak_s is not None:
+        load = reading.attempt(partial(soaked, load, soak_s))
     if load:
         problems += check_load(document, load, config.bench.limits)
     if file:
         problems += check_something_matches(document, file.load, file.subscribers)
     problems = [*misnamed, *_elsewhere(problems, misnamed)]
-    if problems or file is None:
+    if problems or file is None or load is None:
         raise ConfigError(limited(problems))
     return Scenario(
         document=document,
@@ -168,11 +190,14 @@ def make_scenario(
         servers=file.servers,
         subscribers=file.subscribers,
         steady=Steady(file.steady.duration, _models(steady)) if file.steady else None,
-        load=file.load,
+        load=load,
+        driver=driver,
         faults=faults,
         abort=file.abort,
         drain=file.drain,
         expect=None if file.expect is None else _models(expect),
+        keys=set_keys(sets),
+        soak_s=soak_s,
     )
 
 

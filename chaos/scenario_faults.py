@@ -8,7 +8,7 @@ from random import Random
 
 from squall.chaos.scenario_models import FaultSection, RandomChoice, RandomEntry
 from squall.core.errors import ConfigError, Problem, WiringError
-from squall.core.fault import Fault
+from squall.core.fault import Fault, Process
 from squall.core.options import Loc, Options, did_you_mean
 from squall.core.units import format_seconds
 from squall.core.yaml_source import Document
@@ -78,8 +78,21 @@ def read_faults(document: Document, place: Place, seed: int) -> tuple[tuple[Plan
             for fault in planned:
                 if any(fault.id == other.id for other in found):
                     problems.append(document.problem(("faults", index, "id"), f"there are two faults '{fault.id}'"))
-            found.extend(planned)
+                if (other := next((one for one in found if _collide(one, fault)), None)) is not None:
+                    message = (
+                        f"{fault.id} ({format_seconds(fault.begin_s)} to {format_seconds(fault.end_s)}) and {other.id} "
+                        f"({format_seconds(other.begin_s)} to {format_seconds(other.end_s)}) act on {fault.on} at once"
+                    )
+                    hint = "let one end before the other begins" + ("; or try another seed" if planned[1:] else "")
+                    problems.append(document.problem(("faults", index), message, hint))
+                found.append(fault)
     return tuple(sorted(found, key=lambda fault: (fault.begin_s, fault.id))), problems
+
+
+def _collide(one: PlannedFault, other: PlannedFault) -> bool:
+    """Whether both would have one process at a time: what one has ended, the other can neither end nor start."""
+    alike = one.on == other.on and issubclass(one.fault.kind, Process)
+    return alike and one.begin_s < other.end_s and other.begin_s < one.end_s
 
 
 def _single(document: Document, loc: Loc, place: Place, seed: int) -> list[PlannedFault]:

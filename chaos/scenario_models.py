@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from squall.chaos.message import HEADER_BYTES
@@ -193,11 +193,28 @@ class EventSection(Options):
     size: Annotated[Bytes, Field(ge=HEADER_BYTES, le=MAX_PAYLOAD_BYTES)] = 200
 
 
+_DRIVER = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "string"},
+            {
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": 1,
+                "additionalProperties": {"type": ["object", "null"]},
+            },
+        ],
+        "description": "who publishes: a name, or a name with options; none: the bench's own process",
+    }
+)
+
+
 class Load(Options):
     """What is published: stages one after the other, events drawn by weight."""
 
     noun: ClassVar[str] = "the load"
 
+    driver: Annotated[Any, _DRIVER] = None
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=1000)]
     events: Annotated[tuple[EventSection, ...], Field(min_length=1, max_length=1000)]
 

@@ -57,6 +57,11 @@ class Sent:
             self._key_of[event], self._kind_of[event] = key, kind
         return type_id, NULL if key == NO_KEY else key
 
+    @property
+    def held_bytes(self) -> int:
+        """What it keeps: a few bytes of each event."""
+        return len(self._key_of) * (self._key_of.itemsize + self._kind_of.itemsize)
+
     def compare(self, received: Received, event: int) -> tuple[int, int, Told | None]:
         """The id of the key (NULL: none) and the priority that the event was published with, whatever the target says
         now; and what it says otherwise, if it does. Of an event that is not the bench's, its word is all there is."""

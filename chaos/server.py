@@ -3,7 +3,8 @@
 All calls block until what they say is so: in a coroutine, `await asyncio.to_thread(server.kill)`.
 
 Nothing outlives whoever uses it, even if that is killed: a user holds a lock on the server's folder, and a guard beside
-the server waits for that lock to be free of users, to kill what is still there.
+the server waits for that lock to be free of users, to kill what is still there. The lock is lockf's, which what a user
+forks does not inherit: that could outlive it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from threading import Lock
 from types import TracebackType
 from typing import IO, Self
 
@@ -33,13 +35,22 @@ START_TIMEOUT_S = 120.0
 POLL_S = 0.01
 SHOWN_CHARACTERS = 2_000
 GUARD = """\
-import fcntl, os, sys
-users, state, pid = sys.argv[1:]
-with open(users) as file:
-    fcntl.flock(file, fcntl.LOCK_EX)
-    os.path.exists(state) and os.unlink(state)
-    os.kill(int(pid), 9)
+import contextlib, fcntl, os, select, shutil, signal, sys
+users, process, state, temporary = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+fcntl.lockf(users, fcntl.LOCK_EX)
+with contextlib.suppress(FileNotFoundError):
+    os.unlink(state)
+with contextlib.suppress(ProcessLookupError):
+    signal.pidfd_send_signal(process, signal.SIGKILL)
+if temporary:
+    select.select([process], [], [])
+    folder = os.path.dirname(state)
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(folder))
 """
+"""It knows the process by a descriptor, since a pid may be somebody else's by then; and the users too, since their
+folder may be gone before it looks."""
 
 
 class DidNotStart(SquallError):
@@ -50,7 +61,8 @@ class Server:
     """One process of a server, and its folder. A context manager: started when entered, stopped when left.
 
     log: where what it prints goes; None: `log` in its folder. `exit_code` is that of the process that ended last, as
-    Popen has it: negative, the signal that ended it.
+    Popen has it: negative, the signal that ended it. `temporary`: where its user is killed, its folder is removed, and
+    the one above it if nothing else is in there.
     """
 
     def __init__(
@@ -70,10 +82,12 @@ class Server:
         self.url = f"{scheme}://{HOST}:{port}"
         self.answers = answers
         self.exit_code: int | None = None
+        self.temporary = False
         self._log = log or folder / "log"
         self._command = command
         self._clock = clock or SystemClock()
         self._environment = os.environ | dict(environment or {})
+        self._changing = Lock()  # process and guard are there together
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._users: IO[str] | None = None
@@ -103,10 +117,9 @@ class Server:
         if self._process is not None:
             raise SquallError(f"{self.name} is running")
         self._users = self._users or use(self.folder)
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as log, self._changing:
             process = self._process = _spawn(self._command, log, self._environment)
-        guard = [sys.executable, "-I", "-S", "-c", GUARD, *map(str, (*paths(self.folder), self.pid))]
-        self._guard = _spawn(guard, subprocess.DEVNULL, os.environ)
+            self._guard = self._watch(process, self._users)
         deadline_ns = self._clock.monotonic_ns() + round(START_TIMEOUT_S * 1e9)
         while not self.answers():
             ended = _within(process, POLL_S)
@@ -115,22 +128,37 @@ class Server:
                 why = f"ended with {ended}" if ended is not None else f"did not answer within {START_TIMEOUT_S:g} s"
                 raise DidNotStart(f"{self.name} {why}\n{self.log()[-SHOWN_CHARACTERS:]}")
 
+    def _watch(self, process: subprocess.Popen[bytes], users: IO[str]) -> subprocess.Popen[bytes]:
+        known = os.pidfd_open(process.pid)  # not reaped yet, so it is this one
+        try:
+            descriptors = users.fileno(), known
+            told = *map(str, descriptors), str(paths(self.folder)[1]), "yes" if self.temporary else ""
+            guard = [sys.executable, "-I", "-S", "-c", GUARD, *told]
+            return _spawn(guard, subprocess.DEVNULL, os.environ, descriptors)
+        finally:
+            os.close(known)
+
     def kill(self) -> None:
-        """End it at once, as `kill -9` and a power cut of the process would; return when it is gone."""
-        if self._guard is not None:  # first: a pid that is free again is not its business
-            self._guard.kill()
-            self._guard.wait()
-        if self._process is not None:
-            self._process.kill()
-            self.exit_code = self._process.wait()
-        self._guard = self._process = None
+        """End it at once, as `kill -9` and a power cut of the process would; return when it is gone. It may be called
+        while another thread starts it, which raises DidNotStart then; or goes on, where nothing was started yet."""
+        with self._changing:
+            if self._guard is not None:
+                self._guard.kill()
+                self._guard.wait()
+            if self._process is not None:
+                self._process.kill()
+                self.exit_code = self._process.wait()
+            self._guard = self._process = None
 
     def end(self, within_s: float) -> None:
-        """Tell it to end, by SIGTERM, and return when it is gone. Raises SquallError when that takes longer."""
-        self._running.terminate()
-        if _within(self._running, within_s) is None:
-            raise SquallError(f"{self.name} (pid {self.pid}) did not end within {within_s:g} s of SIGTERM")
+        """Tell it to end, by SIGTERM, and return when it is gone. Raises SquallError when that takes longer; it is
+        killed then, since it may end at any time later."""
+        process = self._running
+        process.terminate()
+        ended = _within(process, within_s) is not None
         self.kill()
+        if not ended:
+            raise SquallError(f"{self.name} (pid {process.pid}) did not end within {within_s:g} s of SIGTERM: killed")
 
     def suspend(self) -> None:
         """Let it stand still; return when it does."""
@@ -149,7 +177,7 @@ class Server:
         """End it for good, when nobody else uses its folder any more. What it keeps there is of no more interest."""
         if self._users is None:
             return
-        fcntl.flock(self._users, fcntl.LOCK_EX)
+        fcntl.lockf(self._users, fcntl.LOCK_EX)
         paths(self.folder)[1].unlink(missing_ok=True)
         self._leave()
 
@@ -180,7 +208,9 @@ def _within(process: subprocess.Popen[bytes], seconds: float) -> int | None:
     return None
 
 
-def _spawn(command: Sequence[str], output: IO[bytes] | int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(
+    command: Sequence[str], output: IO[bytes] | int, environment: Mapping[str, str], descriptors: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
     """A process in a session of its own: an interrupt at the terminal is not its business."""
     return subprocess.Popen(
         command,
@@ -189,6 +219,7 @@ def _spawn(command: Sequence[str], output: IO[bytes] | int, environment: Mapping
         stderr=subprocess.STDOUT,
         env=environment,
         start_new_session=True,
+        pass_fds=descriptors,
     )
 
 
@@ -200,8 +231,8 @@ def paths(folder: Path) -> tuple[Path, Path]:
 def use(folder: Path) -> IO[str]:
     """Become a user of the server in the folder, until the file is closed."""
     folder.mkdir(parents=True, exist_ok=True)
-    users = paths(folder)[0].open("w", encoding="utf-8")
-    fcntl.flock(users, fcntl.LOCK_SH)
+    users = paths(folder)[0].open("a+", encoding="utf-8")
+    fcntl.lockf(users, fcntl.LOCK_SH)
     return users
 
 

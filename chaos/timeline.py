@@ -14,6 +14,7 @@ from squall.core.units import format_count, format_rate, format_seconds
 
 MIN_WIDTH = 60
 _BLOCKS = " ▁▂▃▄▅▆▇█"
+SHOWN_STAGES = 20
 _BARS = {"subscriber": "━", "fault": "▒"}
 
 
@@ -65,6 +66,7 @@ class Timeline:
     stages: tuple[Stage, ...]
     bars: tuple[Bar, ...]
     expected: tuple[str, ...] | None
+    soaked: bool
     load_s: float
     events: int
     drain: Drain
@@ -79,11 +81,12 @@ def timeline(scenario: Scenario, drain: Drain, made: Composed | None = None) -> 
     names = ", ".join(entry.name for entry in scenario.steady.expect) if scenario.steady else ""
     enabled = [one.name for one in made.plugins] if made else [section.name for section in scenario.plugins]
     plugins = "".join(f" · {name}" for name in enabled)
+    driver = f" · published by {scenario.driver.name}" if scenario.driver else ""
     return Timeline(
         name=scenario.name,
         about=scenario.about,
         seed=scenario.seed,
-        composed=f"target {scenario.target}{plugins}",
+        composed=f"target {scenario.target}{plugins}{driver}",
         publish=made.publish if made else (),
         deliver=made.deliver if made else {},
         steady=f"{format_rate(scenario.steady_rate)}{f', must hold: {names}' if names else ''}",
@@ -91,6 +94,7 @@ def timeline(scenario: Scenario, drain: Drain, made: Composed | None = None) -> 
         stages=_stages(scenario),
         bars=(*_stays(scenario, load_s), *_windows(scenario)),
         expected=None if scenario.expect is None else tuple(dict.fromkeys(entry.name for entry in scenario.expect)),
+        soaked=scenario.soak_s is not None,
         load_s=load_s,
         events=scenario.load.total,
         drain=drain,
@@ -148,9 +152,11 @@ def render(plan: Timeline, width: int = 80) -> list[str]:
 
 def _phases(plan: Timeline, width: int) -> list[str]:
     rows = [("steady", "", format_seconds(plan.steady_s), plan.steady)] if plan.steady_s else []
-    for number, stage in enumerate(plan.stages, 1):
+    for number, stage in enumerate(plan.stages[:SHOWN_STAGES], 1):
         lasts = format_seconds(round(stage.end_s - stage.begin_s, 3)) if stage.end_s > stage.begin_s else "burst"
         rows.append((f"load {number}", format_seconds(round(stage.begin_s, 3)), lasts, stage.text))
+    if (more := len(plan.stages) - SHOWN_STAGES) > 0:
+        rows.append(("", "", "", f"and {format_count(more)} more stages"))
     rows.append(("heal", format_seconds(round(plan.load_s, 3)), "", "every fault that is left"))
     ends = f"until nothing is pending, or {format_seconds(plan.drain.stall_s)} without progress"
     rows.append(("drain", "", f"≤ {format_seconds(plan.drain.limit_s)}", ends))
@@ -225,6 +231,7 @@ def _rate(stage: Stage, at_s: float) -> float:
 
 def _ending(plan: Timeline, width: int) -> list[str]:
     judged = "everything that the target claims" if plan.expected is None else ", ".join(plan.expected) or "nothing"
+    judged += ", growth" if plan.soaked and "growth" not in (plan.expected or ()) else ""
     shortest, longest = format_seconds(round(plan.total_s, 3)), format_seconds(round(plan.most_s, 3))
     return [
         *_ways(plan, width),

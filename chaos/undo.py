@@ -77,8 +77,8 @@ def save_undo(folder: Path, fault_id: str, seam: str, fault: type[Fault], undo: 
 
 
 def forget(path: Path) -> None:
-    """Remove a plan: the fault is gone."""
-    path.unlink()
+    """Remove a plan: the fault is gone. Somebody may have removed it by hand."""
+    path.unlink(missing_ok=True)
 
 
 def plans_in(folder: Path) -> list[Path]:

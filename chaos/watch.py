@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from squall.chaos.fault_run import FaultProgress, FaultRun
-from squall.chaos.load import Generator
+from squall.chaos.load import LoadGenerator
 from squall.chaos.recorder import Recorder
+from squall.core.load_driver import LoadDriver
 from squall.core.target import Target
 
 PROGRESS_S = 0.25
@@ -45,10 +46,12 @@ class Progress:
 class Watch:
     """Looks at the parts of a run, and tells `show`."""
 
-    def __init__(self, recorder: Recorder, target: Target, show: Callable[[Progress], None]) -> None:
-        self._recorder, self._target, self._show = recorder, target, show
+    def __init__(
+        self, recorder: Recorder, target: Target, show: Callable[[Progress], None], driver: LoadDriver | None
+    ) -> None:
+        self._recorder, self._target, self._show, self._driver = recorder, target, show, driver
         self._now = recorder.clock.monotonic_ns
-        self._generator: Generator | None = None
+        self._generator: LoadGenerator | None = None
         self._faults: FaultRun | None = None
         self._phase: Phase = "setup"
         self._total_s: float | None = None
@@ -64,7 +67,7 @@ class Watch:
         self,
         phase: Phase,
         total_s: float | None = None,
-        generator: Generator | None = None,
+        generator: LoadGenerator | None = None,
         faults: FaultRun | None = None,
     ) -> None:
         """A phase begins now, and lasts total_s; generator and faults count from here on."""
@@ -81,6 +84,8 @@ class Watch:
         """Tell until cancelled."""
         clock = self._recorder.clock
         self._described = await self._target.describe()
+        if self._driver is not None:
+            self._described += f" · {await self._driver.describe()}"
         self._recorder.latencies_ns = []
         count_ns = self._now()
         while True:

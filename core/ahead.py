@@ -37,7 +37,8 @@ class Ahead:
                 await own.progress.settle_first(batch)
             finally:
                 self._settling -= len(batch)
-                self.settled.extend(batch)
+                if not own.closed:  # else it was given up
+                    self.settled.extend(batch)
             own.more_workers()
         return bool(batch)
 
@@ -48,9 +49,9 @@ class Ahead:
             self._dispatcher.progress.returned[event.seq] = event.priority
             self._dispatcher.queue.levels[event.priority].put_back(event)
 
-    def give_up(self) -> int:
-        """It cannot be owed again, and is not handled either: how much that is."""
-        if lost := len(self):
+    def give_up(self, *, kept: bool) -> int:
+        """It cannot be owed again, and is not handled either: how much that is, of a subscription that is `kept`."""
+        if lost := len(self) if kept else 0:
             self._dispatcher.wiring.observers.logger.warning(
                 "subscription %s: %d events were settled before they were handled, as it delivers at most once; nobody "
                 "handles them now, they are cancelled",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,7 +26,7 @@ def compose(operator: Sequence[PluginSection] | None, scenario: Sequence[PluginS
         base = [plugin for plugin in base if type(plugin) in over or not is_store(plugin)]
     plugins = [over.pop(type(plugin), plugin) for plugin in base]
     plugins += over.values()
-    return [_moved(plugin, folder) if is_store(plugin) else plugin.in_run(folder) for plugin in plugins]
+    return [(_moved(plugin, folder) if is_store(plugin) else plugin).in_run(folder) for plugin in plugins]
 
 
 def is_store(plugin: Plugin) -> bool:
@@ -40,9 +40,23 @@ def _moved(plugin: Plugin, folder: Path) -> Plugin:
     return _with(plugin, "path", str(folder / "store" / "events.db"))
 
 
+def outside(plugins: Sequence[Plugin], servers: Collection[str], allowed: Collection[str]) -> dict[str, str]:
+    """Plugins, by name, that would write to a server of the operator's own, and what to do about it: those with a `url`
+    where no server of their name is the run's, and that the operator has not allowed."""
+    found = {name_of(one): one.options for one in plugins if "url" in type(one.options).model_fields}
+    return {
+        name: f"plugin {name} would write to {vars(options)['url']}, which is not the run's own: have one started in "
+        f"the scenario (servers: {{{name}: {{}}}}), or allow it in squall.yaml (bench: {{allow_servers: [{name}]}})"
+        for name, options in found.items()
+        if name not in (*servers, *allowed)
+    }
+
+
 async def located(plugins: Sequence[Plugin], ctx: RunContext) -> list[Plugin]:
     """The plugins, with a `url` that leads to the server of their name which the run has started, if it has; through
-    the detour of that name."""
+    the detour of that name. Raises ConfigError where one would write to another that the operator does not allow."""
+    for message in outside(plugins, ctx.servers, ctx.config.bench.allow_servers).values():
+        raise ConfigError(message)
     return [await _located(plugin, ctx) for plugin in plugins]
 
 
@@ -76,9 +90,14 @@ def name_of(plugin: Plugin) -> str:
     raise ConfigError(f"{kind.__name__} is no installed plugin")
 
 
-def as_sections(plugins: Sequence[Plugin]) -> list[Mapping[str, JsonValue]]:
-    """As the `plugins:` of a squall.yaml that enables them all says it, for another process."""
+def as_sections(plugins: Sequence[Plugin], environment: dict[str, str]) -> list[Mapping[str, JsonValue]]:
+    """As the `plugins:` of a squall.yaml that enables them all says it, for another process. Secrets that must not be
+    written down are put into that one's environment."""
     return [
-        {name_of(plugin): plugin.options.model_dump(mode="json", by_alias=True, exclude_unset=True)}
+        {
+            name_of(plugin): plugin.options.model_dump(
+                mode="json", by_alias=True, exclude_unset=True, context=environment
+            )
+        }
         for plugin in plugins
     ]

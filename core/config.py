@@ -63,12 +63,14 @@ class Limits(Options):
 
 
 class Bench(Options):
-    """What the operator lets scenarios do. allow_faults None: every fault inside the bench's own processes."""
+    """What the operator lets scenarios do. allow_faults None: every fault inside the bench's own processes.
+    allow_servers: plugins that may write to a server which is not the run's own."""
 
     noun: ClassVar[str] = "the bench"
 
     runs: Annotated[str, Field(min_length=1)] = "runs"
     allow_faults: tuple[Literal["network", "process", "clock", "storage", "handler", "loop"], ...] | None = None
+    allow_servers: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     limits: Limits = Limits()
 
 

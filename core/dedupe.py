@@ -10,6 +10,7 @@ from hashlib import blake2b
 from squall.core.clock import Clock
 from squall.core.errors import Conflict, Outcome, PublishError, StoreError
 from squall.core.event import Event
+from squall.core.quarantine import Decodable
 from squall.core.query import every_page
 from squall.core.store import EventStore, Query, Repeated
 
@@ -19,8 +20,9 @@ Store = Callable[[Sequence[Event]], Awaitable[None]]
 @dataclass(slots=True)
 class _Seen:
     """An id that was published, remembered until `until_ns` (monotonic). `seq` is 0 while it is not known; `storing` is
-    awaited while the event is being stored; `doubtful`, where nobody knows whether it was stored, are the seqs between
-    which it would stand. `event_type` is None where a routing rule may have changed it."""
+    awaited while the event is being stored, and remembered so long at any rate; `doubtful`, where nobody knows whether
+    it was stored, are the seqs between which it would stand. `event_type` is None where a routing rule may have changed
+    it."""
 
     content: bytes
     event_type: str | None
@@ -56,7 +58,8 @@ class Dedupe:
         if not self._window_ns or not head or self._store.capabilities.dedupes:
             return
         since_ns = self._clock.time_ns() - self._window_ns
-        async for event in every_page(self._store, Query(since_ns=since_ns, own_id=True, before_seq=head + 1)):
+        stored = Query(since_ns=since_ns, own_id=True, before_seq=head + 1)
+        async for event in every_page(Decodable(self._store), stored):
             until_ns = self._clock.monotonic_ns() + event.time_ns - since_ns
             self.seen[event.id] = _Seen(_content(event), None, until_ns, event.seq)
 
@@ -92,6 +95,7 @@ class Dedupe:
             pending = self._store.append(events)
         except Exception as error:
             storing.answer.set_exception(error)
+            storing.answer.exception()  # it is told here; the future may be replaced before anybody looks
             raise
         if pending is None:
             storing.answer.set_result(None)
@@ -129,36 +133,43 @@ class Dedupe:
                 storing.answer.add_done_callback(lambda _: self._over(storing))
 
     def _over(self, storing: _Storing) -> None:
-        """It is known what became of these events, or that it is not known."""
-        outcome = _outcome(storing.answer)
-        for event in storing.events:
-            seen = storing.fresh.get(event.id)
-            if seen is None:
-                continue
-            seen.storing = None
-            del self.storing[event.id]
-            if outcome == "ok" and event.seq:  # else a routing rule has dropped it
-                seen.seq = event.seq
-            elif outcome == "info":
-                seen.doubtful = storing.after, self._store.next_seq
-            else:
-                del self.seen[event.id]
-        storing.over.set_result(None)
+        """It is known what became of these events, or that it is not known. Their window begins."""
+        try:
+            outcome, until_ns = _outcome(storing.answer), self._until_ns()
+            for event in storing.events:
+                seen = storing.fresh.get(event.id)
+                if seen is None:
+                    continue
+                del self.storing[event.id], self.seen[event.id]
+                seen.storing, seen.until_ns = None, until_ns
+                if outcome == "ok" and event.seq:  # else a routing rule has dropped it
+                    seen.seq = event.seq
+                elif outcome == "info":
+                    seen.doubtful = storing.after, self._store.next_seq
+                else:
+                    continue
+                self.seen[event.id] = seen  # as the newest
+        finally:
+            storing.over.set_result(None)
 
     def _find(self, event: Event, batch: Mapping[str, _Seen]) -> _Seen | None:
         """What is known of the event's id, from before or from its batch. Raises Conflict where that was another."""
         seen = (batch.get(event.id) or self.seen.get(event.id)) if event.own_id else None
-        if seen is None or seen.until_ns <= self._clock.monotonic_ns():
+        if seen is None or (seen.storing is None and seen.until_ns <= self._clock.monotonic_ns()):
             return None
         if seen.content != _content(event) or seen.event_type not in (None, event.type):
             raise conflict(event.id, self._window_ns / 1e9)
         return seen
 
     def _until_ns(self) -> int:
-        """When what is seen now is forgotten. What is over by now goes: the oldest stand first."""
+        """When what is seen now is forgotten. What is over by now goes, but for what is still being stored: the oldest
+        stand first."""
         now_ns = self._clock.monotonic_ns()
-        while self.seen and (oldest := next(iter(self.seen.items())))[1].until_ns <= now_ns:
-            del self.seen[oldest[0]]
+        while self.seen:
+            event_id, oldest = next(iter(self.seen.items()))
+            if oldest.storing is not None or oldest.until_ns > now_ns:
+                break
+            del self.seen[event_id]
         return now_ns + self._window_ns
 
     async def _look_up(self, event_id: str, seen: _Seen, after: int, before: int) -> None:

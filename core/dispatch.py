@@ -21,6 +21,7 @@ from squall.core.keys import KeyLocks
 from squall.core.middleware import Next
 from squall.core.observers import Observers
 from squall.core.progress import SubscriptionProgress
+from squall.core.quarantine import overflowed
 from squall.core.room import Room
 from squall.core.store import EventStore
 from squall.core.subscription import DROPS_OLD, Subscription
@@ -81,7 +82,7 @@ class Dispatcher(Room):
         self.done = Attempts()
         self.flush_due = self.closed = self.over = False
         self.attentive = True
-        self.pending = self.cancelled = self.dropped = self.expired = 0
+        self.pending = self.cancelled = self.dropped = self.expired = self.quarantined = 0
         self.kept: int | None = None
         self.workers = Workers(self)
         self.credit = Credit(wiring.gate, wiring.clock, wiring.observers.logger, subscription.label, self.more_workers)
@@ -117,7 +118,7 @@ class Dispatcher(Room):
         self.expired += 1
         self.pending -= 1
         self.give_room(1)
-        self.progress.expired(event)
+        self.progress.ended(event)
         self.release_key(event)
         self.wiring.observers.dropped(event, self.subscription.id, "expired")
         return True
@@ -162,7 +163,7 @@ class Dispatcher(Room):
         if self.subscription.overflow == "drop_new":
             self.dropped += 1
         else:
-            self.progress.overflowed(event)
+            overflowed(self, event)
         self.wiring.observers.dropped(event, self.subscription.id, "overflow")
 
     # What is next
@@ -336,7 +337,7 @@ class Dispatcher(Room):
         self.closed = True
         self.cease()
         ending = len(self.workers.running) + len(self.done)
-        lost = self.ahead.give_up() if self.ahead is not None and kept else 0
+        lost = 0 if self.ahead is None else self.ahead.give_up(kept=kept)
         self.kept = self.pending - ending - lost if kept else None
         self.cancelled += lost if kept else self.pending - ending
         self.pending = ending

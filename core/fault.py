@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
@@ -79,7 +80,12 @@ class Network(Seam):
 class Process(Seam):
     """A process that the run has started, named `process:<name>`. Nothing else is ever signalled.
 
-    Each call returns when what it says is so. Raises SquallError where it cannot be."""
+    Each call returns when what it says is so. Raises SquallError where it cannot be. A fault holds `turn` from before
+    it takes the process until it has brought it back."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.turn = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:

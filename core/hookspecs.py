@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from squall.core.dashboard import DashboardPage
 from squall.core.delivery import Gate, Observer, SettlePolicy
 from squall.core.fault import Fault, Proxies
+from squall.core.invariant import Expectation
+from squall.core.load_driver import LoadDriverKind
 from squall.core.middleware import Middleware
 from squall.core.plugin import Context, hookspec
 from squall.core.store import EventStore
@@ -80,6 +82,12 @@ def squall_targets() -> Mapping[str, type[Target]] | None:
 
 
 @hookspec
+def squall_load_drivers() -> Mapping[str, LoadDriverKind] | None:
+    """Called when a run is loaded. Returns kinds of load drivers by the name that a scenario gives as `load.driver`; a
+    name given twice is an error."""
+
+
+@hookspec
 def squall_faults() -> Sequence[type[Fault]] | None:
     """Called when a run is loaded. Returns kinds of faults; a name given twice for one kind of seam is an error."""
 
@@ -88,6 +96,12 @@ def squall_faults() -> Sequence[type[Fault]] | None:
 def squall_proxies(ctx: Context) -> Proxies | None:
     """Called before a run whose faults act on a network, with the operator's options. Returns who puts proxies there;
     the first plugin that answers counts."""
+
+
+@hookspec
+def squall_invariants() -> Sequence[type[Expectation]] | None:
+    """Called when a run is loaded. Returns kinds of invariants, for scenarios to expect; a name given twice is an
+    error."""
 
 
 @hookspec

@@ -15,6 +15,7 @@ from squall.core.identity import NewId
 from squall.core.middleware import Middleware, compose, guards_only
 from squall.core.observers import Observers
 from squall.core.patterns import PatternTrie, check_type
+from squall.core.quarantine import leave_for_reading
 from squall.core.rules import RoutingRule, apply
 from squall.core.store import EventStore
 from squall.core.subscription import DROPS
@@ -151,9 +152,8 @@ class Intake:
             if target.room < 0:
                 _return_room(event, targets[: targets.index(target) + 1])
                 return self._admit([event])
-        append = self._append
         try:
-            pending = append((event,))
+            pending = self._append((event,))
         except Exception as error:
             _return_room(event, targets)
             raise _store_error(error) from error
@@ -306,7 +306,7 @@ class Intake:
         for event in events:
             targets = routes.get(event.type)
             if targets is None:
-                targets = self.route(event.type)
+                targets = self.route(event.type) if event.type else leave_for_reading(self.trie, event)
             for target in targets:
                 take_in = target.take_in
                 take_in(event)

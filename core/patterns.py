@@ -96,6 +96,13 @@ class PatternTrie(Generic[T]):
             node = node.children.setdefault(token, _Node())
         return node, False
 
+    def __iter__(self) -> Iterator[T]:
+        """Every value, in no particular order."""
+        nodes = [self._root]
+        for node in nodes:
+            yield from (*node.here, *node.rest)
+            nodes += node.children.values()
+
     def match(self, event_type: str) -> Iterator[T]:
         """Every value whose pattern matches event_type, in no particular order."""
         yield from self._walk(self._root, event_type.split("."), 0)

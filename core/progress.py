@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from squall.core.delivery import Attempt, Attempts, Nak, Term
 from squall.core.endings import Failure
-from squall.core.errors import Overflow, StoreError, text_of
+from squall.core.errors import StoreError, text_of
 from squall.core.event import Event, Priority
 from squall.core.store import AttemptRow, Cursor, DeadLetter, Settlement
 
@@ -81,47 +81,36 @@ class SubscriptionProgress:
         if failure is not None and durable:
             self._cleared.append(event.seq)
         if isinstance(decision, Term):
-            first_ns = failure.first_wall_ns if failure is not None else clock.time_ns()
-            self._dead.append(self._dead_letter(attempt, decision, first_ns, clock.time_ns()))
-            self.dead_lettered += 1
+            self.bury(attempt, decision, failure.first_wall_ns if failure is not None else clock.time_ns())
         else:
             self.acked += 1
 
-    def _dead_letter(self, attempt: Attempt, term: Term, first_ns: int, last_ns: int) -> DeadLetter:
+    def bury(self, attempt: Attempt, term: Term, first_ns: int) -> None:
+        """To the dead letters, with the next settlement."""
         subscription, error = self._dispatcher.subscription, attempt.error
         scrub = self._dispatcher.wiring.scrub
-        return DeadLetter(
-            attempt.event,
-            subscription.id,
-            subscription.label,
-            subscription.pattern,
-            term.reason,
-            attempt.attempt,
-            first_ns,
-            last_ns,
-            type(error).__name__,
-            scrub(term.text or text_of(error))[:MAX_ERROR_CHARACTERS],
-            scrub("".join(traceback.format_exception(error)))[-MAX_ERROR_CHARACTERS:],
-        )
-
-    def overflowed(self, event: Event) -> None:
-        """An event for which there is no room: to the dead letters, with what is known of its attempts."""
-        failure, clock = self._dispatcher.endings.failures.pop(event.seq, None), self._dispatcher.wiring.clock
-        now_ns, wall_ns = clock.monotonic_ns(), clock.time_ns()
-        error = Overflow(
-            f"{self._dispatcher.wiring.room} events wait already: {self._dispatcher.subscription.overflow}"
-        )
-        attempt = Attempt(event, now_ns, now_ns, attempt=failure.attempts if failure else 0, error=error)
-        first_ns = failure.first_wall_ns if failure else wall_ns
-        self._dead.append(self._dead_letter(attempt, Term("overflow"), first_ns, wall_ns))
         self.dead_lettered += 1
-        self._dispatcher.wiring.store.settle(self)
+        self._dead.append(
+            DeadLetter(
+                attempt.event,
+                subscription.id,
+                subscription.label,
+                subscription.pattern,
+                term.reason,
+                attempt.attempt,
+                first_ns,
+                self._dispatcher.wiring.clock.time_ns(),
+                type(error).__name__,
+                scrub(term.text or text_of(error))[:MAX_ERROR_CHARACTERS],
+                scrub("".join(traceback.format_exception(error)))[-MAX_ERROR_CHARACTERS:],
+            )
+        )
 
-    def expired(self, event: Event) -> None:
-        """An event whose time was over before it was handled."""
+    def ended(self, event: Event) -> None:
+        """An event that is settled without being handled, or before it is."""
         self.returned.pop(event.seq, None)
         failed = self._dispatcher.endings.failures.pop(event.seq, None) is not None
-        if self._dispatcher.subscription.durable and not self._dispatcher.settles_first:
+        if self._dispatcher.subscription.durable:
             self._cleared += [event.seq] * failed
             self._dispatcher.wiring.store.settle(self)
 
@@ -166,9 +155,7 @@ class SubscriptionProgress:
         """Settle events before they are handled (at most once); returns when the store has it."""
         for event in events:
             self.high[event.priority] = max(event.seq, self.high[event.priority])
-            self.returned.pop(event.seq, None)
-            if self._dispatcher.endings.failures.pop(event.seq, None) is not None:
-                self._cleared.append(event.seq)
+            self.ended(event)
         await self.saved()
 
     def take(self) -> Settlement:
@@ -176,7 +163,8 @@ class SubscriptionProgress:
         settlement = Settlement(
             self._dispatcher.subscription.id,
             durable,
-            self._cursors() if durable and not self._dispatcher.closed else (),  # closed, its queue says nothing
+            # Closed, its queue says nothing; given up, what failed is not in here.
+            self._cursors() if durable and not (self._dispatcher.closed or self._given_up) else (),
             self._naks if durable else [],
             self._dead,
             self._cleared if durable else [],
@@ -216,7 +204,8 @@ class SubscriptionProgress:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-            if batch and dispatcher.kept is None:  # its turn was over when this was taken: its cursors were not in it
+            # Taken without cursors, what it holds is owed still, but for a subscription that has ended.
+            if batch and (settlement.cursors or (dispatcher.closed and dispatcher.kept is None)):
                 dispatcher.confirmed(batch)
             if before or settlement.naks or settlement.dead:
                 dispatcher.more_workers()  # too much that was not stored may have held them

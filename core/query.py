@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Protocol
 
 from squall.core.argument_checks import check_kind
 from squall.core.errors import ConfigError, StoreError
@@ -22,7 +23,14 @@ def history(store: EventStore, query: Query | None, head: int, begin: Callable[[
     return every_page(store, replace(query, before_seq=end), begin)
 
 
-async def every_page(store: EventStore, query: Query, begin: Callable[[], None] = lambda: None) -> AsyncIterator[Event]:
+class Readable(Protocol):
+    """Of a store, what reads from it."""
+
+    async def read(self, query: Query) -> Page:
+        """As EventStore.read."""
+
+
+async def every_page(store: Readable, query: Query, begin: Callable[[], None] = lambda: None) -> AsyncIterator[Event]:
     """All events that answer the query, read query.limit at a time. query.before_seq must be given: where a search
     that goes upward ends. `begin` is called when the reading begins. Raises StoreError, and what `begin` raises."""
     begin()

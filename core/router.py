@@ -235,8 +235,8 @@ class EventRouter:
 
     async def backlog(self, subscription: str) -> int:
         """How many events a subscription is owed that have not ended, those that wait in the store alone included. It
-        is given by id or name; a durable one after `detach` too. Raises SubscriptionError for one that was not
-        subscribed in this router since its start, NotRunning, and StoreError."""
+        is given by id or name; a durable one after `detach` too, unless routers share the store: then only who delivers
+        it counts. Raises SubscriptionError for one that this router does not know, NotRunning, and StoreError."""
         return (await self.subscriptions.meter(subscription).read()).pending
 
     @property

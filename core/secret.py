@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pydantic import GetCoreSchemaHandler, ValidationInfo
+from pydantic import GetCoreSchemaHandler, SerializationInfo, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from squall.core.errors import ConfigError
 
 HIDDEN = "***"
+TOLD_BY = "SQUALL_SECRET_"
 PASSWORD_IN_URL = re.compile(r"(?<=://)([^\s/:@]*):([^\s/@]+)@")
 
 
@@ -59,6 +60,18 @@ class Secret:
             return found
         return self.where
 
+    def told(self, environment: dict[str, str]) -> str:
+        """Where it is written, for a process that begins in another folder with this environment as well. What must not
+        be written down is put into there, and found by its name."""
+        kind, _, name = self.where.partition(":")
+        if kind == "file":
+            return f"file:{Path(self.folder, name).absolute()}"
+        if kind == "env" or str(self) == self.where:
+            return self.where
+        variable = f"{TOLD_BY}{len(environment)}"
+        environment[variable] = self.where
+        return f"env:{variable}"
+
     def __str__(self) -> str:
         return without_passwords(self.where)
 
@@ -77,6 +90,13 @@ class Secret:
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.with_info_plain_validator_function(
             cls._of,
-            serialization=core_schema.to_string_ser_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                _dumped, info_arg=True, return_schema=core_schema.str_schema(), when_used="json-unless-none"
+            ),
             json_schema_input_schema=core_schema.str_schema(pattern=rf"^((env|file):.+|{cls.directly})$"),
         )
+
+
+def _dumped(secret: Secret, info: SerializationInfo) -> str:
+    """As people are shown it; as it is told to another process where the context is that one's environment."""
+    return str(secret) if info.context is None else secret.told(info.context)

@@ -207,7 +207,9 @@ class EventStore(Protocol):
     Errors: StoreError with outcome `fail` when surely nothing was stored, `info` when that is unknown.
     """
 
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it promises. What depends on what is found may be said by `open`, and change later."""
 
     @property
     def next_seq(self) -> int:
@@ -217,7 +219,8 @@ class EventStore(Protocol):
         """Take the store over; returns the greatest stored seq. Raises StoreFileError.
 
         on_stored is called on the loop, in seq order, with every event that is appended from now on, as soon as it
-        is as durable as `capabilities` says and before the publisher learns of it.
+        is as durable as `capabilities` says and before the publisher learns of it. What another router stored and
+        cannot be decoded is announced without a type, and read then.
         """
 
     async def close(self) -> None:
@@ -241,7 +244,8 @@ class EventStore(Protocol):
         """End a named subscription: nothing after the current head is owed to it; its cursors and attempts go."""
 
     async def read(self, query: Query) -> Page:
-        """Stored events, at most query.limit of them."""
+        """Stored events, at most query.limit of them. Raises StoreError, and core.quarantine.Undecodable at the first
+        in the query's order that cannot be decoded: subscriptions put it into their dead letters, and read on."""
 
     async def dead_letters(self, subscription: str | None = None, after: int = 0, limit: int = 500) -> list[DeadLetter]:
         """Dead letters in the order of their arrival, from the after-th on; `subscription` is an id or a name."""

@@ -154,11 +154,13 @@ class Subscriptions:
 
     async def detach(self, subscription_id: str) -> None:
         """End it: nothing more is offered to it; of a durable one nothing more is owed."""
-        subscription = self.get(subscription_id).subscription
         self._turns.stop(subscription_id)
-        self._close(subscription_id)
-        if subscription.durable:
-            await self._store.detach(subscription_id)
+        subscription = self._close(subscription_id).subscription
+        try:
+            if subscription.durable:
+                await self._store.detach(subscription_id)
+        finally:
+            await self._turns.give_up(subscription_id)
         self._observers.subscription_changed(subscription, "unsubscribed")
 
     async def leave(self, subscription_id: str) -> None:
@@ -167,8 +169,10 @@ class Subscriptions:
         dispatcher = self._take_out(subscription_id)
         dispatcher.cease()  # at once: a handler that calls may end before anything else is done
         self._ended.append(dispatcher)
-        if dispatcher.subscription.name is not None:
-            self._attaching.add(dispatcher.subscription.name)  # until the store has its last settlement
+        if (name := dispatcher.subscription.name) is not None:
+            self._attaching.add(name)  # until the store has its last settlement
+            if not self._shared:  # else another router may go on with it, and counts
+                self._left[name] = self._left[subscription_id] = dispatcher
         own = dispatcher.workers.current
         # In a task of its own: whoever asks for it may be cancelled, or be a handler that is to end first.
         leaving = asyncio.get_running_loop().create_task(self._leave(dispatcher, own))
@@ -184,15 +188,13 @@ class Subscriptions:
             if subscription.durable and not _stands_by(dispatcher):
                 progress.unattended_ns = self._ctx.clock.time_ns()
                 await progress.saved(SAVED_WITHIN_S)
-            await self._turns.give_up(subscription.id)
         except SquallError as error:
             self._ctx.logger.warning("subscription %s: detached, but %s", subscription.label, error)
             return error
         finally:
             dispatcher.close(kept=subscription.durable)
+            await self._turns.give_up(subscription.id)
             self._attaching.discard(subscription.name or "")
-            if subscription.name is not None and not self._shared:  # else another router may go on with it, and counts
-                self._left[subscription.name] = self._left[subscription.id] = dispatcher
             self._observers.subscription_changed(subscription, "detached")
         return None
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from squall.core.dispatch import Dispatcher
 from squall.core.endings import Failure
 from squall.core.event import Event, Priority
+from squall.core.quarantine import Undecodable, quarantine, read_around
 from squall.core.store import Attached, AttemptRow, Query
 from squall.core.window import Window
 
@@ -29,23 +30,21 @@ async def _take_up(dispatcher: Dispatcher, window: Window, attached: Attached, *
     rows = {row.seq: row for row in attached.attempts}
     unread: set[int] = set()
     opened = {seq for cursor in attached.cursors for seq in cursor.open_seqs} - set(rows)
-    wanted = sorted(opened | set(rows))
     again: list[Event] = []
     later: list[tuple[Event, float]] = []
-    for begin in range(0, len(wanted), LOAD_AT_ONCE):
-        seqs = tuple(wanted[begin : begin + LOAD_AT_ONCE])
-        for event in (await dispatcher.wiring.store.read(Query(seqs=seqs, limit=LOAD_AT_ONCE))).events:
-            row = rows.get(event.seq)
-            if row is not None and not row.attempts and event.seq > dispatcher.progress.high[event.priority]:
-                unread.add(event.seq)  # no cursor has passed it: it is read in its turn, and its row goes then
-                dispatcher.endings.failures[event.seq] = Failure()
-                continue
-            dispatcher.pending += 1
-            if row is None:
-                dispatcher.progress.returned[event.seq] = event.priority
-                again.append(event)
-            else:
-                later.append((event, _remember(dispatcher, event, row)))
+    events, broken = await _read(dispatcher, sorted(opened | set(rows)))
+    for event in events:
+        row = rows.get(event.seq)
+        if row is not None and not row.attempts and event.seq > dispatcher.progress.high[event.priority]:
+            unread.add(event.seq)  # no cursor has passed it: it is read in its turn, and its row goes then
+            dispatcher.endings.failures[event.seq] = Failure()
+            continue
+        dispatcher.pending += 1
+        if row is None:
+            dispatcher.progress.returned[event.seq] = event.priority
+            again.append(event)
+        else:
+            later.append((event, _remember(dispatcher, event, row)))
     window.skip(set(rows) - unread)
     # What is behind it has its room; the past that a new one asks for needs none. Nothing may be delivered while it is
     # counted: what that gives back would be counted twice.
@@ -59,6 +58,22 @@ async def _take_up(dispatcher: Dispatcher, window: Window, attached: Attached, *
             dispatcher.delay(event, delay_s)
         else:
             dispatcher.queue.levels[event.priority].put_back(event)
+    dispatcher.endings.failures |= {
+        row.seq: Failure(row.attempts, row.first_ns) for one in broken if (row := rows.get(one.event.seq)) is not None
+    }
+    quarantine(dispatcher, broken)  # last: what is settled from here on must know of all the others
+
+
+async def _read(dispatcher: Dispatcher, seqs: list[int]) -> tuple[list[Event], list[Undecodable]]:
+    """The stored events of these seqs, and those that cannot be decoded."""
+    events: list[Event] = []
+    broken: list[Undecodable] = []
+    for begin in range(0, len(seqs), LOAD_AT_ONCE):
+        query = Query(seqs=tuple(seqs[begin : begin + LOAD_AT_ONCE]), limit=LOAD_AT_ONCE)
+        page, undecodable = await read_around(dispatcher.wiring.store, query)
+        events += page.events
+        broken += undecodable
+    return events, broken
 
 
 def _remember(dispatcher: Dispatcher, event: Event, row: AttemptRow) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+from squall.core.api import EventSubscriber
 from squall.core.clock import Clock
 from squall.core.config import Config, PluginSection
 from squall.core.errors import SquallError
@@ -15,7 +16,7 @@ from squall.core.event import Durability, Priority
 from squall.core.fault import Process, Seam
 from squall.core.filters import Filter
 from squall.core.options import Options
-from squall.core.subscription import OverflowPolicy
+from squall.core.subscription import EventHandler, OverflowPolicy
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,24 @@ class SubscriberSpec:
     priority_min: Priority | None = None
     filters: Sequence[Filter] = ()
     overflow: OverflowPolicy | None = None
+
+    async def subscribe(self, subscriber: EventSubscriber, handler: EventHandler) -> str:
+        """Subscribe as it says, at a router; returns the subscription's id. A durable one has the subscriber's name.
+        Raises SubscriptionError."""
+        return await subscriber.subscribe(
+            self.pattern,
+            handler,
+            list(self.filters),
+            self.priority_min,
+            name=self.name if self.durable else None,
+            delivery=self.delivery,
+            start=self.start,
+            concurrency=self.concurrency,
+            timeout_s=self.timeout_s,
+            in_flight=self.in_flight,
+            overflow=self.overflow,
+            on_retry=self.on_retry,
+        )
 
 
 class Received(NamedTuple):
@@ -210,6 +229,14 @@ class Batches(Protocol):
 
     async def publish_batch(self, messages: Sequence[Message]) -> Sequence[Outcome]:
         """Publish the messages as one; an outcome of each, in their order. Never raises for what the target answers."""
+
+
+@runtime_checkable
+class Endpoint(Protocol):
+    """What a target has besides that takes CloudEvents over HTTP, at `/v1/events`: drivers of load publish there."""
+
+    def endpoint(self) -> tuple[str, str]:
+        """Its URL, without a path, and the bearer token; once it has started."""
 
 
 class Target(Protocol):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from squall.core.errors import SquallError
 from squall.core.event import Event, Priority
+from squall.core.quarantine import quarantine, read_around
 from squall.core.queue import WEIGHTS
 from squall.core.store import Query
 
@@ -50,10 +51,15 @@ class Window:
         if not self._live[level] or event.seq <= self._positions[level] or not self._takes[level]:
             return
         if own.pending - len(own.delayed) >= self._size:  # what waits for its time has released its slot
-            self._live[level] = False
-            self._positions[level] = event.seq - 1
+            self.fall_behind(event)
         elif self._wants is None or self._wants(event):
             own.offer(event)
+
+    def fall_behind(self, event: Event) -> None:
+        """Leave a newly stored event, and what follows it at its level, for reading."""
+        level = event.priority
+        if self._live[level] and event.seq > self._positions[level] and self._takes[level]:
+            self._live[level], self._positions[level] = False, event.seq - 1
 
     def refill(self) -> None:
         """Start reading if a level is behind and half of its share of the window is free."""
@@ -80,9 +86,9 @@ class Window:
             after = self._positions[level]
             while not self._live[level] and after < self._dispatcher.head():
                 query = Query(pattern=self._pattern, priority=level, after_seq=after)
-                page = await self._store.read(query)
+                page, broken = await read_around(self._store, query, self._skip)
                 fresh = [event for event in page.events if event.seq not in self._skip]
-                count += sum(self._wants is None or self._wants(event) for event in fresh)
+                count += len(broken) + sum(self._wants is None or self._wants(event) for event in fresh)
                 after = page.events[-1].seq if len(page.events) >= query.limit else max(after + 1, page.searched_to)
         return count
 
@@ -111,12 +117,13 @@ class Window:
             while not self._live[level] and (room := self._free(level)) > 0:
                 after, head = self._positions[level], dispatcher.head()
                 query = Query(pattern=self._pattern, priority=level, after_seq=after, limit=room)
-                page = await self._store.read(query)
+                page, broken = await read_around(self._store, query, self._skip)
                 for event in page.events:
                     if event.seq in self._skip:
                         self._skip.discard(event.seq)
                     elif self._wants is None or self._wants(event):
                         dispatcher.offer(event)
+                quarantine(dispatcher, broken)
                 full = len(page.events) >= room
                 self._positions[level] = page.events[-1].seq if full else max(after, page.searched_to)
                 if not full and self._positions[level] >= dispatcher.head():

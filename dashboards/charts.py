@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from squall.chaos.report.axis import Axis
+from squall.chaos.report.chart import Values
+from squall.chaos.report.held import Held, counts, sizes
 from squall.chaos.report.measured import Fault, Measured
 from squall.chaos.report.view import charted
 from squall.dashboards.markup import plain
@@ -66,7 +68,7 @@ class _Drawing:
 
 
 def run_plots(measured: Measured, spread: Spread, tones: Tones) -> tuple[Plot, ...]:
-    """Published, handled, latency and waiting, of the subscribers that charts show."""
+    """Published, handled, latency and waiting, of the subscribers that charts show; of a soak, what was held."""
     per_s = 1e9 / measured.axis.bucket_ns
     shown = list(charted(measured.subscribers).values())
     colors = [tones.series[place % len(tones.series)] for place in range(len(shown))]
@@ -102,6 +104,25 @@ def run_plots(measured: Measured, spread: Spread, tones: Tones) -> tuple[Plot, .
         Plot("Handled", "deliveries/s", tuple(handled)),
         Plot("Latency", "ms, logarithmic", tuple(latencies), log=True),
         Plot("Waiting or in hand", "deliveries", tuple(waiting)),
+        *_held_plots(measured.held, tones),
+    )
+
+
+def _held_plots(processes: Sequence[Held], tones: Tones) -> Iterator[Plot]:
+    """What the target held, where it was soaked."""
+    if processes:
+        yield Plot("Memory", "MB", _lines(sizes(processes), 1e6, tones))
+        yield Plot("Handles, threads, tasks", "of the target", _lines(counts(processes), 1.0, tones))
+
+
+def _lines(named: Mapping[str, Values], per: float, tones: Tones) -> tuple[Line, ...]:
+    return tuple(
+        Line(
+            name,
+            [None if value is None else round(value / per, 3) for value in values],
+            tones.series[place % len(tones.series)],
+        )
+        for place, (name, values) in enumerate(named.items())
     )
 
 

@@ -83,7 +83,8 @@ def _described(run: RunContents) -> str:
     measured = run.measured
     assert measured is not None  # the caller looked
     faults = ", ".join(f"{one.name} ({one.when})" for one in view.fault_rows(measured)) or "none"
+    held = "memory, handles, threads and tasks that the target held, " if measured.held else ""
     return (
         "Published and handled events per second, latency p50 and p99, deliveries waiting, a heat map of latencies, "
-        f"over one axis of time. Faults: {faults:.400}. The tables below tell the figures."
+        f"{held}over one axis of time. Faults: {faults:.400}. The tables below tell the figures."
     )

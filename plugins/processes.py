@@ -26,22 +26,22 @@ class ProcessFault(Fault):
     async def inject(self, seam: Seam, ctx: FaultContext) -> AsyncIterator[None]:
         """Entered: the process is gone, and does not answer. Left: it answers again."""
         assert isinstance(seam, Process)
-        await self.take(seam)
-        try:
-            if await seam.answers():
-                raise SquallError(f"{seam.name} still answers")
-            ctx.hit()
-            yield
-        finally:
-            await self.bring_back(seam)
+        async with seam.turn:
+            try:
+                await self.take(seam)
+                if await seam.answers():
+                    raise SquallError(f"{seam.name} still answers")
+                ctx.hit()
+                yield
+            finally:
+                await (self.bring_back(seam) if seam.pid is not None else seam.start())
 
     async def take(self, process: Process) -> None:
         """Let it be gone."""
         raise NotImplementedError
 
     async def bring_back(self, process: Process) -> None:
-        """Let it be there again: by default, start it."""
-        await process.start()
+        """Let it be there again, where it has not ended: then it is started."""
 
 
 class Kill(ProcessFault):

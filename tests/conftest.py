@@ -6,11 +6,15 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests import servers
 from tests.needed import is_strict, needed
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ASYNC_TEST_TIMEOUT_S = 60.0
 LEFTOVER_GRACE_S = 2.0
@@ -70,6 +74,15 @@ def no_thread_outlives_its_test() -> Iterator[None]:
 def chromium() -> Path:
     """Debian's chromium, for playwright's `launch(executable_path=…)`; without it a skip, or an error when strict."""
     return needed("chromium", "apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Path) -> Iterator["Browser"]:
+    """One headless chromium for all tests of a module."""
+    from tests.browser import headless  # playwright is heavy, and most tests look at no page
+
+    with headless(chromium) as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -29,8 +29,9 @@ MAX_MODULE_LINES = 400
 # before the hooks of the command line and of a server's numbers, and stores that several routers share; 2,930 before
 # observers were told of subscriptions, and plugins started and shut down beside the router; 2,950 before a detach ended
 # whatever its handlers and the store do, and what a delay, a first attempt and a stop leave behind was kept; 3,000
-# before the backlog of a name that was left, ids that a store itself recognises, and turns that were lost meanwhile.
-MAX_KERNEL_LINES = 3_030
+# before the backlog of a name that was left, ids that a store itself recognises, and turns that were lost meanwhile;
+# 3,030 before the hooks of invariants and of load drivers.
+MAX_KERNEL_LINES = 3_035
 
 # Modules that may be longer than the limit, each with its reason.
 LONG_MODULES: dict[str, str] = {}
@@ -53,13 +54,16 @@ NOT_KERNEL: dict[str, str] = {
     "core/options.py": "reads a plugin's section of it",
     "core/secret.py": "reads secrets from where they are written, when something starts",
     "core/scrub.py": "keeps secrets out of what is stored of an error, when there is one",
+    "core/quarantine.py": "gives up what cannot be decoded, or finds no room",
     "core/recent.py": "holds a store's latest events in memory",
     "core/query.py": "answers queries on what a store holds in memory",
     "core/subscription_checks.py": "checks what is asked of a subscription before it is made",
     "core/units.py": "reads durations and sizes",
     "core/yaml_source.py": "reads YAML with positions",
     "core/fault.py": "a protocol of the bench, here because plugins do not import chaos/",
+    "core/load_driver.py": "a protocol of the bench, here because plugins do not import chaos/",
     "core/target.py": "a protocol of the bench, here because plugins do not import chaos/",
+    "core/invariant.py": "what an invariant is, here because plugins do not import chaos/",
     "core/dashboard.py": "what a page of the dashboard is, here because plugins do not import dashboards/",
 }
 

@@ -157,6 +157,14 @@ def test_command_answers(installed: Installed) -> None:
     assert module.returncode == 0, module.stderr
 
 
+def test_wheel_writes_plugins(installed: Installed) -> None:
+    """The templates are in it."""
+    for kind in ("middleware", "fault", "invariant", "target", "page"):
+        written = installed.run("squall", "plugins", "new", f"storm-{kind}", "--kind", kind)
+        assert written.returncode == 0, written.stderr
+        assert (installed.folder / f"storm-{kind}" / "try-it.yaml").exists()
+
+
 def test_wheel_runs_its_own_scenario(installed: Installed) -> None:
     """All scenarios of the wheel are valid, but for those that say which extra they need; and one of them runs to its
     verdict in an empty folder."""

@@ -16,6 +16,7 @@ from squall.chaos.check.diagnosis import Diagnosis, cut_off
 from squall.chaos.check.evidence import Evidence, gather
 from squall.chaos.check.facts import RunFacts
 from squall.chaos.check.fates import fates
+from squall.chaos.check.growth import grown
 from squall.chaos.check.notes import loop_held
 from squall.chaos.check.path import Step, lines, path
 from squall.chaos.check.stalls import silences
@@ -120,6 +121,8 @@ def _steps(evidence: Evidence, violation: Violation) -> tuple[str, ...]:
 
 def tell(evidence: Evidence, violation: Violation) -> Diagnosis:
     """The cause of one violation."""
+    if violation.invariant == "growth":
+        return grown(violation)
     teller = TELLERS.get(violation.invariant)
     if teller is None or (violation.event is None and violation.form != "stalled"):
         return Diagnosis(f"{violation.subscription}: {violation.form}" if violation.subscription else violation.form)

@@ -112,7 +112,8 @@ def _acked(case: Case, subscription: int) -> int:
 
 def _perhaps(case: Case, subscription: int) -> int:
     """How many more of the subscription's events the target may count as pending than the history shows unfinished.
-    What it confirmed only after it had counted was pending then: a run that ends at its limit is still at work."""
+    What it confirmed only after it had counted was pending then: a run that ends at its limit is still at work. What it
+    might forget with its process it may have kept."""
     counted_at = case.number(
         f"SELECT coalesce(max(time), {FOREVER}) FROM counter WHERE subscription = {subscription} AND name = 'pending'"
     )
@@ -131,7 +132,7 @@ def _perhaps(case: Case, subscription: int) -> int:
             WHERE a.subscription = {subscription} GROUP BY event),
         ended AS (SELECT DISTINCT event FROM terminal WHERE subscription = {subscription}),
         open AS (
-            SELECT event FROM unfinished WHERE subscription = {subscription} AND NOT cancelled
+            SELECT event FROM unfinished WHERE subscription = {subscription} AND NOT cancelled AND NOT forgotten
             AND form <> 'settled early')
         SELECT sum(greatest(copies - 1, 0)
             + (NOT coalesce(confirmed, false) AND ended.event IS NULL AND open.event IS NULL)::INTEGER)

@@ -6,20 +6,21 @@ import math
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import duckdb
 
-from squall.chaos.check import batches, counters, delivery, measure, order, progress, redelivery
+from squall.chaos.check import batches, counters, delivery, growth, measure, order, own, progress, redelivery
 from squall.chaos.check.blame import blame
 from squall.chaos.check.case import Case, open_case
 from squall.chaos.check.expectations import (
     Atomic,
     Duplicates,
     ErrorBudget,
-    Expectation,
+    Growth,
     Latency,
     Measured,
     NoLoss,
@@ -32,12 +33,14 @@ from squall.chaos.check.expectations import (
     UniqueSeq,
 )
 from squall.chaos.check.facts import RunFacts, Span
+from squall.chaos.check.generator import limit
 from squall.chaos.check.masks import Totals, sweep
 from squall.chaos.check.notes import loop_held, notes
 from squall.chaos.check.stalls import silences
 from squall.chaos.check.verdict import Cause, Finding, Note, Reason, State, Verdict, counted, merge, was
 from squall.chaos.figures import passed
 from squall.chaos.history.reader import open_history, read_manifest
+from squall.core.invariant import Expectation, Invariant
 from squall.core.target import Claims
 from squall.core.units import format_count, format_seconds
 
@@ -157,6 +160,12 @@ def _of_keys(finding: Finding, case: Case, *, expected: bool) -> Finding:
     return replace(finding, state="unknown" if expected else "not judged", summary=why, why_unknown=why, code="no_keys")
 
 
+def _of_soak(case: Case, wanted: Growth, held: growth.Held) -> Finding:
+    """Where it is not decided, nothing but a longer soak decides it."""
+    finding = growth.growth(case, wanted, held)
+    return replace(finding, code="soaked_too_little") if finding.state == "unknown" else finding
+
+
 def _subscribers(wanted: Expectation) -> Sequence[str | None]:
     """Those that it is judged of, one by one; None: of all together."""
     return (wanted.subscribers if isinstance(wanted, Measured) else None) or (None,)
@@ -174,6 +183,11 @@ def _thresholds(case: Case, wanted: Expectation, subscriber: str | None) -> Iter
             yield "throughput", lambda: measure.throughput(case, wanted, subscriber)
         case ErrorBudget():
             yield "error_budget", lambda: measure.error_budget(case, wanted, subscriber)
+        case Growth():
+            for held in growth.HELD:
+                yield "growth", partial(_of_soak, case, wanted, held)
+        case Invariant():
+            yield wanted.name, lambda: own.invariant(case, wanted)
         case _:
             return
 
@@ -208,9 +222,7 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str,
     if facts.steady_held is False:
         yield Reason("not_steady", "the steady state never held, before any fault")
     if facts.asked and facts.achieved < KEPT_RATE * facts.asked:
-        share = f"{format_count(facts.achieved)} of {format_count(facts.asked)}"
-        late = f"the generator sent only {share} events in time, within a second"
-        yield Reason("loop_held", f"{late}: {held}") if held else Reason("rate_not_kept", late, _reachable(facts))
+        yield _rate_reason(facts, held)
     yield from _fault_reasons(case)
     yield from _record_reasons(case, complete=complete)
     end = progress.standstill(case)
@@ -222,6 +234,15 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str,
             yield Reason(finding.code or "undecided", f"{finding.title or finding.name}: {finding.why_unknown}")
     for text in () if first else facts.reasons:
         yield Reason("runner", text)
+
+
+def _rate_reason(facts: RunFacts, held: str) -> Reason:
+    share = f"{format_count(facts.achieved)} of {format_count(facts.asked)}"
+    late = f"the generator sent only {share} events in time, within a second"
+    if held:
+        return Reason("loop_held", f"{late}: {held}")
+    why, advice = limit(facts)
+    return Reason("rate_not_kept", f"{late}: {why}" if why else late, advice or _reachable(facts))
 
 
 def _reachable(facts: RunFacts) -> str:
@@ -298,7 +319,7 @@ def make_verdict(
         lost = int(by_name["no_loss"].figures["events_lost"])
         headline = f"{format_count(lost)} of {acknowledged} {was(lost)} lost"
     elif by_name:
-        first = next(iter(by_name.values()))
+        first = next(finding for finding in findings if finding.state == "invalid")
         headline = f"{first.title or first.name}: {first.summary}"
     else:
         headline = reasons[0].text

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from squall.core.options import Options
-from squall.core.units import Ratio, Seconds
+from squall.core.invariant import Expectation as Expectation  # noqa: PLC0414  looked for here, beside its kinds
+from squall.core.units import Bytes, Ratio, Seconds
 
 Window = Literal["all", "outside-faults", "inside-faults"]
-
-
-class Expectation(Options):
-    """Base of all; `name` is what stands under `expect:`."""
-
-    noun: ClassVar[str] = "this expectation"
-    name: ClassVar[str]
 
 
 class Measured(Expectation):
@@ -176,6 +169,22 @@ class ErrorBudget(Measured):
     max_ratio: Ratio
 
 
+class Growth(Expectation):
+    """While the load goes on, its target does not come to hold ever more memory, objects, handles, threads or tasks."""
+
+    name = "growth"
+    memory: Bytes = Field(default=20, description="bytes of memory that each event may leave behind")
+    objects: Annotated[float, Field(ge=0)] = Field(
+        default=0.1, description="blocks of Python's memory that each event may leave behind"
+    )
+    counts: Annotated[int, Field(ge=0)] = Field(
+        default=8, description="how many more handles, threads or tasks there may be at the end of the load"
+    )
+    store: Bytes | None = Field(
+        default=None, description="bytes of its files that each event may leave behind; none: it is only told"
+    )
+
+
 EXPECTATIONS: Mapping[str, type[Expectation]] = {
     kind.name: kind
     for kind in (
@@ -198,6 +207,7 @@ EXPECTATIONS: Mapping[str, type[Expectation]] = {
         Latency,
         Throughput,
         ErrorBudget,
+        Growth,
     )
 }
-"""Every invariant that a scenario may expect, by the name that stands under `expect:`."""
+"""Every invariant of squall's own that a scenario may expect, by the name that stands under `expect:`."""

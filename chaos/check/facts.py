@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from squall.core.errors import StoreFileError
+from squall.core.load_driver import Generated
 
 FACTS = "facts.json"
 
@@ -30,6 +31,7 @@ class RunFacts:
     variable that says it, if one does.
     `clock_error_ns` bounds the difference between the clocks of the processes that recorded. `recorder_failures` and
     `reasons` are what else makes the verdict unknown: the recorder's failures, and reasons of the runner's own.
+    `generated` and `busy_ns`: what a load driver says of itself, and how long its publishes took in all.
     `durability` and `kept_by` are the target's claim: what an acknowledgement is worth, and which process keeps it.
     """
 
@@ -52,6 +54,8 @@ class RunFacts:
     reasons: tuple[str, ...] = ()
     durability: str = ""
     kept_by: str | None = None
+    generated: Generated | None = None
+    busy_ns: int = 0
 
 
 _ADAPTER = TypeAdapter(RunFacts)

@@ -8,6 +8,7 @@ from squall.chaos.check.case import Case
 from squall.chaos.check.counters import fits
 from squall.chaos.check.evidence import Gated, gate_states
 from squall.chaos.check.facts import Span
+from squall.chaos.check.generator import told
 from squall.chaos.check.masks import Totals
 from squall.chaos.check.stalls import Silence, Stall, acknowledgement_stalls, holding
 from squall.chaos.check.verdict import Note, counted, was
@@ -27,6 +28,7 @@ def notes(case: Case, totals: Totals, quiet: Sequence[Silence]) -> tuple[Note, .
         *_refused(case),
         *_nothing_for(case, totals),
         *_stalls(case, quiet),
+        *_generated(case),
     )
 
 
@@ -116,6 +118,11 @@ def _nothing_for(case: Case, totals: Totals) -> Iterator[Note]:
         else:
             why = "nothing that it wants was published while it was there"
         yield Note("nothing_owed", f"nothing was owed to {one.name}, so nothing is proved of it: {why}")
+
+
+def _generated(case: Case) -> Iterator[Note]:
+    if text := told(case.facts):
+        yield Note("generated", text)
 
 
 def _stalls(case: Case, quiet: Sequence[Silence]) -> Iterator[Note]:

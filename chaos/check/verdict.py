@@ -23,16 +23,17 @@ ReasonCode = Literal[
     "gap",
     "drain_limit",
     "no_keys",
+    "soaked_too_little",
     "undecided",
     "checker_failed",
     "runner",
 ]
 """Why a verdict, or one finding, is unknown. The words are stable: programs may compare them."""
 NoteCode = Literal[
-    "gate_open", "not_acknowledged", "nothing_owed", "loop_held", "stall", "process_ended", "process_stood"
+    "generated", "gate_open", "not_acknowledged", "nothing_owed", "loop_held", "stall", "process_ended", "process_stood"
 ]
 """What a note is about; stable as well."""
-OF_FINDINGS: Collection[ReasonCode] = ("no_keys", "undecided", "checker_failed")
+OF_FINDINGS: Collection[ReasonCode] = ("no_keys", "soaked_too_little", "undecided", "checker_failed")
 """Of a reason with such a code its invariant's own line tells as well."""
 
 EXIT_CODES: Mapping[State, int] = {"valid": 0, "invalid": 1, "unknown": 3}

@@ -16,11 +16,12 @@ from squall.chaos.cli.doctor import command as doctor
 from squall.chaos.cli.heal import command as heal
 from squall.chaos.cli.init import command as init
 from squall.chaos.cli.plugged import Verbs
-from squall.chaos.cli.plugins import command as plugins
+from squall.chaos.cli.plugins import app as plugins
 from squall.chaos.cli.report import command as report
 from squall.chaos.cli.run import command as run
 from squall.chaos.cli.runs import command as runs
 from squall.chaos.cli.schema import command as schema
+from squall.chaos.cli.sweep import command as sweep
 from squall.chaos.cli.validate import command as validate
 from squall.chaos.cli.why import command as why
 
@@ -54,8 +55,9 @@ def _options(
 
 app.command("init")(init)
 app.command("run")(run)
+app.command("sweep")(sweep)
 app.command("validate")(validate)
-app.command("plugins")(plugins)
+app.add_typer(plugins, name="plugins")
 app.command("why")(why)
 app.command("runs")(runs)
 app.command("report")(report)

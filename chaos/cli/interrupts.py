@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -53,9 +54,13 @@ class Interrupts:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
-            # Nothing is waited for: what hangs may be what the person wants to get rid of. Faults end with the process.
-            os.write(sys.stderr.fileno(), SECOND)
-            os._exit(INTERRUPTED)
+            # Nothing is waited for: what hangs may be what the person wants to get rid of, or who does not read this.
+            # Faults end with the process, or a watchdog sees to them.
+            try:
+                if select.select([], [sys.stderr], [], 0)[1]:
+                    os.write(sys.stderr.fileno(), SECOND)
+            finally:
+                os._exit(INTERRUPTED)
         self.interrupted = True
         if self._stop is not None:
             self._stop()

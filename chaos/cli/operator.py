@@ -31,7 +31,8 @@ RunsOption = Annotated[
     Path | None, typer.Option("--runs", metavar="DIR", help="where run folders are, instead of bench.runs")
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="over the scenario's vars; may be repeated")
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="over the scenario's vars, or its keys by dotted names"),
 ]
 SeedOption = Annotated[
     int | None, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="instead of the scenario's seed")
@@ -95,9 +96,15 @@ def within_reach(folder: Path) -> Iterator[None]:
 
 
 def read_scenarios(
-    files: Sequence[str], sets: Sequence[str], seed: int | None, config: Config, catalogue: Catalogue
+    files: Sequence[str],
+    sets: Sequence[str],
+    seed: int | None,
+    config: Config,
+    catalogue: Catalogue,
+    soak_s: float | None = None,
 ) -> list[Plan]:
-    """The scenarios, and what is known of their runs beforehand. Raises ConfigError with all that is wrong."""
+    """The scenarios, each soaked for soak_s, and what is known of their runs beforehand. Raises ConfigError with
+    all that is wrong."""
     from squall.chaos.answers import answer_problems
     from squall.chaos.composition import composed
     from squall.chaos.scenario import drain_limits, load_scenario
@@ -108,7 +115,8 @@ def read_scenarios(
     problems: list[Problem] = []
     for file in files:
         try:
-            scenario = load_scenario(scenario_path(file), sets=sets, seed=seed, config=config, known=known)
+            path = scenario_path(file)
+            scenario = load_scenario(path, sets=sets, seed=seed, config=config, known=known, soak_s=soak_s)
             wrong = [*answer_problems(scenario.plugins, catalogue.plugins), *handler_problems(scenario, config)]
             if wrong:
                 raise ConfigError(wrong)
@@ -144,4 +152,6 @@ def with_seeds(
     known, first = catalogue.known(config), plan.scenario
     yield first, plan.composed
     for seed in range(first.seed + 1, first.seed + repeat):
-        yield make_scenario(first.source, sets=sets, seed=seed, config=config, known=known), plan.composed
+        soak_s = first.soak_s
+        made = make_scenario(first.source, sets=sets, seed=seed, config=config, known=known, soak_s=soak_s)
+        yield made, plan.composed

@@ -1,8 +1,12 @@
-"""`squall plugins`: what is enabled, what else is installed, and what it composes to."""
+"""`squall plugins`: what is enabled, what else is installed, and what it composes to; and a new one, to begin with."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from squall.chaos.cli.guard import DebugOption, JsonOption, guarded
 from squall.chaos.cli.operator import ConfigOption, read_operator
@@ -17,7 +21,13 @@ if TYPE_CHECKING:
     from squall.chaos.composition import Composition
 
 
-def command(config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+
+
+@app.callback()
+def command(
+    ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False
+) -> None:
     """Show plugins, and what they compose to.
 
     Those that squall.yaml enables with their options, the others that are installed, the way of a publish and that of
@@ -28,6 +38,8 @@ def command(config: ConfigOption = None, as_json: JsonOption = False, debug: Deb
       squall plugins
       squall plugins --config shop/squall.yaml --json
     """
+    if ctx.invoked_subcommand is not None:
+        return
 
     def work() -> int:
         from squall.chaos.cli.output import print_json, print_lines
@@ -38,6 +50,46 @@ def command(config: ConfigOption = None, as_json: JsonOption = False, debug: Deb
             print_json(found)
         else:
             print_lines(lambda width: composition_lines(found, width))
+        return 0
+
+    guarded(work, as_json=as_json, debug=debug)
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of the package and of the plugin, such as storm-kit")],
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="KIND", help="middleware, fault, invariant, target or page")
+    ] = "middleware",
+    into: Annotated[
+        Path, typer.Option("--into", metavar="DIR", help="where the package's folder is made, instead of here")
+    ] = Path(),
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write a plugin of your own to begin with: a package that can be installed, its tests, and a scenario to try it.
+
+    It is made whole or not at all. Nothing is overwritten.
+
+    \b
+    Example:
+      squall plugins new storm-kit
+      squall plugins new storm-fault --kind fault --into plugins
+    """
+
+    def work() -> int:
+        from squall.chaos.scaffold import scaffold
+
+        written = scaffold(name, kind, into)
+        if as_json:
+            from squall.chaos.cli.output import print_json
+
+            print_json({"exit_code": 0, "written": written})
+            return 0
+        for path in written:
+            typer.echo(f"wrote    {path}")
+        steps = (f"cd {shlex.quote(str(into / name))}", "pip install -e '.[test]'", "pytest", "squall run try-it.yaml")
+        typer.echo("\nnext     " + "\n         ".join(steps))
         return 0
 
     guarded(work, as_json=as_json, debug=debug)

@@ -45,6 +45,10 @@ def command(
     repeat: Annotated[
         int, typer.Option("--repeat", metavar="N", min=1, max=10_000, help="so many runs, each with the next seed")
     ] = 1,
+    soak: Annotated[
+        str | None,
+        typer.Option("--soak", metavar="TIME", help="repeat the load for so long, and judge if what is held grows"),
+    ] = None,
     runs: RunsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the timeline, start nothing")] = False,
     profile: Annotated[
@@ -62,13 +66,15 @@ def command(
     Example:
       squall run first-storm
       squall run scenarios/calm.yaml --set rate=500 --seed 7 --repeat 5
+      squall run calm --soak 30m
     """
 
     done: list[tuple[Scenario, RunResult]] = []
 
     def work() -> int:
+        soak_s = _soak_seconds(soak, profile=profile)
         settings, catalogue = read_operator(config)
-        read = read_scenarios(files, sets or (), seed, settings, catalogue)
+        read = read_scenarios(files, sets or (), seed, settings, catalogue, soak_s)
         if dry_run:
             return _show_timelines(read, as_json=as_json)
         tell_leftovers(settings.folder / settings.bench.runs if runs is None else runs)
@@ -81,6 +87,25 @@ def command(
         return f"no run after the first {len(done)}" if done else "nothing was started"
 
     guarded(work, as_json=as_json, debug=debug, consequence=consequence)
+
+
+def _soak_seconds(soak: str | None, *, profile: bool) -> float | None:
+    """How long to soak, None: not at all. Raises ConfigError."""
+    from squall.chaos.scenario_models import MAX_STAGE_S
+    from squall.core.errors import ConfigError
+    from squall.core.units import format_seconds, parse_seconds
+
+    if soak is None:
+        return None
+    if profile:
+        raise ConfigError("--soak and --profile: a profile keeps what it sees, which looks like a leak; leave one out")
+    try:
+        seconds = parse_seconds(soak)
+    except ValueError as error:
+        raise ConfigError(f"--soak: {error}, got '{soak}'") from error
+    if seconds > MAX_STAGE_S:
+        raise ConfigError(f"--soak: expected at most {format_seconds(MAX_STAGE_S)}, got {soak}")
+    return seconds
 
 
 def _show_timelines(read: Sequence[Plan], *, as_json: bool) -> int:

@@ -28,6 +28,7 @@ What keeps the checker fast and SQL readable:
 | control | pause (an interval), redrive or replay of a subscription; `event` NULL: of all its events |
 | gap | interval in which records of a table (`source`) may be missing |
 | counter | sum that the target keeps itself: `stored`, and per subscription `owed`, `acked`, `dead_lettered`, `expired`, `cancelled`, `pending` |
+| sample | look at what a process of the target, or the bench with the target in it, held: bytes of `memory`, how many `objects` (blocks of Python's memory), `handles`, `threads` and `tasks`, without what is the bench's own; bytes of the `store`'s files, and events `kept` in it; `events` were acknowledged by then, and so many deliveries and publishes were `waiting` |
 | topic, key | name |
 """  # noqa: E501  a table's row is one line
 
@@ -160,6 +161,13 @@ TABLES: Mapping[str, pa.Schema] = {
     "control": pa.schema([*_word("kind", "control"), *_ids("subscription?"), *_ints("event?", "begun", "ended?")]),
     "gap": pa.schema([*_word("source", "source_table"), *_ints("begun", "ended"), *_ints("lost?"), *_texts("why")]),
     "counter": pa.schema([*_ints("time"), *_texts("name"), *_ids("subscription?"), *_ints("value")]),
+    "sample": pa.schema(
+        [
+            *_ids("pid"),
+            *_ints("time", "events", "memory?", "objects?", "handles?", "threads?", "tasks?"),
+            *_ints("store?", "kept?", "waiting"),
+        ]
+    ),
     "topic": pa.schema([*_ids("topic"), *_texts("name")]),
     "key": pa.schema([*_ids("key"), *_texts("name")]),
 }
@@ -178,6 +186,7 @@ SORT: Mapping[str, str] = {
     "control": "begun",
     "gap": "begun",
     "counter": "time",
+    "sample": "time",
     "topic": "topic",
     "key": "key",
 }

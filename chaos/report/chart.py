@@ -97,6 +97,17 @@ def rate_chart(title: str, unit: str, about: str, series: Sequence[Series], axis
     return Chart(title, unit, about, tuple(ticks), _lines(series, axis, height, lambda value: rate(value * per_s)))
 
 
+def level_chart(
+    title: str, unit: str, about: str, series: Sequence[Series], axis: Axis, text: Callable[[float], str]
+) -> Chart:
+    """What there was in each bucket, from zero."""
+    most = max((value or 0.0 for one in series for value in one.values), default=0.0) or 1.0
+    step = nice(most / MOST_TICKS)
+    top = step * math.ceil(most / step * 1.02)
+    ticks = [Tick(round(100 * n * step / top, 2), text(n * step)) for n in range(round(top / step) + 1)]
+    return Chart(title, unit, about, tuple(ticks), _lines(series, axis, lambda value: value / top, text))
+
+
 def latency_chart(title: str, unit: str, about: str, series: Sequence[Series], axis: Axis) -> Chart:
     """Seconds on a logarithmic scale, of whole or one third decades."""
     values = [v for one in series for v in one.values if v is not None and v > 0] or [0.001, 0.01]

@@ -24,4 +24,5 @@ MEANINGS: Mapping[str, str] = {
     "latency": "From when an event was to be sent until it was handled; what is never handled counts as infinite.",
     "throughput": "So many events get through each second, on average.",
     "error_budget": "No more than this share fails.",
+    "growth": "However long the load goes on, its target does not come to hold more and more.",
 }

@@ -9,6 +9,7 @@ import duckdb
 from squall.chaos.check.evidence import Gated, gate_states
 from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.report.axis import Axis, axis_of
+from squall.chaos.report.held import Held, held
 
 Counts = tuple[int, ...]
 Seconds = tuple[float | None, ...]
@@ -102,6 +103,7 @@ class Measured:
     subscribers: tuple[Subscriber, ...]
     faults: tuple[Fault, ...]
     gates: tuple[Gated, ...]
+    held: tuple[Held, ...]
 
 
 def measure(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Measured | None:
@@ -109,7 +111,8 @@ def measure(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Measured | None:
     axis = axis_of(db, facts)
     if axis is None:
         return None
-    return Measured(axis, _publishes(db, axis), _subscribers(db, axis, facts.load), _faults(db), tuple(gate_states(db)))
+    subscribers, gates = _subscribers(db, axis, facts.load), tuple(gate_states(db))
+    return Measured(axis, _publishes(db, axis), subscribers, _faults(db), gates, held(db, axis))
 
 
 def _publishes(db: duckdb.DuckDBPyConnection, axis: Axis) -> Publishes:

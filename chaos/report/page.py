@@ -27,6 +27,7 @@ from squall.chaos.report.measured import Measured, measure
 from squall.chaos.report.words import many
 from squall.chaos.run_folder import COMPOSED, ENVIRONMENT, REPORT, SCENARIO, VERDICT, run_name
 from squall.core.errors import StoreFileError
+from squall.core.units import format_seconds
 from squall.core.yaml_source import load_document
 
 TEMPLATE = "report.html.j2"
@@ -46,12 +47,14 @@ class Environment:
     optimized: bool
     versions: dict[str, str]
     sets: dict[str, bool | int | float | str] = field(default_factory=dict)
+    soak_s: float | None = None
 
     @property
     def repeat(self) -> str:
         """The command that runs the scenario again as it was run."""
         sets = [f"--set {name}={_scalar(value)}" for name, value in self.sets.items()]
-        return " ".join(["squall run scenario.yaml", f"--seed {self.seed}", *sets])
+        soak = [] if self.soak_s is None else [f"--soak {format_seconds(self.soak_s)}"]
+        return " ".join(["squall run scenario.yaml", f"--seed {self.seed}", *sets, *soak])
 
 
 _MEASURE = re.compile(r"[0-9]+(\.[0-9]+)?[A-Za-z]+")

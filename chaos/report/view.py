@@ -13,6 +13,7 @@ from squall.chaos.composition import Composed
 from squall.chaos.figures import latency, passed
 from squall.chaos.report.axis import Axis, phases
 from squall.chaos.report.chart import Chart, Series, Tick, latency_chart, rate_chart, time_ticks
+from squall.chaos.report.held import held_charts
 from squall.chaos.report.meanings import MEANINGS
 from squall.chaos.report.measured import Fault, Measured, Subscriber, Terms
 from squall.chaos.report.words import NOTHING, figure, many, rate, share
@@ -167,7 +168,8 @@ def key_figures(verdict: Verdict | None, measured: Measured, facts: RunFacts) ->
         yield KeyFigure("Latency p99", value, unit, " · ".join([*of, *notes]))
     if facts.load and facts.load.ended > facts.load.begun:
         seconds = (facts.load.ended - facts.load.begun) / 1e9
-        yield KeyFigure("Load", f"{seconds:.1f}", "s", f"{rate(facts.asked / seconds)} asked on average")
+        by = f" · by {facts.generated.driver}" if facts.generated else ""
+        yield KeyFigure("Load", f"{seconds:.1f}", "s", f"{rate(facts.asked / seconds)} asked on average{by}")
 
 
 def over_time(measured: Measured, facts: RunFacts) -> OverTime:
@@ -191,7 +193,7 @@ def over_time(measured: Measured, facts: RunFacts) -> OverTime:
         1 + max((one.lane for one in faults), default=-1),
         gates,
         1 + max((one.lane for one in gates), default=-1),
-        (_publishing(measured), _handling(measured, shown), _latencies(axis, shown)),
+        (_publishing(measured), _handling(measured, shown), _latencies(axis, shown), *held_charts(measured.held, axis)),
         tuple(f"{second:,.{0 if axis.bucket_ns >= 10**9 else 2}f} s" for second in axis.times_s()),
         f"The charts show {len(shown)} of {len(measured.subscribers)} subscribers, the slowest." if hidden else "",
     )

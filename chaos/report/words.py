@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from squall.chaos.figures import latency
+from collections.abc import Callable, Mapping
+
+from squall.chaos.figures import latency, size
 from squall.core.units import format_count
 
 NOTHING = "\N{EN DASH}"
@@ -55,6 +57,13 @@ _NOUNS = {
 }
 
 
+_UNITS: Mapping[str, Callable[[float], str]] = {
+    "s": latency,
+    "bytes": size,
+    "count": lambda value: format_count(round(value, 2) + 0.0),
+}
+
+
 def figure(name: str, value: float) -> tuple[str, str]:
     """A finding's figure as a label and a text with its unit, which the end of its name tells."""
     if name == "per_s":
@@ -62,8 +71,9 @@ def figure(name: str, value: float) -> tuple[str, str]:
     if name == "seconds":
         return "measured over", latency(value)
     label = _LABELS.get(name, name.replace("_", " "))
-    if name.endswith("_s"):
-        return label.removesuffix(" s"), latency(value)
+    for unit, told in _UNITS.items():
+        if name.endswith(f"_{unit}"):
+            return label.removesuffix(f" {unit}"), told(value)
     if name.endswith("ratio") or name == "loss_rate_below":
         return label, f"{100 * value:.2g} %"
     noun = _NOUNS.get(name.removesuffix("_inside").removesuffix("_outside"), "event")

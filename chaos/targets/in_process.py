@@ -14,7 +14,7 @@ from squall.core.fault import Seam, Storage, passing
 from squall.core.metrics import Meter
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.core.router import EventRouter
-from squall.core.store import EventStore, Progress
+from squall.core.store import Capabilities, EventStore, Progress
 from squall.core.subscription import Subscription
 from squall.core.target import (
     Claims,
@@ -107,20 +107,7 @@ class InProcessTarget:
             await sink.deliver(Received(event.payload, event.seq, event.key, event.priority, type=event.type))
 
         self._sinks[spec.name] = sink
-        subscription_id = await self._running.subscriber(spec.name).subscribe(
-            spec.pattern,
-            handle,
-            list(spec.filters),
-            spec.priority_min,
-            name=spec.name if spec.durable else None,
-            delivery=spec.delivery,
-            start=spec.start,
-            concurrency=spec.concurrency,
-            timeout_s=spec.timeout_s,
-            in_flight=spec.in_flight,
-            overflow=spec.overflow,
-            on_retry=spec.on_retry,
-        )
+        subscription_id = await spec.subscribe(self._running.subscriber(spec.name), handle)
         meter = self._running.subscriptions.meter(subscription_id)
         self._names[subscription_id] = spec.name
         self._meters[spec.name] = meter
@@ -291,10 +278,13 @@ class SeamStore:
     def __init__(self, store: EventStore, seam: Storage) -> None:
         self._store, self._seam = store, seam
         self._passing: set[asyncio.Task[None]] = set()
-        self.capabilities = store.capabilities
         self.open, self.close = store.open, store.close
         self.attach, self.detach, self.read = store.attach, store.detach, store.read
         self.dead_letters, self.counts = store.dead_letters, store.counts
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._store.capabilities
 
     @property
     def next_seq(self) -> int:

@@ -59,7 +59,7 @@ class Announcer:
             except (Unreachable, Interrupted, Rejected, ValueError) as error:
                 self._logger.warning("what other routers stored cannot be read: %s; announced as soon as it can", error)
                 return  # all of it is left to who follows, in its order
-            self._announce([event for event in missing if event.seq < first])
+            self._announce_others([event for event in missing if event.seq < first])
             if not missing or missing[-1].seq >= first - 1:
                 break  # what is missing before it was trimmed, or is announced
         self._announce(events)
@@ -73,6 +73,11 @@ class Announcer:
             except Exception:
                 self._logger.exception("announcing stored events failed; their publishers go on")
 
+    def _announce_others(self, events: Sequence[Event]) -> None:
+        self._announce(events)
+        if not all(event.type for event in events):
+            self.forget()  # who reads what cannot be decoded is to be told of it
+
     async def follow(self, block_s: float) -> None:
         """Announce what other routers store. While this one stores, its own answers say where the others are."""
         block_ms = max(1, round(block_s * 1000))
@@ -85,7 +90,7 @@ class Announcer:
                 while found and found[-1].seq > self.head and self.idle.is_set():
                     found = await following(self._tail, self._keys, self.head, count=AT_ONCE)
                     if self.idle.is_set():
-                        self._announce([event for event in found if event.seq > self.head])
+                        self._announce_others([event for event in found if event.seq > self.head])
                 tries = 0
             except (Unreachable, Interrupted, Rejected, ValueError) as error:
                 tries += 1

@@ -13,6 +13,9 @@ from squall.core.store import DeadLetter
 _PRIORITIES = tuple(Priority)
 _pack: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 _unpack: Callable[[bytes], list[Any]] = msgspec.msgpack.Decoder(list[Any]).decode
+_unpack_event = msgspec.msgpack.Decoder(
+    tuple[str, str, str, int, str | None, bytes | None, bytes, str, str | None, bool, int, int]
+).decode
 _json: Callable[[object], bytes] = msgspec.json.Encoder().encode
 _from_json: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -41,13 +44,14 @@ def pack_event(event: Event) -> bytes:
 def unpack_event(data: bytes, seq: int, priority: int) -> Event:
     """The event of pack_event. Raises ValueError where it is none."""
     try:
-        event_id, event_type, source, time_ns, correlation_id, metadata, payload, version, key, *rest = _unpack(data)
-        own_id, due_ns, expires_ns = rest
+        fields = _unpack_event(data)
+        event_id, event_type, source, time_ns, correlation_id, metadata, payload, version, key = fields[:9]
+        own_id, due_ns, expires_ns = fields[9:]
         return Event(
             event_id,
             event_type,
             source,
-            time_ns,
+            time_ns,  # type: ignore[arg-type]  # a datetime only when asked for
             _PRIORITIES[priority],
             event_id if correlation_id is None else correlation_id,
             {} if metadata is None else _from_json(metadata),

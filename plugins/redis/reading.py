@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from squall.core.errors import StoreError, StoreFileError
+from squall.core.errors import StoreError
 from squall.core.event import Event, Priority
+from squall.core.quarantine import Undecodable, stand_in
 from squall.core.query import bounds, search
 from squall.core.recent import RecentEvents
 from squall.core.store import DeadLetter, Page, Query
@@ -121,26 +122,45 @@ class Reader:
             return unpack_event(entry[1][1], seq_of(entry), level)
         except (ValueError, LookupError) as error:
             stream = self._keys.streams[level]
-            raise StoreFileError(f"the stream {stream} holds what this store did not write: {error}") from error
+            said = f"the stream {stream} holds what this store did not write: {error}"
+            raise Undecodable(said, stand_in(seq_of(entry), level, _raw(entry))) from error
 
 
 async def following(link: Link, keys: Keys, after: int, *, count: int, block_ms: int | None = None) -> list[Event]:
     """Events that follow the seq `after`, in order and without a gap; with block_ms, waits so long for the first.
 
-    One command for all streams: read one after the other, a group between them would be seen in part. Raises as
-    Link.calls, and ValueError on what is no event.
+    One command for all streams: read one after the other, a group between them would be seen in part. What is no event
+    stands there without a type. Raises as Link.calls, and ValueError on one that is next and beyond the numbering.
     """
     waiting = () if block_ms is None else ("BLOCK", block_ms)
     after_each = [f"{after}-0"] * len(keys.streams)
     answer = await link.call("XREAD", "COUNT", count, *waiting, "STREAMS", *keys.streams, *after_each) or {}
     ends = [seq_of(entries[-1]) for entries in answer.values() if len(entries) >= count]
     found = [
-        unpack_event(one[1][1], seq, keys.streams.index(name.decode()))
+        _or_stand_in(one, keys.streams.index(name.decode()))
         for name, entries in answer.items()
         for one in entries
         if (seq := seq_of(one)) <= min(ends, default=seq)
     ]
-    return sorted(found, key=lambda event: event.seq)
+    events = sorted(found, key=lambda event: event.seq)
+    before = [after, *(event.seq for event in events)]
+    strays = [at for at, event in enumerate(events) if not event.type and event.seq > before[at] + 1]
+    if strays[:1] == [0]:
+        raise ValueError(f"there is an entry {events[0].seq}-0 which is no event; the last event is {after}")
+    return events[: strays[0]] if strays else events
+
+
+def _or_stand_in(entry: Any, level: int) -> Event:
+    try:
+        return unpack_event(entry[1][1], seq_of(entry), level)
+    except (ValueError, LookupError):
+        return stand_in(seq_of(entry), level, _raw(entry), event_type="")
+
+
+def _raw(entry: Any) -> bytes:
+    """The value that an entry has, or all that is there instead."""
+    name, *values = entry[1]
+    return values[0] if name == b"e" and len(values) == 1 else b" ".join(entry[1])
 
 
 def seq_of(entry: Any) -> int:

@@ -125,6 +125,7 @@ class Link:
         self._server = server
         self.opened = 0
         self.on_invalidated: Callable[[], None] | None = None
+        self._invalidations = 0
         self._connection: AbstractConnection | None = None
         self._lock = asyncio.Lock()
 
@@ -134,13 +135,18 @@ class Link:
         return self._connection is not None
 
     async def is_open(self) -> bool:
-        """Whether it is open as far as can be seen from here; what the server has ended meanwhile is closed."""
-        if self._connection is not None:
+        """Whether it is open as far as can be seen from here; what the server has ended meanwhile is closed. Nobody
+        waits for an answer now: all that may be there to be read is that keys were changed."""
+        while self._connection is not None:
             try:
-                ended = await self._connection.can_read()
-            except errors.ConnectionError:
-                ended = True
-            if ended:
+                if not await self._connection.can_read():
+                    break
+                told = self._invalidations
+                async with asyncio.timeout(self._server.timeout_s):
+                    await self._connection.read_response(disconnect_on_error=False, push_request=True)
+                if self._invalidations == told:
+                    await self.close()
+            except (errors.RedisError, OSError):  # a TimeoutError too
                 await self.close()
         return self._connection is not None
 
@@ -223,6 +229,7 @@ class Link:
         return self._connection
 
     async def _invalidated(self, push: object) -> None:
+        self._invalidations += 1
         if self.on_invalidated is not None:
             self.on_invalidated()
 

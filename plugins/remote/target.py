@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from squall.core.compose import as_sections, compose, keeper, located, name_of
 from squall.core.delivery import Ack, Decision, Term
-from squall.core.errors import NotRunning, PublishError
+from squall.core.errors import NotRunning, PublishError, SquallError
 from squall.core.event import Durability, Event, EventData
 from squall.core.fault import Seam
 from squall.core.identity import system_id
@@ -29,7 +29,6 @@ from squall.core.target import (
     Claims,
     Counters,
     Handle,
-    Launched,
     Message,
     Outcome,
     Program,
@@ -89,8 +88,9 @@ class ServedTarget:
         self._described = f"squall serve (pid {self._launched.process.pid}) · {self.claims.durability} · {names}"
 
     def _program(self, plugins: Sequence[Plugin]) -> Program:
-        """The child: its squall.yaml is in the run's folder."""
-        sections = {name: data for section in as_sections(plugins) for name, data in section.items()}
+        """The child: its squall.yaml is in the run's folder, the secrets in its environment alone."""
+        environment = {TOKEN: self._token}
+        sections = {name: data for section in as_sections(plugins, environment) for name, data in section.items()}
         told = cast("dict[str, object]", sections.get("serve") or {})
         serve = {name: value for name, value in told.items() if name not in OWN} | {"token": f"env:{TOKEN}"}
         listed = [{name: data} for name, data in sections.items() if name != "serve"]
@@ -99,7 +99,7 @@ class ServedTarget:
         text = json.dumps({"version": 1, "plugins": [*listed, {"serve": serve}], "backlog": backlog}, indent=2)
         path.write_text(text + "\n", encoding="utf-8")
         command = [sys.executable, "-m", "squall", "serve", "--config", str(path), "--port"]
-        return Program("serve", lambda port: [*command, str(port)], self._ready, {TOKEN: self._token})
+        return Program("serve", lambda port: [*command, str(port)], self._ready, environment)
 
     def _ready(self, port: int) -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -116,6 +116,10 @@ class ServedTarget:
             clock=self._ctx.clock,
             seed=self._ctx.random.getrandbits(63),
         )
+
+    def endpoint(self) -> tuple[str, str]:
+        host, port = self._address
+        return f"http://{host}:{port}", self._token
 
     async def publish(self, message: Message) -> Outcome:
         try:
@@ -164,7 +168,7 @@ class ServedTarget:
         """By the server's own word; none while it does not answer, or has no connection to a subscriber."""
         try:
             status = await self._ask("/v1/status")
-        except (OSError, http.client.HTTPException):
+        except SquallError:
             status = {"events": None, "subscriptions": []}
         pending = {one["subscriber"]: one["pending"] for one in status["subscriptions"]}
         sums = {
@@ -183,12 +187,15 @@ class ServedTarget:
         return letters
 
     async def _ask(self, path: str) -> Any:
-        """Straight, past all faults in the network. Raises OSError and HTTPException."""
-        launched: Launched = self._launched
-        asked = asyncio.to_thread(_get, launched.host, launched.port, path, self._token, ANSWER_S)
-        code, body = await asked
+        """Straight, past all faults in the network. Raises SquallError."""
+        host, port = self._launched.host, self._launched.port
+        try:
+            code, body = await asyncio.to_thread(_get, host, port, path, self._token, ANSWER_S)
+        except (OSError, http.client.HTTPException) as error:
+            raise SquallError(f"squall serve at {host}:{port} does not answer {path}: {error!r}") from error
         if code != http.HTTPStatus.OK:
-            raise http.client.HTTPException(f"{path} answered {code}: {body[:200].decode(errors='replace')}")
+            said = body[:200].decode(errors="replace")
+            raise SquallError(f"squall serve at {host}:{port} answered {path} with {code}: {said}")
         return json.loads(body)
 
     def seams(self) -> Mapping[str, Seam]:
@@ -222,20 +229,8 @@ class _Client:
         if not first:
             remote.on_end = self._ended
             self._confirming = asyncio.create_task(self._confirm())
-        self.id = await remote.subscriber(spec.name).subscribe(
-            spec.pattern,
-            self._handle_settled if first else self._handle,
-            list(spec.filters),
-            spec.priority_min,
-            name=spec.name if spec.durable else None,
-            delivery=spec.delivery,
-            start=spec.start,
-            concurrency=spec.concurrency,
-            timeout_s=spec.timeout_s,
-            in_flight=spec.in_flight,
-            overflow=spec.overflow,
-            on_retry=spec.on_retry,
-        )
+        handler = self._handle_settled if first else self._handle
+        self.id = await spec.subscribe(remote.subscriber(spec.name), handler)
         return remote.attachments.get(self.id).subscription
 
     async def _handle(self, event: Event) -> None:

@@ -9,17 +9,23 @@ import msgspec
 
 from squall.core.event import Event, Priority
 from squall.core.patterns import compile_pattern
+from squall.core.quarantine import UNDECODABLE, stand_in
 
 Row = tuple[Any, ...]
 
 COLUMNS = "seq, id, type, source, version, priority, time, key, correlation, metadata, payload, extra"
+BYTES = (
+    "seq, id, type, CAST(source AS BLOB), CAST(version AS BLOB), priority, time, CAST(key AS BLOB), correlation, "
+    "CAST(metadata AS BLOB), payload, CAST(extra AS BLOB)"
+)
+"""COLUMNS with bytes for texts, where one of them is none."""
 PLACES = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 MAX_PATTERNS = 1000
 
 _PRIORITIES = tuple(Priority)
 _from_hex = bytes.fromhex
 _encode = msgspec.json.Encoder().encode
-_decode: Callable[[str], dict[str, object]] = msgspec.json.Decoder(dict[str, object]).decode
+_decode: Callable[[str | bytes], dict[str, object]] = msgspec.json.Decoder(dict[str, object]).decode
 
 
 def pack_id(text: str) -> bytes | str:
@@ -121,15 +127,19 @@ def _extra(event: Event) -> str:
     return _encode(_Extra(event.own_id, event.due_ns, event.expires_ns)).decode()
 
 
-def _extras(stored: str) -> dict[str, Any]:
+def _extras(stored: str | bytes) -> dict[str, Any]:
     return msgspec.structs.asdict(msgspec.json.decode(stored, type=_Extra))
 
 
 def decode_event(row: Row, types: TypeNumbers) -> Event:
-    """The event of a row. Raises ValueError when it is none."""
+    """The event of a row of COLUMNS or BYTES. Raises ValueError when it is none."""
     seq, packed, number, source, version, priority, time_ns, key, correlation, metadata, payload, extra = row
     try:
         event_id = unpack_id(packed)
+        if isinstance(source, bytes):
+            source, version, key = source.decode(), version.decode(), key and key.decode()
+        if not isinstance(payload, bytes):
+            raise TypeError(f"its payload is {type(payload).__name__}, expected bytes")
         return Event(
             event_id,
             types.names[number],
@@ -146,3 +156,16 @@ def decode_event(row: Row, types: TypeNumbers) -> Event:
         )
     except (LookupError, TypeError, ValueError, AttributeError, msgspec.MsgspecError) as error:
         raise ValueError(f"row {seq} of the table event: {error}") from error
+
+
+def row_stand_in(row: Row, types: TypeNumbers) -> Event:
+    """What stands for a row that is no event: with its payload, and all else as it was found in the metadata."""
+    seq, _, number, _, _, priority, _, _, _, _, payload, _ = row
+    known = isinstance(number, int) and 0 < number < len(types.names)
+    return stand_in(
+        seq,
+        priority,
+        payload if isinstance(payload, bytes) else repr(payload).encode(),
+        types.names[number] if known else UNDECODABLE,
+        {"row": repr([column for column in row if column is not payload])},
+    )

@@ -10,7 +10,7 @@ import msgspec
 
 from squall.core.event import Priority
 from squall.core.store import Query
-from squall.plugins.sqlite.codec import COLUMNS, Row, TypeNumbers, pack_id
+from squall.plugins.sqlite.codec import BYTES, COLUMNS, Row, TypeNumbers, pack_id
 from squall.plugins.sqlite.schema import IndexName
 
 MAX_SEARCHED = 50_000
@@ -23,7 +23,7 @@ MIN_NS, MAX_NS = -(2**63), 2**63 - 1
 def select_events(
     db: apsw.Connection, query: Query, low: int, high: int, types: TypeNumbers, indexes: frozenset[IndexName]
 ) -> tuple[list[Row], int, int]:
-    """Rows of COLUMNS that answer the query, and the first and the last seq that were searched for them."""
+    """Rows of COLUMNS or BYTES that answer the query, and the first and the last seq that were searched for them."""
     if query.since_ns is not None or query.until_ns is not None:
         low, high = _pass_over(db, query, low, high)
     conditions, values = _conditions(query, types)
@@ -38,7 +38,12 @@ def select_events(
         f"SELECT {COLUMNS} FROM event {f'INDEXED BY {via}' if via else 'NOT INDEXED'} WHERE {where} "
         f"ORDER BY seq {'DESC' if query.newest_first else 'ASC'} LIMIT ?"
     )
-    return db.execute(sql, (low, high, *values, query.limit)).fetchall(), low, high
+    bindings = (low, high, *values, query.limit)
+    try:
+        rows = db.execute(sql, bindings).fetchall()
+    except UnicodeDecodeError:
+        rows = db.execute(sql.replace(COLUMNS, BYTES, 1), bindings).fetchall()
+    return rows, low, high
 
 
 def count_events(db: apsw.Connection, low: int, high: int) -> int:

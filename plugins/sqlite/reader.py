@@ -12,11 +12,12 @@ import msgspec
 
 from squall.core.errors import StoreError
 from squall.core.event import Event
+from squall.core.quarantine import Undecodable
 from squall.core.query import bounds, page_of
 from squall.core.recent import RecentEvents
 from squall.core.store import AttemptRow, Cursor, DeadLetter, Page, Query, StoreCounts
 from squall.plugins.sqlite import queries, records
-from squall.plugins.sqlite.codec import TypeNumbers, decode_event
+from squall.plugins.sqlite.codec import Row, TypeNumbers, decode_event, row_stand_in
 from squall.plugins.sqlite.file import DatabaseFile
 from squall.plugins.sqlite.threads import Link, Worker
 
@@ -88,7 +89,13 @@ class EventReader:
     def _page(self, query: Query, low: int, high: int, db: apsw.Connection) -> Page:
         types = self._types()
         rows, low, high = queries.select_events(db, query, low, high, types, self._file.indexes)
-        return page_of([decode_event(row, types) for row in rows], query, low, high)
+        return page_of([self._event(row, types) for row in rows], query, low, high)
+
+    def _event(self, row: Row, types: TypeNumbers) -> Event:
+        try:
+            return decode_event(row, types)
+        except ValueError as error:
+            raise Undecodable(str(self._file.unusable(error)), row_stand_in(row, types)) from error
 
     async def _run(self, job: Callable[[apsw.Connection], T], where: str = "") -> T:
         def read() -> T:

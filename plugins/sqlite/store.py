@@ -312,6 +312,7 @@ class SqliteStore:
                 self._logger.warning("%s: open again", self._path)
                 if fate == "stored":
                     self._announce(unresolved)
+                self._reader.head = self._seq  # of all that was given it is known by now whether it is stored
                 if self._closing is None:
                     self._refusal = None
             self._go_on()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from squall.core.delivery import Attempt
+from squall.core.errors import StoreError
 from squall.core.event import Event
 from squall.core.store import Query
 from squall.plugins.tracing.context import TraceContext
@@ -30,9 +31,18 @@ class Receiver(msgspec.Struct, frozen=True, gc=False):
     pattern: str
 
 
+class Try(NamedTuple):
+    """The store was asked, refused, and was asked again afterwards. Monotonic times."""
+
+    begun_ns: int
+    ended_ns: int
+    error: BaseException | None
+
+
 class Published(msgspec.Struct, gc=False):
     """A publish of a sampled event. `context` is its span, `parent` the span it continues. begun_ns and ended_ns are
-    the store's; 0 where it was not asked, or has not answered."""
+    the store's; 0 where it was not asked, or has not answered. `tries` came before that. `repeated`: the store had it
+    already."""
 
     event: Event
     context: TraceContext
@@ -42,6 +52,13 @@ class Published(msgspec.Struct, gc=False):
     batch: int = 1
     error: BaseException | None = None
     hits: list[Hit] | None = None
+    tries: Sequence[Try] = ()
+    repeated: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the store surely has not taken it: it may be published again, under the same id."""
+        return isinstance(self.error, StoreError) and self.error.outcome == "fail"
 
 
 class Delivered(msgspec.Struct, gc=False):

@@ -14,7 +14,7 @@ from squall.core.delivery import Nak, Term
 from squall.core.errors import text_of
 from squall.core.event import Event
 from squall.plugins.tracing.context import TRACEPARENT, TraceContext, read, span_of, trace_of
-from squall.plugins.tracing.records import Delivered, Hit, LetGo, Published, Receiver, Record, Replayed
+from squall.plugins.tracing.records import Delivered, Hit, LetGo, Published, Receiver, Record, Replayed, Try
 
 Operation = Literal["publish", "store", "process", "ack", "nak", "dead_letter", "drop", "replay"]
 Value = str | int | float | bool
@@ -108,9 +108,12 @@ class SpanMaker:
         about, begun_ns, ended_ns = _about(event), event.published_ns, record.ended_ns
         error, message = self._error(record.error)
         more: dict[str, Value] = {} if record.batch == 1 else {"messaging.batch.message_count": record.batch}
+        if record.repeated:
+            more["squall.duplicate"] = True
         reached = record.begun_ns > 0
-        if not reached:  # its id may be published again, and the span be taken then
+        if not reached or record.refused:  # its id may be published again, and the span be taken then
             span, more["squall.stored"] = self._new_span(), False
+        if not reached:
             ended_ns = max((hit.at_ns for hit in record.hits or ()), default=begun_ns)
         published = Span(
             trace,
@@ -128,17 +131,18 @@ class SpanMaker:
             notes=_hits(record.hits, begun_ns, ended_ns) if record.hits else (),
         )
         add(published)
-        if reached:
-            stored_ns = record.begun_ns
+        last = [Try(record.begun_ns, record.ended_ns, record.error)] if reached else ()
+        for asked in (*record.tries, *last):
+            error, message = self._error(asked.error)
             stored = Span(
                 trace,
                 self._new_span(),
                 span,
                 "store",
                 event.type,
-                stored_ns,
-                ended_ns,
-                stored_ns + offset_ns,
+                asked.begun_ns,
+                asked.ended_ns,
+                asked.begun_ns + offset_ns,
                 about,
                 error=error,
                 message=message,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 
 from squall.core.event import Event
-from squall.core.store import EventStore, Page, Query
+from squall.core.store import Capabilities, EventStore, Page, Query
 from squall.plugins.tracing.context import read
 from squall.plugins.tracing.records import Published, Replayed
 from squall.plugins.tracing.tracer import Tracer, is_sampled
@@ -21,20 +21,18 @@ class TracedStore:
     def __init__(self, store: EventStore, tracer: Tracer) -> None:
         self._store, self._tracer = store, tracer
         self._waiting, self._inner_append = tracer.waiting, store.append
-        self.capabilities = store.capabilities
-        self.close, self.settle = store.close, store.settle
+        self.open, self.close, self.settle = store.open, store.close, store.settle
         self.attach, self.detach = store.attach, store.detach
         self.dead_letters, self.counts = store.dead_letters, store.counts
         tracer.next_seq = lambda: store.next_seq
 
     @property
+    def capabilities(self) -> Capabilities:
+        return self._store.capabilities
+
+    @property
     def next_seq(self) -> int:
         return self._store.next_seq
-
-    async def open(self, on_stored: Callable[[Sequence[Event]], None]) -> int:
-        head = await self._store.open(on_stored)
-        self.capabilities = self._store.capabilities  # some stores know them only now
-        return head
 
     def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
         return self._traced(events) if self._waiting else self._inner_append(events)

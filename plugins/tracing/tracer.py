@@ -13,10 +13,11 @@ from squall.core.event import Event
 from squall.core.fault import watcher
 from squall.core.identity import NewId
 from squall.core.middleware import Guard
+from squall.core.store import Repeated
 from squall.core.subscription import Subscription
 from squall.plugins.tracing.context import TRACEPARENT, TRACESTATE, TraceContext, forget, read, span_of, trace_of
 from squall.plugins.tracing.options import TracingOptions
-from squall.plugins.tracing.records import Delivered, Hit, LetGo, Published, Receiver, Record
+from squall.plugins.tracing.records import Delivered, Hit, LetGo, Published, Receiver, Record, Try
 from squall.plugins.tracing.sampling import ALWAYS, Sampler
 from squall.plugins.tracing.slowest import Slowest
 
@@ -98,8 +99,11 @@ class Tracer(Observer):
         if found is None:
             forget(event.metadata)
             self._choose(event)
+        elif found.span == (own := span_of(event.id)):  # it came by before: it is not its own parent
+            if event.id not in self.waiting:
+                self._begin(event, found, None)
         elif found.sampled:
-            self._begin(event, TraceContext(found.trace, span_of(event.id)), found.span)
+            self._begin(event, TraceContext(found.trace, own), found.span)
 
     def _follow(self, event: Event, handled: Event, deliveries: Deliveries) -> None:
         """What a handler publishes follows from what it handles, and is sampled as that is."""
@@ -115,6 +119,8 @@ class Tracer(Observer):
 
     def _begin(self, event: Event, context: TraceContext, parent: str | None) -> None:
         event.metadata[TRACEPARENT] = context.header()
+        if (before := self.waiting.pop(event.id, None)) is not None and before.ended_ns:
+            self.keep(before)  # refused, and published anew
         if len(self.waiting) >= self.options.max_waiting:
             self.records_dropped += 1
             return
@@ -132,11 +138,21 @@ class Tracer(Observer):
                 delivery[1].hits.setdefault(event.seq, []).append(hit)
 
     def stored(self, records: Sequence[Published], begun_ns: int, error: BaseException | None) -> None:
-        """The store has answered for these."""
-        now_ns = self.now_ns()
+        """The store has answered for these. What it refused may be given to it again, and waits for that."""
+        now_ns, again = self.now_ns(), error.seqs if isinstance(error, Repeated) else None
         for record in records:
-            record.begun_ns, record.ended_ns, record.error, record.batch = begun_ns, now_ns, error, len(records)
-            self.keep(record)
+            if again is not None and record.event.id not in again:
+                self.waiting[record.event.id] = record  # the kernel appends it at once, without the others
+                continue
+            if record.ended_ns:
+                record.tries = [*record.tries, Try(record.begun_ns, record.ended_ns, record.error)]
+            record.begun_ns, record.ended_ns, record.batch = begun_ns, now_ns, len(records)
+            record.repeated = again is not None
+            record.error = None if record.repeated else error
+            if record.refused and 2 * len(self.waiting) < self.options.max_waiting:
+                self.waiting[record.event.id] = record
+            else:
+                self.keep(record)
 
     # Deliveries
 
@@ -191,11 +207,11 @@ class Tracer(Observer):
             self.wake()
 
     def tick(self, *, over: bool = False) -> None:
-        """Every now and then: decide about the slowest, and about what never reached the store. `over`: all of it."""
+        """Every now and then: decide about the slowest, and about what the store never took. `over`: all of it."""
         now_ns = self.now_ns()
         while self.waiting:
             event_id, record = next(iter(self.waiting.items()))
-            if not over and now_ns - record.event.published_ns < NOT_STORED_NS:
+            if not over and now_ns - (record.ended_ns or record.event.published_ns) < NOT_STORED_NS:
                 break
             del self.waiting[event_id]
             self.keep(record)

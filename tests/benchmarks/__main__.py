@@ -14,6 +14,8 @@ from pathlib import Path
 from tests.benchmarks import (
     burst,
     checker,
+    dashboard,
+    drivers,
     durable,
     matching,
     memory,
@@ -36,12 +38,14 @@ PARTS: dict[str, Callable[[Scale], list[Row]]] = {
     "burst": burst.measure,
     "durable": durable.measure,
     "remote": remote.measure,
+    "drivers": drivers.measure,
     "redis": redis.measure,
     "neo4j": neo4j.measure,
     "proxies": network.measure,
     "recording": recording.measure,
     "tracing": tracing.measure,
     "checker": checker.measure,
+    "dashboard": dashboard.measure,
     "matching": matching.measure,
     "pieces": pieces.measure,
 }

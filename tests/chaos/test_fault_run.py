@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from tests.chaos.short_run import Section, scenario
 
 from squall import VirtualClock
 from squall.chaos.catalogue import load_catalogue
-from squall.chaos.fault_run import FaultRun
+from squall.chaos.fault_run import CANCEL_S, EVIDENCE_S, FaultRun
 from squall.chaos.history import HistoryWriter, open_history
 from squall.chaos.recorder import Recorder
 from squall.chaos.run import run_scenario
@@ -29,7 +30,8 @@ from squall.core.fault import Evidence, Fault, FaultContext, Seam, Storage, Undo
 
 @dataclass
 class Line:
-    """Something outside, which everybody reaches by its name. `on_heal` is awaited by each heal before it is done."""
+    """Something outside, which everybody reaches by its name. `on_start`, `on_heal` and `on_evidence`
+    are awaited by each start, heal and question before it is done."""
 
     up: bool = True
     sent: int = 0
@@ -38,6 +40,7 @@ class Line:
     plans: list[Path] = field(default_factory=list)
     on_start: Callable[[], Awaitable[None]] | None = None
     on_heal: Callable[[], Awaitable[None]] | None = None
+    on_evidence: Callable[[], Awaitable[None]] | None = None
 
     def send(self) -> None:
         self.sent += 1
@@ -69,6 +72,8 @@ class Down(Fault):
             await line.on_start()
 
     async def evidence(self, seam: Seam) -> Evidence:
+        if (asked := LINES[seam.name].on_evidence) is not None:
+            await asked()
         return Evidence(LINES[seam.name].sent, LINES[seam.name].cut)
 
     @classmethod
@@ -197,10 +202,60 @@ async def test_a_heal_that_does_not_end_is_given_up(bench: Bench) -> None:
     await bench.until(0.5)
     await running
     healing = asyncio.create_task(bench.run.heal())
-    await bench.until(0.5 + Fault.heal_s)
-    await bench.until(1.0 + Fault.heal_s)
+    await bench.until(1.0 + EVIDENCE_S + Fault.heal_s)
     await healing
     assert await bench.recorded("healed, error") == [(False, f"it took longer than {Fault.heal_s:g} s")]
+
+
+async def test_a_heal_that_swallows_its_cancellation_is_left(bench: Bench) -> None:
+    """Once: whoever heals again does not wait for it any more."""
+    go_on = asyncio.Event()
+
+    async def hang() -> None:
+        while not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go_on.wait()
+
+    bench.line.on_heal = hang
+    running = asyncio.create_task(bench.run.run(bench.clock.monotonic_ns()))
+    await bench.until(0.5)
+    await running
+    healing = asyncio.create_task(bench.run.heal())
+    await bench.until(1.0 + EVIDENCE_S + Fault.heal_s + CANCEL_S)
+    assert healing.done()
+    await bench.run.heal()
+    error = f"it took longer than {Fault.heal_s:g} s, and went on when it was cancelled"
+    try:
+        assert await bench.recorded("healed, error, ended IS NOT NULL") == [(False, error, True)]
+        assert bench.plan.exists()
+    finally:
+        go_on.set()
+        await bench.clock.settle()
+
+
+async def test_evidence_that_is_not_given_is_no_failure_to_heal(bench: Bench) -> None:
+    """The fault is gone, and what it did is not known."""
+    running = asyncio.create_task(bench.run.run(bench.clock.monotonic_ns()))
+    await bench.until(0.2)
+    bench.line.on_evidence = asyncio.Event().wait  # type: ignore[assignment]
+    await bench.until(0.5)
+    await running
+    healing = asyncio.create_task(bench.run.heal())
+    await bench.until(1.0 + EVIDENCE_S)
+    await healing
+    assert (bench.line.done, bench.plan.exists()) == (["start", "heal"], False)
+    told = f"TimeoutError: its evidence took longer than {EVIDENCE_S:g} s"
+    assert await bench.recorded("healed, error, hits") == [(True, told, 0)]
+
+
+async def test_a_plan_that_was_removed_by_hand_is_no_failure_to_heal(bench: Bench) -> None:
+    running = asyncio.create_task(bench.run.run(bench.clock.monotonic_ns()))
+    await bench.until(0.2)
+    bench.plan.unlink()
+    await bench.until(0.5)
+    await running
+    await bench.run.heal()
+    assert await bench.recorded("healed, error") == [(True, None)]
 
 
 class Rots(Fault):

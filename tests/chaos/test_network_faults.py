@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.chaos import whole_run
 from tests.chaos.line_target import LineTarget
 from tests.servers import Server
 
-from squall.chaos.catalogue import load_catalogue
 from squall.chaos.history import open_history
-from squall.chaos.run import RunResult, run_scenario
-from squall.chaos.scenario import load_scenario
-from squall.core.config import Config, load_config
+from squall.chaos.run import RunResult
 from squall.core.errors import ConfigError, SquallError
 from squall.core.target import RunContext
 
@@ -44,16 +39,8 @@ def scenario(*faults: Section, **others: object) -> Section:
     } | others
 
 
-async def run(
-    folder: Path, sections: Mapping[str, object], yaml: str = "", target: type[LineTarget] = LineTarget
-) -> RunResult:
-    (folder / "squall.yaml").write_text("version: 1\n" + yaml, encoding="utf-8")
-    config: Config = load_config(folder / "squall.yaml")
-    catalogue = replace(load_catalogue(), targets={"line": target})
-    path = folder / "line.yaml"
-    path.write_text(json.dumps(sections), encoding="utf-8")
-    read = load_scenario(path, config=config, known=catalogue.known(config))
-    return await run_scenario(read, config, catalogue)
+async def run(folder: Path, sections: Section, yaml: str = "", target: type[LineTarget] = LineTarget) -> RunResult:
+    return await whole_run.run(folder, sections, yaml, {"line": target})
 
 
 def faults_of(result: RunResult) -> dict[str, tuple[int, int, bool, str | None]]:

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import signal
-from collections.abc import Mapping
+import socket
 from pathlib import Path
+from random import Random
 
 import pytest
+from redis import Redis
+from tests.chaos.whole_run import Section, run
 from tests.needed import needed
 from tests.servers import Server, redis_server, until
 
 from squall.chaos import server_kinds
 from squall.chaos.catalogue import load_catalogue
 from squall.chaos.history import open_history
-from squall.chaos.processes import StartedProcess
-from squall.chaos.run import RunResult, run_scenario
+from squall.chaos.processes import Processes, StartedProcess
 from squall.chaos.scenario import load_scenario
+from squall.chaos.scenario_models import ServersSection
 from squall.core.clock import SystemClock
-from squall.core.config import Config, load_config
+from squall.core.config import Config
 from squall.core.errors import ConfigError, SquallError
-
-Section = Mapping[str, object]
+from squall.core.fault import Fault, FaultContext
+from squall.core.target import Program
+from squall.plugins.processes import Kill, Restart, Stop
 
 
 def lives(pid: int) -> bool:
@@ -51,15 +56,6 @@ def scenario(*faults: Section, **others: object) -> dict[str, object]:
         "drain": {"limit": "60s", "stall": "20s"},
         "expect": ["no_loss"],
     } | others
-
-
-async def run(folder: Path, sections: Mapping[str, object], yaml: str = "") -> RunResult:
-    (folder / "squall.yaml").write_text("version: 1\n" + yaml, encoding="utf-8")
-    config: Config = load_config(folder / "squall.yaml")
-    catalogue = load_catalogue()
-    path = folder / "processes.yaml"
-    path.write_text(json.dumps(sections), encoding="utf-8")
-    return await run_scenario(load_scenario(path, config=config, known=catalogue.known(config)), config, catalogue)
 
 
 @pytest.fixture
@@ -108,6 +104,162 @@ async def test_a_process_that_is_told_to_end_ends_well(redis: StartedProcess) ->
         assert redis.lives[-1].exit_code == 0
     finally:
         await redis.stop()
+
+
+def context(hits: list[bytes | None]) -> FaultContext:
+    def hit(payload: bytes | None = None) -> None:
+        hits.append(payload)
+
+    return FaultContext(SystemClock(), Random(0), lambda: True, hit)
+
+
+FAULTS = (Kill(), Stop(), Restart())
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+async def test_what_a_process_did_by_itself_no_fault_has_done(redis: StartedProcess, fault: Fault) -> None:
+    """The fault cannot begin, and says why; the process is there again, and its death is remembered."""
+    await redis.start()
+    try:
+        first, hits = redis.pid, list[bytes | None]()
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await asyncio.to_thread(until, "it has ended", redis.server.ended)
+        with pytest.raises(SquallError, match=rf"process:redis \(pid {first}\) had ended by itself before"):
+            async with fault.inject(redis, context(hits)):
+                pass
+        assert (hits, redis.died, await redis.answers()) == ([], [first], True)
+        assert [(life.pid, life.exit_code) for life in redis.lives] == [(first, -9), (redis.pid, None)]
+    finally:
+        await redis.stop()
+
+
+async def test_a_death_is_told_though_a_fault_came_upon_it(tmp_path: Path) -> None:
+    """And so is one that nobody came upon; with when each was noticed."""
+    needed("redis-server", "make services")
+    processes = Processes(ServersSection.model_validate({"redis": {}}), tmp_path, SystemClock())
+    await processes.start()
+    try:
+        redis = processes.seams["process:redis"]
+        assert isinstance(redis, StartedProcess)
+        pids = []
+        for _ in range(2):
+            assert redis.pid is not None
+            pids.append(redis.pid)
+            os.kill(redis.pid, signal.SIGKILL)
+            await asyncio.to_thread(until, "it has ended", redis.server.ended)
+            if len(pids) == 1:
+                with pytest.raises(SquallError):
+                    await redis.kill()
+                await redis.start()
+        told = [f"process:redis (pid {pid}) ended by itself: see servers/redis.log" for pid in pids]
+        assert await processes.ended_by_themselves() == told
+        assert [life.exit_code for life in redis.lives] == [-9, -9]
+    finally:
+        await processes.close()
+
+
+async def test_a_process_that_does_not_end_in_time_is_killed_and_started_again(redis: StartedProcess) -> None:
+    """It stands still, so that it does not see that it is to end; the fault says that it was not as asked."""
+    await redis.start()
+    try:
+        await redis.suspend()
+        first, hits = redis.pid, list[bytes | None]()
+        with pytest.raises(SquallError, match=rf"pid {first}\) did not end within 0.2 s of SIGTERM: killed"):
+            async with Restart(within=0.2).inject(redis, context(hits)):
+                pass
+        assert (hits, redis.died, await redis.answers()) == ([], [], True)
+        assert [(life.pid, life.exit_code) for life in redis.lives] == [(first, -9), (redis.pid, None)]
+    finally:
+        await redis.stop()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+async def test_a_fault_waits_until_the_one_before_it_has_brought_the_process_back(
+    redis: StartedProcess, fault: Fault
+) -> None:
+    """A database takes its time to start: by then the next fault may be due."""
+    done, taken, over = list[str](), asyncio.Event(), asyncio.Event()
+
+    async def stand() -> None:
+        async with fault.inject(redis, context([])):
+            done.append("taken")
+            taken.set()
+            await over.wait()
+        done.append("back")
+
+    await redis.start()
+    try:
+        both = [asyncio.create_task(stand()) for _ in range(2)]
+        await taken.wait()
+        assert redis.turn.locked()
+        over.set()
+        await asyncio.gather(*both)
+        assert done == ["taken", "back", "taken", "back"]
+        assert await redis.answers()
+    finally:
+        await redis.stop()
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3])
+async def test_a_start_that_is_cancelled_leaves_no_process(redis: StartedProcess, turns: int) -> None:
+    """Whether it was spawned by then or not."""
+    starting = asyncio.create_task(redis.start())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    with pytest.raises(SquallError, match="is not running"):
+        _ = redis.server.pid
+    await redis.stop()
+
+
+async def test_a_cancelled_suspension_is_noted_as_the_end_that_it_is(redis: StartedProcess) -> None:
+    """The process is killed, so that it does not stand still for ever."""
+    await redis.start()
+    try:
+        suspending = asyncio.create_task(redis.suspend())
+        await asyncio.sleep(0)
+        suspending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await suspending
+        assert (redis.pid is None) == (redis.lives[0].exit_code is not None)
+    finally:
+        await redis.stop()
+
+
+async def test_one_that_cannot_be_ended_does_not_keep_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they kept is gone, too."""
+    redis = str(needed("redis-server", "make services"))
+    processes = Processes(ServersSection.model_validate({"redis": {}}), tmp_path, SystemClock())
+    await processes.start()
+
+    def answers(port: int) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+        return False
+
+    def command(port: int) -> list[str]:
+        return [redis, "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
+
+    await processes.launch(Program("other", command, answers, {}))
+    first, other = processes.seams.values()
+    assert isinstance(first, StartedProcess)
+    pid, kept, stop = other.pid, first.server.folder, first.server.stop
+    assert pid is not None
+
+    def refuse() -> None:
+        stop()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(first.server, "stop", refuse)
+    with pytest.raises(ZeroDivisionError):
+        await processes.close()
+    assert not lives(pid)
+    assert not kept.parent.exists()
 
 
 @pytest.mark.parametrize(("do", "lives_after"), [("kill", 2), ("stop", 1), ("restart", 2)])
@@ -183,10 +335,38 @@ async def test_a_process_that_the_run_did_not_start_is_no_seam(tmp_path: Path, r
     assert lives(redis_server.pid)
 
 
+@pytest.mark.parametrize("target", ["in-process", "squall"])
+async def test_a_run_that_nobody_validated_writes_to_no_server_of_the_operators(
+    tmp_path: Path, redis_server: Server, target: str
+) -> None:
+    """Whoever composes the router refuses, before it is started."""
+    yaml = f"plugins: [retry, {{redis: {{url: '{redis_server.url}'}}}}]\n"
+    with pytest.raises(ConfigError, match="plugin redis would write to redis://127"):
+        await run(tmp_path, scenario(target=target, servers={}), yaml)
+    with Redis(port=redis_server.port) as client:
+        assert client.dbsize() == 0
+
+
 async def test_the_operator_may_refuse_faults_in_processes(tmp_path: Path) -> None:
     fault = {"id": "gone", "at": "500ms", "for": "500ms", "do": "kill", "on": "process:redis"}
     with pytest.raises(ConfigError, match=r"faults in process are not allowed here"):
         await run(tmp_path, scenario(fault), "bench: {allow_faults: [handler]}\n")
+
+
+async def test_faults_that_would_have_one_process_at_once_are_a_mistake(tmp_path: Path) -> None:
+    """What one has ended the other can neither end nor start; one after the other is right."""
+    first = {"id": "first", "at": "200ms", "for": "500ms", "do": "kill", "on": "process:redis"}
+    second = {"id": "second", "at": "600ms", "for": "200ms", "do": "stop", "on": "process:redis"}
+    said = r"second \(600ms to 800ms\) and first \(200ms to 700ms\) act on process:redis at once.*let one end before"
+    with pytest.raises(ConfigError, match=f"(?s)faults\\[1\\]: {said}"):
+        await run(tmp_path, scenario(first, second))
+    drawn = {"id": "drawn", "between": ["0s", "1s"], "count": 9, "for": ["300ms", "400ms"], "of": [
+        {"do": "kill", "on": "process:redis"}]}  # fmt: skip
+    with pytest.raises(ConfigError, match=r"drawn-\d .* act on process:redis at once.*try another seed"):
+        await run(tmp_path, scenario({"random": drawn}))
+    known = load_catalogue().known(Config())
+    (tmp_path / "well.yaml").write_text(json.dumps(scenario(first, {**second, "at": "700ms"})), encoding="utf-8")
+    assert len(load_scenario(tmp_path / "well.yaml", known=known).faults) == 2
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.chaos.short_run import AUDIT, BILLING, ERRORS, REFUSE, Section, retry, run, scenario
 
+from squall.chaos.networks import Networks
+from squall.chaos.processes import Processes
 from squall.chaos.targets.in_process import InProcessTarget
 from squall.core.errors import ConfigError
 
@@ -94,3 +96,52 @@ async def test_why_nothing_was_delivered_is_told(tmp_path: Path) -> None:
     result = await run(tmp_path, scenario(load=load, subscribers=urgent, faults=[]))
     assert result.verdict.state == "unknown"
     assert result.verdict.headline.endswith("no subscriber was owed any of the events")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("counters", "the run was cut short: ZeroDivisionError('division by zero')"),
+        ("terminals", "the target's own word is missing: ZeroDivisionError('division by zero')"),
+        ("stop", "the target did not stop: ZeroDivisionError('division by zero')"),
+    ],
+)
+async def test_a_target_that_raises_is_a_reason_of_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, said: str
+) -> None:
+    """Whatever it raises, and whenever: what was recorded is judged, and the folder is whole."""
+
+    class Raises(InProcessTarget):
+        pass
+
+    asked = getattr(InProcessTarget, call)
+
+    async def raises(target: InProcessTarget) -> None:
+        await asked(target)
+        _ = 1 / 0
+
+    monkeypatch.setattr(Raises, call, raises)
+    result = await run(tmp_path, scenario(plugins=retry(1)), target=Raises)
+    assert (result.verdict.state, said in [one.text for one in result.verdict.reasons]) == ("unknown", True)
+    assert {"verdict.json", "report.html", "junit.xml", "facts.json"} <= {path.name for path in result.folder.iterdir()}
+    lost = next(one for one in result.verdict.findings if one.name == "no_loss")
+    assert lost.state == ("valid" if call == "stop" else "unknown"), "a dead letter that is not known is no loss"
+
+
+async def test_proxies_are_taken_away_also_where_a_process_cannot_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be ended is logged; the verdict stands."""
+    closed = []
+
+    async def refuse(processes: Processes) -> None:
+        raise PermissionError
+
+    async def close(networks: Networks) -> None:
+        closed.append(networks)
+
+    monkeypatch.setattr(Processes, "close", refuse)
+    monkeypatch.setattr(Networks, "close", close)
+    result = await run(tmp_path, scenario(faults=[]))
+    assert (result.verdict.state, result.warnings, len(closed)) == ("valid", 1, 1)
+    assert "a process could not be ended" in (result.folder / "log.txt").read_text("utf-8")

@@ -30,6 +30,7 @@ SHORTER: dict[str, list[str]] = {
     "comings-and-goings": ["rate=200"],
     "rush-hour": ["burst=1000"],
     "loss-on-purpose": [],
+    "capacity": [],
 }
 
 # Those that start servers of their own.
@@ -43,6 +44,9 @@ WITH_SERVERS: dict[str, list[str]] = {
     "slow-network-half": ["rate=50", "seconds=8s", "slow=4s"],
     "serve-killed": ["rate=100", "seconds=13s", "later=10s"],
 }
+
+# Those whose load comes from elsewhere: tests/plugins/locust/test_runs.py
+WITH_DRIVER: dict[str, list[str]] = {"locust-users": ["rate=100", "seconds=3s"]}
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Ran:
 
 
 def run(name: str, runs: Path, *more: str) -> Ran:
-    sets = [argument for value in (SHORTER | WITH_SERVERS)[name] for argument in ("--set", value)]
+    sets = [argument for value in (SHORTER | WITH_SERVERS | WITH_DRIVER)[name] for argument in ("--set", value)]
     command = [sys.executable, "-m", "squall", "run", str(SCENARIOS / f"{name}.yaml"), *sets, *more]
     command += ["--runs", str(runs), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=runs)
@@ -78,11 +82,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ran]]:
 
 
 def test_every_scenario_is_run_here() -> None:
-    """Or, where it needs servers, in test_server_scenarios.py. A new one has to say how it is shortened."""
-    assert {path.stem for path in SCENARIOS.glob("*.yaml")} == SHORTER.keys() | WITH_SERVERS.keys()
+    """Or, where it needs servers or a driver, in a file of its own. A new one has to say how it is shortened."""
+    assert {path.stem for path in SCENARIOS.glob("*.yaml")} == SHORTER.keys() | WITH_SERVERS.keys() | WITH_DRIVER.keys()
 
 
-@pytest.mark.parametrize("name", [*SHORTER, *WITH_SERVERS])
+@pytest.mark.parametrize("name", [*SHORTER, *WITH_SERVERS, *WITH_DRIVER])
 def test_every_scenario_is_commented(name: str) -> None:
     """It begins with what it is about, and its lines can be read beside each other."""
     lines = (SCENARIOS / f"{name}.yaml").read_text("utf-8").splitlines()

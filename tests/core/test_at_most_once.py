@@ -163,6 +163,31 @@ async def test_what_was_settled_ahead_and_has_not_begun_is_owed_again(how: str, 
         assert len(held.calls) == concurrency
 
 
+async def test_what_was_settled_ahead_is_let_go_of_when_it_is_ended() -> None:
+    """And what is being settled just then: nothing of it can begin any more."""
+    held, kept = Held(), KeptMemory(SlowToSettle)
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", held, name="billing", delivery="at-most-once", concurrency=2)
+        await world.publish(*"abcdef")
+        await until(lambda: len(held.running) == 2)
+        ahead = world.router.subscriptions.dispatchers[own].ahead
+        assert ahead is not None
+        assert len(ahead) == 4
+        await world.subscriber.unsubscribe(own)
+        assert len(ahead) == 0
+        own = await world.subscriber.subscribe(">", Heard(), name="billing", delivery="at-most-once")
+        ahead = world.router.subscriptions.dispatchers[own].ahead
+        assert ahead is not None
+        kept.store.refuse = True
+        await world.publish("g")
+        await until(lambda: len(ahead) == 1)
+        await world.subscriber.unsubscribe(own)
+        kept.store.refuse = False
+        await world.clock.advance(5)
+        assert len(ahead) == 0
+        held.finish_all()
+
+
 class TwoPermits(OnePermit):
     """A gate that lets two deliveries begin, and no other."""
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
-from tests.core.world import Heard, Held, KeptMemory, Policy, SlowToSettle, World, until
+from tests.core.world import Heard, Held, KeptMemory, Policy, SlowToSettle, StoreWrapper, World, until
 
-from squall import Event, StoreError, SubscriptionError
+from squall import Context, Event, EventStore, Observer, Plugin, StoreError, Subscription, SubscriptionError, hookimpl
+from squall.core.delivery import Attempts
+from squall.core.store import Attached, Progress, Settlement
 
 
 async def test_a_durable_one_is_taken_up_again_by_its_name() -> None:
@@ -302,3 +305,123 @@ async def test_a_name_that_was_refused_keeps_its_backlog_in_view() -> None:
         with pytest.raises(SubscriptionError, match="stored with pattern"):
             await world.subscriber.subscribe("b", Heard(), name="billing")
         assert await world.router.backlog("billing") == 1
+
+
+class OnlyTurns:
+    """Gives everybody the turn at once; `held` are those that were not given up."""
+
+    def __init__(self) -> None:
+        self.held: list[str] = []
+
+    async def take(self, subscription_id: str) -> tuple[Attached, asyncio.Future[None]]:
+        self.held.append(subscription_id)
+        return Attached(subscription_id, 1, (), ()), asyncio.get_running_loop().create_future()
+
+    async def give_up(self, subscription_id: str) -> None:
+        self.held.remove(subscription_id)
+
+
+class Shared(SlowToSettle):
+    """A store that several routers share, which ends no subscription while `refuse` is set."""
+
+    def __init__(self, store: EventStore) -> None:
+        super().__init__(store)
+        self.turns = OnlyTurns()
+        self.capabilities = replace(store.capabilities, turns=self.turns)
+
+    async def detach(self, subscription_id: str) -> None:
+        if self.refuse:
+            raise StoreError("not today")
+        await super().detach(subscription_id)
+
+
+@pytest.mark.parametrize("how", ["detach", "unsubscribe"])
+async def test_the_turn_is_given_up_though_the_store_refuses(how: str) -> None:
+    """Else no router would deliver it for as long as this one renews its lease."""
+    kept = KeptMemory(Shared)
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", Heard(), name="billing")
+        await until(lambda: kept.store.turns.held == [own])
+        kept.store.refuse = True
+        leave = world.subscriber.detach if how == "detach" else world.subscriber.unsubscribe
+        leaving = asyncio.ensure_future(leave(own))
+        await world.clock.advance(11)
+        with pytest.raises(StoreError):
+            await leaving
+        assert kept.store.turns.held == []
+
+
+async def test_what_it_is_owed_can_be_asked_while_it_leaves() -> None:
+    """By id and by name, as before and afterwards."""
+    heard, kept = Heard(), KeptMemory(SlowToSettle)
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing")
+        await world.subscriber.pause_subscription(own)
+        await world.publish("a", "b")
+        kept.store.refuse = True
+        leaving = asyncio.ensure_future(world.subscriber.detach(own))
+        await world.clock.settle()
+        assert not leaving.done()
+        assert [await world.router.backlog(one) for one in ("billing", own)] == [2, 2]
+        kept.store.refuse = False
+        await world.clock.advance(2)
+        await leaving
+        assert await world.router.backlog("billing") == 2
+
+
+async def test_once_it_is_given_up_no_cursor_passes_what_failed() -> None:
+    """The store may ask once more before the subscription is closed: the failures are not in that settlement."""
+    kept = KeptMemory(SlowToSettle)
+    heard = Heard(ValueError("broken"))
+    async with World(Policy(), store=kept) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing")
+        kept.store.refuse = True
+        await world.publish("a")
+        await until(lambda: heard.events)
+        progress = world.router.subscriptions.dispatchers[own].progress
+        progress.give_up("the store took too long")
+        settlement = progress.take()
+        assert (settlement.naks, settlement.cursors) == ([], ())
+        progress.committed(settlement, None)
+
+
+class HeldBack(StoreWrapper):
+    """Takes settlements, and says what became of them when the test does."""
+
+    def __init__(self, store: EventStore) -> None:
+        super().__init__(store)
+        self.taken: list[tuple[Progress, Settlement]] = []
+
+    def settle(self, progress: Progress) -> None:
+        asyncio.get_running_loop().call_soon(lambda: self.taken.append((progress, progress.take())))
+
+
+class Confirmed(Plugin, Observer):
+    """Remembers of which events the store has the settlements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: list[str] = []
+
+    @hookimpl
+    def squall_observer(self, ctx: Context) -> Observer:
+        return self
+
+    def settled(self, subscription: Subscription, attempts: Attempts, ok_ns: int, answer: str) -> None:
+        self.types += [one.event.type for one in attempts if answer == "ok"]
+
+
+async def test_what_the_store_had_taken_before_is_confirmed_when_it_says_so() -> None:
+    """Its cursors were whole then, though the subscription is closed by now; what was taken later is owed still."""
+    heard, confirmed, kept = Heard(), Confirmed(), KeptMemory(HeldBack)
+    async with World(confirmed, store=kept) as world:
+        own = await world.subscriber.subscribe(">", heard, name="billing")
+        await world.publish("a")
+        await until(lambda: kept.store.taken)
+        leaving = asyncio.ensure_future(world.subscriber.detach(own))
+        await world.clock.advance(11)
+        with pytest.raises(StoreError, match="within 10 s"):
+            await leaving
+        for progress, settlement in kept.store.taken:
+            progress.committed(settlement, None)
+        assert confirmed.types == ["a"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from tests.core.world import Heard, KeptMemory, ManualStore, World, paused, stored, until
+from tests.core.world import Heard, KeptMemory, ManualStore, StoreWrapper, World, paused, stored, until
 
 from squall import (
     Conflict,
@@ -26,6 +28,7 @@ from squall.core.config import Backlog
 from squall.core.errors import InvalidEvent
 from squall.core.event import Event
 from squall.core.middleware import Middleware, Next
+from squall.plugins.retry import RetryPlugin
 from squall.plugins.sqlite import SqlitePlugin
 
 ID, OTHER = "6f098ad8-fcd7-43f9-8b1c-dea496a4e578", "0c0f3f9e-51c5-4a86-8f0b-6c4f4a3bb1f5"
@@ -293,3 +296,69 @@ async def test_a_copy_has_an_id_that_squall_made() -> None:
         world.router.add_routing_rule(RoutingRule("a", copy_to="b"))
         await world.publisher.publish("a", b"", event_id=ID)
         assert [one.own_id for one in (await world.router.store.read(Query())).events] == [True, False]
+
+
+class Slow(Plugin):
+    """Publish middleware that lets the first event pass, or refuses it, when the test says."""
+
+    @hookimpl
+    def squall_publish_middleware(self, ctx: Context) -> Middleware:
+        self.word: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def wait(event: Event, following: Next) -> None:
+            if event.id == ID:
+                await asyncio.shield(self.word)
+            await following(event)
+
+        return around(wait)
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_a_publish_may_take_longer_than_the_window(refused: bool) -> None:
+    """Who repeats it waits for it, and has a true answer, whatever was published meanwhile."""
+    slow = Slow()
+    async with World(slow) as world:
+        first = world.publishing("a", event_id=ID)
+        again = asyncio.ensure_future(world.publisher.publish_with_receipt("a", b"", event_id=ID))
+        await world.clock.advance(WINDOW_S + 1)
+        late = asyncio.ensure_future(world.publisher.publish_with_receipt("a", b"", event_id=ID))
+        await world.publisher.publish("b", b"", event_id=OTHER)
+        if refused:
+            slow.word.set_exception(Refused("no"))
+            with pytest.raises(Refused):
+                await first
+            slow.word = asyncio.get_running_loop().create_future()
+            await world.clock.settle()
+        slow.word.set_result(None)
+        receipts = [await again, await late]
+        assert [one.duplicate for one in receipts] == [not refused, True]
+        assert (await stored(world)).count("a") == 1
+        assert world.router.intake.dedupe.storing == {}
+        await world.clock.advance(WINDOW_S + 1)
+        await world.publisher.publish("c", b"", event_id=str(uuid4()))
+        assert ID not in world.router.intake.dedupe.seen
+
+
+class FailsTwice(StoreWrapper):
+    """Refuses the first two appends."""
+
+    tries = 0
+
+    def append(self, events: Sequence[Event]) -> Awaitable[None] | None:
+        self.tries += 1
+        if self.tries <= 2:
+            raise StoreError("down")
+        return self.inner.append(events)
+
+
+async def test_a_store_that_fails_twice_leaves_no_error_that_nobody_read(caplog: pytest.LogCaptureFixture) -> None:
+    """A publish that is tried again asks the store again: what it said before was told."""
+    kept = KeptMemory(FailsTwice)
+    retry = RetryPlugin(None, attempts=4, base="1s", cap="1s", publish_deadline="10s")
+    async with World(retry, store=kept) as world:
+        publishing = world.publishing("a", event_id=ID)
+        await world.clock.advance(5)
+        assert await publishing == ID
+    assert kept.store.tries == 3
+    gc.collect()
+    assert "never retrieved" not in caplog.text

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, ViewportSize, expect
@@ -17,10 +17,11 @@ STOP_S = 30.0
 
 
 @contextlib.contextmanager
-def dashboard(runs: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`squall dashboard` on a free port, and the address that it told; stopped as Ctrl-C stops it."""
+def dashboard(runs: Path, env: Mapping[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`squall dashboard` on a free port, and the address that it told; stopped as Ctrl-C stops it. env: instead of the
+    tests' own environment."""
     command = [sys.executable, "-m", "squall", "dashboard", "--runs", str(runs), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True)
     try:
         assert process.stdout is not None
         told = process.stdout.readline()

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 from tests.chaos.check.generated import generate
-from tests.chaos.check.model import write
+from tests.chaos.check.model import Sample, write
+from tests.chaos.check.runs import FACTS, MS, clean
 from tests.dashboards import made_runs
 
 from squall.chaos.check.facts import RunFacts
 from squall.chaos.history import open_history
 from squall.chaos.report.axis import axis_of
+from squall.chaos.report.measured import measure
 from squall.dashboards import flow, over_time
+from squall.dashboards.charts import run_plots
+from squall.dashboards.tones import LIGHT
 from squall.dashboards.trace_data import ORDERS, Wanted, choose, waterfall
 
 
@@ -96,3 +101,19 @@ def test_the_way_of_a_dead_letter(tmp_path: Path) -> None:
     (end,) = [span for span in found.spans if span.tone == "end"]
     assert end.begun < found.begun + 60
     assert [shade.name for shade in found.shades] == ["errors"]
+
+
+def test_what_a_soak_has_sampled_is_in_the_charts(tmp_path: Path) -> None:
+    """Of the process that the target was in, in plots of their own, which a run that was no soak has not."""
+    history = clean(40)
+    history.samples = [Sample(at * 10 * MS, at, memory=(80 + at) * 1_000_000, tasks=at) for at in range(100)]
+    write(history, tmp_path / "history")
+    with open_history(tmp_path / "history") as db:
+        measured = measure(db, FACTS)
+    assert measured is not None
+    plots = {plot.title: plot.lines for plot in run_plots(measured, over_time.Spread(None, ()), LIGHT)}
+    (memory,) = plots["Memory"]
+    known = [value for value in memory.values if value is not None]
+    assert (memory.name, known[0], known[-1]) == ("memory", 80.0, 175.0)
+    assert [line.name for line in plots["Handles, threads, tasks"]] == ["handles", "threads", "tasks"]
+    assert len(run_plots(replace(measured, held=()), over_time.Spread(None, ()), LIGHT)) == len(plots) - 2

@@ -12,9 +12,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
+from tests.browser import SIZES
 from tests.chaos.report import folders
-from tests.chaos.report.test_report_in_browser import ARGUMENTS, SIZES
 from tests.chaos.test_live_file import write
 from tests.dashboards.browsing import READY_MS, dashboard, follow, keep, looking, settled
 
@@ -48,15 +48,6 @@ VIEWS = [
     View("plugins", "plugins?run=short", ("Publishing", "Delivering to billing, audit", "retry", "attempts 2")),
     View("live", "live", ("Live", "No run goes on now")),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: Path) -> Iterator[Browser]:
-    """One headless chromium for all tests."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

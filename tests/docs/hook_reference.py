@@ -33,8 +33,10 @@ TYPES = {
         "Observer",
         "Attempt",
     ),
-    "squall.core.target": ("Target", "Batches"),
+    "squall.core.target": ("Target", "Batches", "Endpoint"),
+    "squall.core.load_driver": ("LoadDriverKind", "LoadDriver", "LoadContext", "Publish", "Generated"),
     "squall.core.fault": ("Fault", "FaultContext", "Evidence", "Seam", "Network", "Proxies"),
+    "squall.core.invariant": ("Invariant",),
     "squall.core.dashboard": ("DashboardPage", "Look"),
 }
 """What a hook is given, or gives, in the order of the hooks that need it."""

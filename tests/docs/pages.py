@@ -210,7 +210,7 @@ def _validate(block: Block, name: str, folder: Path) -> None:
         _expect(block, ["squall", "validate", name], folder, block.exit_code)
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """The commands of this environment first; what pip installs goes into the page's folder, from what is there."""
     installed = str(folder / ".site")
     pip = {"TARGET": installed, "UPGRADE": "1", "NO_INDEX": "1", "NO_DEPS": "1", "NO_BUILD_ISOLATION": "0"}
@@ -229,7 +229,7 @@ def _expect(block: Block, command: list[str], folder: Path, exit_code: int) -> s
     with subprocess.Popen(
         command,
         cwd=folder,
-        env=_environment(folder),
+        env=environment(folder),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -28,6 +28,7 @@ from squall.chaos.report.meanings import MEANINGS
 from squall.core import config, filters, units
 from squall.core.options import Options
 from squall.plugins.faults import FaultsPlugin
+from squall.plugins.locust import options as locust
 from squall.plugins.network import NetworkPlugin
 from squall.plugins.processes import ProcessesPlugin
 from squall.plugins.redis_streams import target as redis_streams
@@ -102,7 +103,7 @@ def _rendered(name: str, written: Written) -> str:
 
 def model(name: str) -> type[Options]:
     """The options model of this name, of scenarios or of squall.yaml."""
-    for module in (scenario_models, config, filters, expectations, redis_streams):
+    for module in (scenario_models, config, filters, expectations, redis_streams, locust):
         found = vars(module).get(name)
         if isinstance(found, type) and issubclass(found, Options):
             return found
@@ -196,6 +197,7 @@ def _plain(annotation: Any, metadata: Sequence[Any]) -> str:
         float: "number",
         bool: "`true` or `false`",
         str: "text",
+        Any: "name, or `name: {options}`",
     }
     return names[annotation] + _bounds(metadata, lambda value: f"{value:,g}" if value % 1 else f"{round(value):,}")
 
@@ -306,7 +308,14 @@ def _reasons(_: str) -> Table:
 
 
 def _commands() -> Mapping[str, Any]:
-    found: Mapping[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    """Every verb by name, those within another after it: `plugins`, `plugins new`."""
+    found: dict[str, Any] = {}
+    waiting = [("", typer.main.get_command(app))]
+    while waiting:
+        prefix, group = waiting.pop(0)
+        within = {f"{prefix}{name}": command for name, command in group.commands.items()}  # type: ignore[attr-defined]
+        found |= within
+        waiting += [(f"{name} ", command) for name, command in within.items() if hasattr(command, "commands")]
     return found
 
 

@@ -22,7 +22,7 @@ AT_START = [
 ]
 AT_STOP = ["squall_shutdown"]
 AT_SUBSCRIBE = ["squall_gate", "squall_deliver_middleware", "squall_settle_policy"]
-AT_LOADING = ["squall_targets", "squall_faults", "squall_proxies"]
+AT_LOADING = ["squall_targets", "squall_load_drivers", "squall_faults", "squall_proxies", "squall_invariants"]
 WHEN_ASKED = ["squall_metrics_text", "squall_cli_commands", "squall_dashboard_pages"]
 
 
@@ -78,12 +78,20 @@ class Unlucky(Plugin):
         self.raise_in("squall_targets")
 
     @hookimpl
+    def squall_load_drivers(self) -> None:
+        self.raise_in("squall_load_drivers")
+
+    @hookimpl
     def squall_faults(self) -> None:
         self.raise_in("squall_faults")
 
     @hookimpl
     def squall_proxies(self) -> None:
         self.raise_in("squall_proxies")
+
+    @hookimpl
+    def squall_invariants(self) -> None:
+        self.raise_in("squall_invariants")
 
     @hookimpl
     def squall_metrics_text(self) -> None:

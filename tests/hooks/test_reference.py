@@ -50,8 +50,10 @@ def test_the_hooks_stand_in_the_order_of_the_way_of_an_event() -> None:
         "shutdown",
         "metrics_text",
         "targets",
+        "load_drivers",
         "faults",
         "proxies",
+        "invariants",
         "cli_commands",
         "dashboard_pages",
     ]

@@ -12,6 +12,7 @@ from tests.plugins.store_bench import (
     Bench,
     FakeProgress,
     Promise,
+    assert_dead,
     assert_same,
     dead_letter,
     make_event,
@@ -21,6 +22,7 @@ from tests.plugins.store_bench import (
 from squall.core.errors import StoreError
 from squall.core.event import Event, Priority
 from squall.core.patterns import compile_pattern
+from squall.core.quarantine import Undecodable, read_around
 from squall.core.store import (
     Cursor,
     Query,
@@ -222,6 +224,41 @@ async def closing_stores_what_waits(bench: Bench) -> None:
     assert len(bench.announced) == 30
 
 
+async def what_cannot_be_decoded_is_told_with_its_bytes(bench: Bench) -> None:
+    """By every read that comes to it, and by none that does not; whoever passes over it finds all the others."""
+    if bench.kind.damage is None:
+        return
+    events = await bench.fill(30)
+    await bench.store.close()
+    seqs = [event.seq for event in events]
+    raw = {at: bench.kind.damage(bench.folder, seqs[at]) for at in (10, 11)}
+    await bench.open()
+    for query in (Query(), Query(pattern="order.*"), Query(seqs=tuple(seqs)), Query(after_seq=seqs[9], limit=1)):
+        with pytest.raises(Undecodable, match=rf"\b{seqs[10]}\b") as told:
+            await bench.store.read(query)
+        assert (told.value.event.seq, told.value.event.payload) == (seqs[10], raw[10])
+        assert told.value.event.priority is Priority.NORMAL
+    assert_same((await bench.store.read(Query(before_seq=seqs[10]))).events, events[:10])
+    assert_same((await bench.store.read(Query(after_seq=seqs[11]))).events, events[12:])
+    for limit in (1, 5, 10, 500):
+        found, broken, after = list[Event](), list[Undecodable](), 0
+        while after < seqs[-1]:
+            page, passed = await read_around(bench.store, Query(after_seq=after, limit=limit))
+            found += page.events
+            broken += passed
+            after = page.searched_to
+        assert_same(found, events[:10] + events[12:])
+        assert [(one.event.seq, one.event.payload) for one in broken] == [(seqs[at], raw[at]) for at in (10, 11)]
+    page, passed = await read_around(bench.store, Query(seqs=tuple(seqs[9:13])))
+    assert_same(page.events, [events[9], events[12]])
+    assert [one.event.seq for one in passed] == seqs[10:12]
+    attached = await bench.attach()
+    progress = FakeProgress(attached.id, dead=[dead_letter(one.event, attached) for one in passed])
+    letters = list(progress.dead)
+    await bench.settle(progress)
+    assert_dead(await bench.store.dead_letters("billing"), letters)
+
+
 EVENT_PROMISES: tuple[Promise, ...] = (
     seq_follows_the_order_of_append,
     every_event_is_announced_once_in_seq_order,
@@ -235,4 +272,5 @@ EVENT_PROMISES: tuple[Promise, ...] = (
     queries_find_what_they_ask_for,
     counts_are_counted,
     closing_stores_what_waits,
+    what_cannot_be_decoded_is_told_with_its_bytes,
 )

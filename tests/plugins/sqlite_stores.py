@@ -7,6 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
+import apsw
+
 from squall.core.clock import Clock, SystemClock
 from squall.core.recent import MAX_EVENTS_HELD
 from squall.plugins.sqlite.file import DatabaseFile
@@ -25,3 +27,14 @@ def sqlite_store(
     clock = clock or SystemClock()
     file = DatabaseFile(path, durability, frozenset(indexes), clock, vfs)
     return SqliteStore(file, clock, logging.getLogger("squall.plugins.sqlite"), recent_events)
+
+
+def damage(path: Path, seq: int, change: str = "metadata = '{broken'") -> bytes:
+    """Change the row of that seq, in a file that nobody uses, as the assignments of an UPDATE say. Returns its
+    payload."""
+    db = apsw.Connection(str(path))
+    db.execute(f"UPDATE event SET {change} WHERE seq = ?", (seq,))
+    assert db.changes() == 1
+    payload: bytes = db.execute("SELECT payload FROM event WHERE seq = ?", (seq,)).get
+    db.close()
+    return payload

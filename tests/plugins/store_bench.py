@@ -31,10 +31,13 @@ NOW_NS = 1_767_225_600 * SECOND_NS
 
 @dataclass(frozen=True)
 class StoreKind:
-    """A store under test. `make(folder)` is called again to reopen what is in the folder."""
+    """A store under test. `make(folder)` is called again to reopen what is in the folder. `damage(folder, seq)` makes
+    the event of that seq undecodable while the store is closed, and returns the bytes that are then to be told; None
+    where a store keeps nothing that could be damaged."""
 
     name: str
     make: Callable[[Path], EventStore]
+    damage: Callable[[Path, int], bytes] | None = None
 
 
 @dataclass

@@ -167,6 +167,35 @@ def test_server_does_not_outlive_tests_that_are_killed(tmp_path: Path) -> None:
         until("the server is gone", lambda: not lives(pid))
 
 
+def test_what_a_server_kept_for_a_while_goes_with_whoever_is_killed(tmp_path: Path) -> None:
+    """Its folder, and the one above it, as the bench makes it for a run."""
+    program = "s = redis_server(Path(sys.argv[1]) / 'run' / 'redis'); s.temporary = True; s.start(); "
+    with outsider(tmp_path, program + "print(s.pid, flush=True); input()") as bench:
+        assert bench.stdout is not None
+        pid = int(bench.stdout.readline())
+        assert (tmp_path / "run" / "redis" / "users").exists()
+        os.kill(bench.pid, signal.SIGKILL)
+        until("the folder is gone", lambda: not (tmp_path / "run").exists())
+        assert not lives(pid)
+
+
+def test_server_does_not_live_on_with_what_its_user_has_forked(tmp_path: Path) -> None:
+    """A handler under test may fork: what outlives the bench then is no user of its servers."""
+    program = (
+        "import os\ns = redis_server(Path(sys.argv[1])); s.start(); forked = os.fork()\n"
+        "forked and print(s.pid, forked, flush=True)\ninput()"
+    )
+    with outsider(tmp_path, program) as tests:
+        assert tests.stdout is not None
+        pid, forked = map(int, tests.stdout.readline().split())
+        try:
+            os.kill(tests.pid, signal.SIGKILL)
+            until("the server is gone", lambda: not lives(pid))
+            assert lives(forked)
+        finally:
+            os.kill(forked, signal.SIGKILL)
+
+
 def test_shared_server_lives_until_its_last_user_leaves(tmp_path: Path) -> None:
     """The second finds the first one's server, which goes on when the first is killed, and ends with the second."""
     program = "with shared(Path(sys.argv[1]), redis_server) as url: print(url, flush=True); input()"
@@ -189,3 +218,15 @@ def refuses(port: int) -> bool:
     """Whether nobody listens there."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) != 0
+
+
+def test_server_does_not_outlive_tests_whose_folder_is_gone(tmp_path: Path) -> None:
+    """Who is gone may have taken it along, before the guard had looked."""
+    program = (
+        "import os, shutil\ns = redis_server(Path(sys.argv[1]) / 'gone'); s.start()\n"
+        "shutil.rmtree(s.folder); print(s.pid, flush=True); os._exit(1)"
+    )
+    with outsider(tmp_path, program) as tests:
+        assert tests.stdout is not None
+        pid = int(tests.stdout.readline())
+        until("the server is gone", lambda: not lives(pid))

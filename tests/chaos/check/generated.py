@@ -70,6 +70,8 @@ def generate(random: Random, subscriptions: int | None = None) -> Generated:
         seq_scope=random.choice(["store", "store", "store", None, "shard"]),
         lease_s=random.choice([None, None, 20e-9]),
         max_attempts=random.choice([None, 2]),
+        durability=random.choice(["memory", "memory", "process"]),
+        kept_by=random.choice([None, "redis", "redis", "redis"]),
     )
     drained = random.choice([None, True, False])
     return Generated(
@@ -203,6 +205,16 @@ def _attempts(maybe: _Maybe, event: int, number: int, history: History) -> list[
     return found
 
 
+def _keepers(maybe: _Maybe) -> list[Process]:
+    """The lives of who keeps the events: it ends, once or twice, and comes back or does not."""
+    found: list[Process] = []
+    gone = 0
+    for life in range(2, 2 + (maybe.random.choice([1, 2, 3]) if maybe(0.3) else 0)):
+        started, gone = maybe.time(gone, gone + 40), maybe.time(gone + 40, gone + 120)
+        found.append(Process(life, started, None if maybe(0.3) else gone, "redis"))
+    return found
+
+
 def _surroundings(maybe: _Maybe, history: History, subscriptions: int) -> None:
     random = maybe.random
 
@@ -221,6 +233,7 @@ def _surroundings(maybe: _Maybe, history: History, subscriptions: int) -> None:
     if maybe(0.2):
         history.processes.append(Process(0, 0, maybe.time(100, 300)))
         history.processes.append(Process(1, maybe.time(100, 300)))
+    history.processes += _keepers(maybe)
     for _ in range(random.choice([0, 0, 0, 1, 2])):
         kind = random.choice(["redrive", "redrive", "replay", "pause"])
         subscription = None if maybe(0.3) else anyone()

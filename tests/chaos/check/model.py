@@ -193,6 +193,23 @@ class Counter:
 
 
 @dataclass
+class Sample:
+    """A row of `sample`."""
+
+    time: int
+    events: int
+    memory: int = 80_000_000
+    objects: int | None = 500_000
+    handles: int = 30
+    threads: int = 6
+    tasks: int = 20
+    store: int | None = None
+    kept: int | None = None
+    waiting: int = 0
+    pid: int = 1
+
+
+@dataclass
 class History:
     """All that was recorded, in the order in which it was written."""
 
@@ -208,6 +225,7 @@ class History:
     gaps: list[Gap] = field(default_factory=list)
     counters: list[Counter] = field(default_factory=list)
     gates: list[Gate] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
 
 
 Row = TypeVar("Row")
@@ -273,6 +291,7 @@ def _tables(history: History) -> Iterator[tuple[str, dict[str, list[Any]]]]:
     yield "gap", _columns(history.gaps)
     yield "counter", _columns(history.counters)
     yield "gate", _columns(history.gates)
+    yield "sample", _columns(history.samples)
 
 
 def _columns(rows: Sequence[Row], skip: frozenset[str] | set[str] = frozenset()) -> dict[str, list[Any]]:

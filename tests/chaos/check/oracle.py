@@ -23,6 +23,7 @@ class Oracle(Known):
             if self.at_most_once(subscription) and not expected:
                 continue
             own = [(pair, form) for pair, form in self.open_pairs().items() if pair[1] == subscription]
+            own = [(pair, form) for pair, form in own if expected or not self.forgotten(pair, form)]
             sure = [x for x in own if x[1] in ("settled early", "dead letter missing")]
             unsure = [x for x in own if x not in sure]
             unsure.sort(key=lambda x: (self.acked_at(x[0][0]) or 0, x[0][0]))
@@ -307,7 +308,10 @@ class Oracle(Known):
                 continue
             pending = self.pending(subscription)
             counted = max(c.time for c in self.h.counters if (c.name, c.subscription) == ("pending", subscription))
-            least = {p for p, form in self.open_pairs().items() if p[1] == subscription and form != "settled early"}
+            own_open = {pair: form for pair, form in self.open_pairs().items() if pair[1] == subscription}
+            least = {
+                pair for pair, form in own_open.items() if form != "settled early" and not self.forgotten(pair, form)
+            }
             most = len(least)
             own = [i for i in self.intervals if i.subscription == subscription]
             for event, ops in self.ops.items():

@@ -165,6 +165,17 @@ class Known:
     def open_pairs(self) -> dict[Pair, str]:
         return {pair: form for pair, form in self.unfinished().items() if not self.cancelled(pair, form)}
 
+    def forgotten(self, pair: Pair, form: str) -> bool:
+        """It was acknowledged for `memory` by a process that ended then, or before another one took its place."""
+        if self.claims.durability != "memory" or form == "settled early":
+            return False
+        lives = sorted((p for p in self.h.processes if p.name == self.claims.kept_by), key=lambda p: p.started)
+        back = [*(p.started for p in lives[1:]), INFINITY]
+        acked = self.acked_at(pair[0])
+        return any(
+            p.exited is not None and acked is not None and acked < at for p, at in zip(lives, back, strict=False)
+        )
+
     def at_most_once(self, subscription: int) -> bool:
         own = [i for i in self.intervals if i.subscription == subscription]
         return self.claims.delivery == "at-most-once" or any(i.delivery == "at-most-once" for i in own)

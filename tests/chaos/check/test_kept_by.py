@@ -90,6 +90,13 @@ def test_what_the_target_still_counts_is_not_forgotten() -> None:
     assert "conservation" in invalid(verdict_of(history, claims=claims()))
 
 
+def test_what_might_have_been_forgotten_may_have_been_kept() -> None:
+    """A claim of memory is the least: a server that writes its file each second has most of it, and counts it."""
+    history = forgetful(4, 5)
+    history.counters = [Counter(2000 * MS, "pending", 0, 2)]
+    assert "conservation" not in invalid(verdict_of(history, claims=claims()))
+
+
 def test_a_process_that_ended_and_came_back_is_noted() -> None:
     """With pid, how it ended, and how long it took until another one answered."""
     history = forgetful()

@@ -17,6 +17,7 @@ HOOKS = {
     "squall_observer": "ctx",
     "squall_targets": "",
     "squall_faults": "",
+    "squall_invariants": "",
 }
 """Every hook, and its arguments."""
 

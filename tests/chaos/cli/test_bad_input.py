@@ -257,6 +257,32 @@ def test_no_run_touches_the_operators_database(here: Path, kind: str) -> None:
     assert [one.name for one in here.glob("shop.db*")] == ["shop.db"]
 
 
+@pytest.mark.parametrize("name", ["redis", "neo4j"])
+def test_no_run_writes_to_a_server_of_the_operators(here: Path, name: str) -> None:
+    """Unless squall.yaml allows it: one error, before anything starts, at the plugin that would, with what to do."""
+    write(here / "s.yaml", CALM)
+    plugins = f"version: 1\nplugins: [retry, {{{name}: {{url: '{'bolt' if name == 'neo4j' else name}://shop:1'}}}}]\n"
+    write(here / "squall.yaml", plugins)
+    for command in (["validate"], ["run"], ["run", "--dry-run"]):
+        said = squall(*command, "s.yaml")
+        assert said.code == 2, said.out
+        assert f"squall.yaml:2:19: plugins[1].{name}: plugin {name} would write to " in said.err
+        assert f"servers: {{{name}: {{}}}}" in said.err
+        assert f"bench: {{allow_servers: [{name}]}}" in said.err
+    assert not (here / "runs").exists()
+    write(here / "own.yaml", f"{CALM}servers: {{{name}: {{}}}}\n")
+    assert squall("validate", "own.yaml").code == 0
+    write(here / "squall.yaml", f"{plugins}bench: {{allow_servers: [{name}]}}\n")
+    assert squall("validate", "s.yaml").code == 0
+
+
+def test_a_server_that_a_scenario_does_not_use_is_nobodys_concern(here: Path) -> None:
+    """Its own store takes the place of the operator's."""
+    write(here / "s.yaml", f"{CALM}plugins: [sqlite]\n")
+    write(here / "squall.yaml", "version: 1\nplugins: [redis]\n")
+    assert squall("validate", "s.yaml").code == 0
+
+
 def test_secrets_need_not_be_there_to_see_what_is_enabled(here: Path) -> None:
     """What is shown is where they are written; a URL that is written directly has no password in it."""
     plugins = '[{redis: {url: "redis://shop:hunter22@db:6379"}}, neo4j, {serve: {token: "env:NOT_SET_AT_ALL"}}]'
@@ -321,7 +347,8 @@ def test_a_hook_that_returns_nonsense_is_told_with_its_plugin(
     install(here, monkeypatch, plugin(hook(name, f"return {answer}")))
     write(here / "s.yaml", CALM)
     write(here / "squall.yaml", "version: 1\nplugins: [retry, stranger]\n")
-    place = "plugin Stranger" if name in ("squall_targets", "squall_faults") else "squall.yaml:2:18: plugins[1]"
+    for_runs = ("squall_targets", "squall_faults", "squall_invariants")
+    place = "plugin Stranger" if name in for_runs else "squall.yaml:2:18: plugins[1]"
     for command in (["run", "s.yaml"], ["validate", "s.yaml"], ["plugins"]):
         refused(squall(*command), 2, place, name.removeprefix("squall_").replace("_middleware", " middleware"))
     nothing_left(here)

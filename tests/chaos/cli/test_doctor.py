@@ -108,5 +108,5 @@ def test_unknown_part_is_refused() -> None:
     """With those that there are."""
     said = squall("doctor", "redis", "kafka")
     assert said.code == 2
-    known = "redis, neo4j, toxiproxy, serve, remote, dashboard, tracing, profile, chromium, containers"
+    known = "redis, neo4j, toxiproxy, serve, remote, dashboard, tracing, profile, locust, chromium, containers"
     assert f"PART: there is no 'kafka'; expected {known}" in said.err

@@ -16,8 +16,9 @@ from tests.chaos.cli.command import CALM, child, finished, squall, write
 from tests.chaos.cli.strangers import install
 from tests.servers import Server, until
 
+from squall.chaos.heal import heal
 from squall.chaos.undo import Plan, save_undo
-from squall.core.fault import Fault, Network
+from squall.core.fault import Fault, Network, Undo
 from squall.plugins.network.client import ProxyState, ToxiproxyClient
 
 OUTSIDE = """\
@@ -248,6 +249,25 @@ def test_what_fails_does_not_keep_the_others_from_being_healed(line: Path) -> No
     doctor = " ".join(squall("doctor").out.split())
     assert doctor.count("left fault") == 2
     assert "damaged behind" in doctor
+
+
+class Hangs(Cut):
+    """Its heal does not end."""
+
+    heal_s = 0.05
+
+    @classmethod
+    async def heal(cls, undo: Undo) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_what_takes_too_long_is_told_so(line: Path) -> None:
+    """As long as the fault itself says; and its plan stays."""
+    plan = left(line)
+    (done,) = await heal([plan.parent], {"network": {"cut": Hangs}})
+    assert done.state == "failed"
+    assert done.why.startswith("TimeoutError: it took longer than 0.05 s; if there is nothing left to heal, remove")
+    assert plan.exists()
 
 
 def test_a_run_that_is_named_must_be_there(line: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,8 +114,9 @@ def test_slow_handlers_do_not_hold_up_the_first_signal(tmp_path: Path) -> None:
 
 
 def test_a_handler_that_blocks_the_loop_cannot_keep_the_second_signal_out(tmp_path: Path) -> None:
-    """Nothing of the loop runs any more, and still two signals end the process."""
-    process = begun(tmp_path, do="time.sleep(3600)", count=1)
+    """Nothing of the loop runs any more, and still two signals end the process. It sleeps in pieces: of two signals at
+    once the system may give one to another thread, which does not wake it."""
+    process = begun(tmp_path, do="[time.sleep(0.01) for _ in range(10**6)]", count=1)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
     assert finished(process, 10).code == 130
@@ -126,3 +129,34 @@ def test_a_signal_starts_no_further_run(tmp_path: Path) -> None:
     said = finished(process, 30)
     assert said.code == 130
     assert len(list(tmp_path.glob("runs/long/2*"))) == 1
+
+
+TWICE = """\
+import os, signal
+from squall.chaos.cli.interrupts import Interrupts
+with Interrupts():
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("went on")
+"""
+
+
+@pytest.mark.parametrize("reader", ["gone", "asleep"])
+def test_who_does_not_read_cannot_keep_the_second_signal_out(reader: str) -> None:
+    """Whether nobody is there to read what it says, or somebody who has not read for long."""
+    read, write_end = os.pipe()
+    try:
+        os.set_blocking(write_end, False)
+        with contextlib.suppress(BlockingIOError):
+            while reader == "asleep":
+                os.write(write_end, bytes(65536))
+        os.set_blocking(write_end, True)
+        if reader == "gone":
+            os.close(read)
+        command = [sys.executable, "-c", TWICE]
+        ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=write_end, timeout=30, check=False)
+        assert (ended.returncode, ended.stdout) == (130, b"")
+    finally:
+        os.close(write_end)
+        if reader == "asleep":
+            os.close(read)

@@ -375,3 +375,52 @@ def test_plugins_without_configuration_are_the_default_ones(here: Path) -> None:
     document = json.loads(squall("plugins", "--json").out)
     assert (document["by_default"], document["fallback"]) == (True, "memory")
     assert {one["name"] for one in document["enabled"]} == {"breaker", "metrics", "retry"}
+
+
+def test_a_soak_repeats_the_load_and_judges_growth(here: Path) -> None:
+    """For the time that is given; how to repeat it is in the report."""
+    said = squall("run", str(write(here / "calm.yaml", CALM)), "--soak", "1s", "--json")
+    assert said.code in (0, 3), said.err  # a second is too short to be sure of memory
+    (run,) = json.loads(said.out)["runs"]
+    grown = {one["title"]: one["state"] for one in run["verdict"]["findings"] if one["name"] == "growth"}
+    assert set(grown) == {f"growth of {one}" for one in ("memory", "objects", "handles", "threads", "tasks", "store")}
+    assert "invalid" not in grown.values()
+    assert "--soak 1s" in Path(run["report"]).read_text("utf-8")
+    assert json.loads(Path(run["folder"], "environment.json").read_text("utf-8"))["soak_s"] == 1.0
+
+
+def test_a_soak_may_be_looked_at_before(here: Path) -> None:
+    """Its length, its events, and what will be judged besides."""
+    path = str(write(here / "calm.yaml", CALM))
+    said = squall("run", path, "--soak", "30m", "--dry-run")
+    assert said.code == 0, said.err
+    assert re.search(r"load 1 +0s +30m +200/s, 360,000 events", said.out)
+    assert "judged    no_loss, growth" in said.out
+    many = CALM.replace("rate: 200}]", "rate: 200}, {burst: 5}]")
+    said = squall("run", str(write(here / "many.yaml", many)), "--soak", "20s", "--dry-run")
+    assert re.search(r"and 179 more stages", said.out)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--soak", "soon"], "--soak: expected a duration such as 100ms, 5s, 2m or 1h .*got 'soon'"),
+        (["--soak", "2d"], "--soak: expected at most 1d, got 2d"),
+        (["--soak", "100ms"], "--soak 100ms: the load alone takes 200ms"),
+        (["--soak", "1m", "--profile"], "--soak and --profile"),
+    ],
+)
+def test_a_soak_that_cannot_be_is_refused(here: Path, options: list[str], told: str) -> None:
+    """Before anything is started."""
+    said = squall("run", str(write(here / "calm.yaml", CALM)), *options)
+    assert said.code == 2
+    assert re.search(told, " ".join(said.err.split())), said.err
+    assert not (here / "runs").exists()
+
+
+def test_a_soak_keeps_to_the_operators_limit(here: Path) -> None:
+    """A scenario of a second that is repeated for an hour takes an hour."""
+    write(here / "squall.yaml", "version: 1\nbench: {limits: {duration: 10m}}\n")
+    said = squall("run", str(write(here / "calm.yaml", CALM)), "--soak", "1h", "--dry-run")
+    assert said.code == 2
+    assert "the load takes 1h, above the operator's limit of 10m" in " ".join(said.err.split())

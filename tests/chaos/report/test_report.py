@@ -309,6 +309,9 @@ def test_every_invariant_is_explained() -> None:
         ("loss_rate_below", 0.00005, ("loss rate below", "0.005 %")),
         ("per_s", 1999.6, ("average", "2,000/s")),
         ("owed", 1, ("owed", "1 event")),
+        ("per_event_low_bytes", -3_210.0, ("per event low", "-3.21 KB")),
+        ("limit_per_hour_bytes", 1.2e9, ("limit per hour", "1.2 GB")),
+        ("grew_count", -0.001, ("grew", "0")),
         ("pairs_inside", 2000, ("measured inside", "2,000 deliveries")),
     ],
 )

@@ -17,7 +17,9 @@ from tests.servers import Server
 
 from squall import EventRouter, NotRunning, Query, StoreError
 from squall.core.store import DurableSpec
-from squall.plugins.redis import RedisPlugin
+from squall.plugins.redis import RedisPlugin, RedisUrl
+from squall.plugins.redis.server import Link
+from squall.plugins.redis.server import Server as Place
 from squall.plugins.redis.store import RedisStore
 
 SPEC = DurableSpec("11111111-1111-4111-8111-111111111111", "billing", "shop", "order.>", "{}")
@@ -136,6 +138,28 @@ async def test_a_change_that_nobody_was_told_of_is_seen(redis_server: Server) ->
                 with contextlib.suppress(StoreError):
                     assert await names(two) == ["audit", "billing"]
                     break
+
+
+async def test_being_told_of_a_change_ends_no_connection(redis_server: Server) -> None:
+    """Also while nobody waits for an answer there; what the server has ended is seen all the same."""
+    link, told = Link(Place(RedisUrl(redis_server.url), 5.0)), list[None]()
+    operator = Operator(redis_server.url)
+    link.on_invalidated = lambda: told.append(None)
+    own = await link.call("CLIENT", "ID")
+    await link.call("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "names")
+    for number in (1, 2, 3):
+        await operator.say(f"SET names {number}")
+        async with asyncio.timeout(20):
+            while len(told) < number:
+                assert await link.is_open()
+                await asyncio.sleep(0.001)
+    assert await link.call("CLIENT", "ID") == own
+    await operator.say(f"CLIENT KILL ID {own}")
+    async with asyncio.timeout(20):
+        while await link.is_open():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    await link.close()
+    await operator.close()
 
 
 async def test_without_leave_to_be_told_of_changes_everything_is_read_anew(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from tests.plugins.redis_stores import redis_store
+from tests.plugins.redis_stores import damage, redis_store
 from tests.plugins.store_bench import Promise, StoreKind
 from tests.plugins.store_promises import PROMISES, hold
 from tests.servers import Server
@@ -24,5 +24,8 @@ async def test_store_keeps_its_promise(
     def make(folder: Path) -> RedisStore:
         return redis_store(redis_server.url, durability=durability, recent_events=recent_events)
 
-    kind = StoreKind("redis", make)
+    def damaged(folder: Path, seq: int) -> bytes:
+        return damage(redis_server, seq, {"e": b"\xc1 broken"})
+
+    kind = StoreKind("redis", make, damaged)
     await hold(promise, kind, tmp_path)

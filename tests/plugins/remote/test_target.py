@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from squall.chaos.catalogue import load_catalogue
-from squall.chaos.history import open_history
-from squall.chaos.run import RunResult, run_scenario
-from squall.chaos.scenario import load_scenario
-from squall.core.config import Config, load_config
+import pytest
+import redis
+from tests.chaos.whole_run import run
+from tests.servers import Server
 
-Section = Mapping[str, object]
+from squall.chaos.history import open_history
+from squall.chaos.run import RunResult
+from squall.core.target import Message, Outcome
+from squall.plugins.remote.target import ServedTarget
+
+RETRY = {"retry": {"attempts": 3, "base": "10ms", "cap": "10ms"}}
 
 
 def scenario(**others: object) -> dict[str, object]:
@@ -20,20 +26,11 @@ def scenario(**others: object) -> dict[str, object]:
         "version": 1,
         "name": "served",
         "target": "squall",
-        "plugins": ["sqlite", {"retry": {"attempts": 3, "base": "10ms", "cap": "10ms"}}],
+        "plugins": ["sqlite", RETRY],
         "subscribers": {"billing": {"pattern": "order.>", "durable": True, "concurrency": 4, "timeout": "1s"}},
         "load": {"stages": [{"for": "2s", "rate": 50}], "events": [{"type": "order.created", "key": {"count": 5}}]},
         "expect": ["no_loss", {"duplicates": {"max_ratio": 0}}, {"order": {"by": "key"}}],
     } | others
-
-
-async def run(folder: Path, sections: Section, yaml: str = "") -> RunResult:
-    (folder / "squall.yaml").write_text("version: 1\n" + yaml, encoding="utf-8")
-    config: Config = load_config(folder / "squall.yaml")
-    catalogue = load_catalogue()
-    path = folder / "served.yaml"
-    path.write_text(json.dumps(sections), encoding="utf-8")
-    return await run_scenario(load_scenario(path, config=config, known=catalogue.known(config)), config, catalogue)
 
 
 def figures(result: RunResult, name: str) -> Mapping[str, float]:
@@ -108,3 +105,53 @@ async def test_the_operators_plugins_are_the_childs_and_its_secrets_are_not(tmp_
     assert Path(plugins["sqlite"]["path"]).is_relative_to(result.folder.resolve())
     assert not (tmp_path / "data").exists()
     assert "a-token-of-the-operators" not in (result.folder / "serve.yaml").read_text("utf-8")
+
+
+async def test_the_server_is_told_secrets_by_its_environment_alone(redis_server: Server, tmp_path: Path) -> None:
+    """It logs in with the operator's password, which is in no file of the run, nor in what `ps` shows."""
+    with redis.Redis(port=redis_server.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "app", "on", ">hunter22hunter", "~*", "&*", "+@all")
+    url = redis_server.url.replace("redis://", "redis://app:hunter22hunter@")
+    load = {"stages": [{"for": "500ms", "rate": 20}], "events": [{"type": "order.created"}]}
+    wanted = scenario(plugins=[], load=load, expect=["no_loss"])
+    yaml = f"plugins: [retry, {{redis: {{url: '{url}'}}}}]\nbench: {{allow_servers: [redis]}}\n"
+    result = await run(tmp_path, wanted, yaml)
+    assert result.verdict.state == "valid", result.verdict
+    told = [path for path in result.folder.rglob("*") if path.is_file() and b"hunter22" in path.read_bytes()]
+    assert told == []
+    assert "SQUALL_SECRET_1" in (result.folder / "serve.yaml").read_text("utf-8")
+
+
+class Dies(ServedTarget):
+    """It is killed from outside, by nobody's fault, once the last event of the load is acknowledged."""
+
+    async def publish(self, message: Message) -> Outcome:
+        outcome = await super().publish(message)
+        self.published = getattr(self, "published", 0) + 1
+        if self.published == 100:
+            os.kill(pid_of(self), signal.SIGKILL)
+        return outcome
+
+
+def pid_of(target: ServedTarget) -> int:
+    pid = target._launched.process.pid
+    assert pid is not None
+    return pid
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plugins", [["sqlite"], []])
+async def test_a_server_that_dies_by_itself_is_a_reason_of_the_verdict(tmp_path: Path, plugins: list[str]) -> None:
+    """Nobody can be asked for dead letters any more: what seems lost may be one. The folder is whole all the same."""
+    slow = {"pattern": "order.>", "durable": True, "timeout": "1s", "handler": {"latency": "200ms"}}
+    drain = {"limit": "40s", "stall": "12s"}
+    wanted = scenario(plugins=[*plugins, RETRY], subscribers={"billing": slow}, drain=drain)
+    result = await run(tmp_path, wanted, "plugins: [retry]\n", {"squall": Dies})
+    assert result.verdict.state == "unknown", result.verdict
+    texts = [one.text for one in result.verdict.reasons]
+    assert any("process:serve" in text and "ended by itself" in text for text in texts), texts
+    assert any("the target's own word is missing" in text for text in texts), texts
+    assert {"verdict.json", "report.html", "junit.xml", "facts.json"} <= {path.name for path in result.folder.iterdir()}
+    with open_history(result.folder / "history") as db:
+        (life,) = db.execute("SELECT exited IS NOT NULL, exit_code FROM process WHERE role = 'target'").fetchall()
+    assert life == (True, -signal.SIGKILL)

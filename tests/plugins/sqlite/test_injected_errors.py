@@ -7,11 +7,12 @@ from pathlib import Path
 
 import apsw
 import pytest
-from tests.plugins.sqlite.disk import Disk, error_of
+from tests.plugins.sqlite.disk import Call, Disk, error_of
 from tests.plugins.sqlite.sweep import LASTING, Fault, Sweep
 from tests.plugins.sqlite.workload import LIMIT_S, Workload, check, make_store, stored
 from tests.plugins.store_bench import make_event
 
+from squall import Context, EventRouter, EventStore, Plugin, hookimpl
 from squall.core.errors import StoreError, StoreFileError
 from squall.core.store import Query
 from squall.plugins.sqlite.store import SqliteStore
@@ -129,6 +130,41 @@ async def test_a_failed_read_is_an_error_and_the_next_one_works(tmp_path: Path) 
     assert len((await store.read(Query())).events) == 3
     await _append(store, 3)
     await store.close()
+
+
+class OnDisk(Plugin):
+    """A store on this disk."""
+
+    def __init__(self, path: Path, disk: Disk) -> None:
+        super().__init__()
+        self._path, self._disk = path, disk
+
+    @hookimpl
+    def squall_event_store(self, ctx: Context) -> EventStore:
+        return make_store(self._path, vfs=self._disk.name)
+
+
+async def test_what_was_unknown_and_turns_out_absent_may_be_repeated_at_once(tmp_path: Path) -> None:
+    """Under its own id, as soon as the file is open again: nothing else needs to be stored before."""
+
+    def fails(call: Call) -> None:
+        raise error_of(apsw.SQLITE_IOERR_FSYNC)
+
+    disk, own_id = Disk(), "6f098ad8-fcd7-43f9-8b1c-dea496a4e578"
+    async with EventRouter([OnDisk(tmp_path / "squall.db", disk)]) as router:
+        publisher = router.publisher("shop")
+        await publisher.publish("before", b"")
+        disk.on_call = fails
+        with pytest.raises(StoreError) as told:
+            await publisher.publish("a", b"", event_id=own_id)
+        assert told.value.outcome == "info"
+        disk.on_call = None
+        async with asyncio.timeout(LIMIT_S):
+            while (await router.store.read(Query())).searched_to < 2:  # noqa: ASYNC110  which it is once it is open
+                await asyncio.sleep(0.001)
+        receipt = await publisher.publish_with_receipt("a", b"", event_id=own_id)
+        assert (receipt.id, receipt.duplicate) == (own_id, False)
+        assert [one.type for one in (await router.store.read(Query())).events] == ["before", "a"]
 
 
 async def _append(store: SqliteStore, index: int) -> None:

@@ -1,0 +1,111 @@
+"""What the bench and Locust's processes say to each other: messages over a socket, and the journal of each process.
+
+A message is its length, 4 bytes, and MessagePack. A journal is a file of rows of one size: a row is written before a
+publish is sent, another when it has ended. What was written is there even if the process is killed at once.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Literal
+
+import msgspec
+
+LENGTH = struct.Struct("<I")
+ROW = struct.Struct("<QqqBB")
+"""Event, monotonic ns, seq (-1: none), what it says (an index of SAYS), whether the target had the event already."""
+SAYS: tuple[Literal["begun", "ok", "fail", "info"], ...] = ("begun", "ok", "fail", "info")
+NO_SEQ = -1
+TOKEN = "SQUALL_LOCUST_TOKEN"
+
+Role = Literal["alone", "master", "worker"]
+
+
+class Setup(msgspec.Struct):
+    """What a process is started with. `source` is the events', unlike any other run's. `folder`: where Locust's own
+    statistics go. `master_port`: of loopback, where there is a master."""
+
+    role: Role
+    name: str
+    socket: str
+    journal: str
+    folder: str
+    url: str
+    source: str
+    users: int
+    spawn_rate: float
+    workers: int
+    master_port: int
+    web: bool
+
+
+class Due(msgspec.Struct, array_like=True):
+    """A publish: of which event, when, of what."""
+
+    event: int
+    due_ns: int
+    type: str
+    priority: str
+    key: str | None
+    payload: bytes
+
+
+class Publishes(msgspec.Struct, tag=True):
+    """To a process: these are due soon, in this order."""
+
+    due: list[Due]
+
+
+class Withdraw(msgspec.Struct, tag=True):
+    """To a process: begin nothing more of what it has; and say `Used`."""
+
+
+class Finish(msgspec.Struct, tag=True):
+    """To the process that has the statistics: end all users, write them, and say `Finished`."""
+
+
+class Hello(msgspec.Struct, tag=True):
+    """From a process, first: which it is."""
+
+    name: str
+
+
+class Spawned(msgspec.Struct, tag=True):
+    """From the process that starts the users: all are there. `page`: the URL of Locust's own page, where it has one."""
+
+    page: str
+
+
+class Used(msgspec.Struct, tag=True):
+    """From a process: the share of one processor that it used since its first publish of this load, and the share of
+    the time that it was ready to run and had none."""
+
+    cpu: float
+    starved: float
+
+
+class Warned(msgspec.Struct, tag=True):
+    """From a process: Locust itself complains of too little processor, percent."""
+
+    cpu: float
+
+
+class Finished(msgspec.Struct, tag=True):
+    """From the process that has the statistics: Locust's own sums, times in milliseconds."""
+
+    requests: int
+    failures: int
+    rate: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+ToProcess = Publishes | Withdraw | Finish
+FromProcess = Hello | Spawned | Used | Warned | Finished
+
+
+def frame(message: ToProcess | FromProcess) -> bytes:
+    """A message as it is sent."""
+    body = msgspec.msgpack.encode(message)
+    return LENGTH.pack(len(body)) + body

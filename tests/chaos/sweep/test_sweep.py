@@ -1,0 +1,137 @@
+"""Whole sweeps: a planted knee is found, and what is not the target's is not laid at its door. In virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from squall import VirtualClock
+from squall.chaos.catalogue import load_catalogue
+from squall.chaos.check.verdict import Finding, Reason, State, Verdict
+from squall.chaos.run import RunResult, run_scenario
+from squall.chaos.run_folder import list_runs
+from squall.chaos.scenario import load_scenario
+from squall.chaos.sweep.drive import Asked, outcome_of, run_sweep
+from squall.chaos.sweep.file import SWEEP, Sweep, list_sweeps, load_sweep, make_sweep_folder
+from squall.chaos.sweep.plan import Plan
+from squall.chaos.sweep.values import read_range
+from squall.core.config import Config
+from squall.core.errors import ConfigError, StoreFileError
+
+RATE_LIMIT = 200
+LIMITED = {
+    "version": 1,
+    "name": "limited",
+    "plugins": [{"rate_limit": {"rate": RATE_LIMIT, "burst": 1}}],
+    "vars": {"rate": 10},
+    "subscribers": {"all": {"pattern": ">"}},
+    "load": {"stages": [{"for": "1s", "rate": "${rate}"}], "events": [{"type": "a.b"}]},
+    "expect": [{"error_budget": {"max_ratio": 0.02}}],
+}
+
+
+async def virtual(scenario_path: Path, sets: list[str], seed: int, runs: Path) -> RunResult:
+    """A run in virtual time."""
+    catalogue, clock = load_catalogue(), VirtualClock()
+    scenario = load_scenario(scenario_path, sets=sets, seed=seed, known=catalogue.known(Config()))
+    running = asyncio.ensure_future(run_scenario(scenario, Config(), catalogue, runs=runs, clock=clock))
+    while not running.done():
+        await clock.advance(0.1)
+    return await running
+
+
+def swept(folder: Path, key: str, low: str, high: str, *, repeats: int = 2) -> Sweep:
+    """A sweep of that scenario, whose router takes 200 events a second."""
+    path = folder / "limited.yaml"
+    path.write_text(json.dumps(LIMITED), encoding="utf-8")
+    values = read_range(low, high, log=False)
+    plan = Plan(values.grid(2, log=False), repeats=repeats, whole=values.whole)
+    made = make_sweep_folder(folder / "runs", VirtualClock(), "abc")
+
+    def run_one(text: str, more: int) -> RunResult:
+        return asyncio.run(virtual(path, [f"{key}={text}"], 1 + more, folder / "runs"))
+
+    return run_sweep(Asked("limited", key, values, plan), run_one, made, 0)
+
+
+def test_a_planted_knee_is_found_within_ten_percent(tmp_path: Path) -> None:
+    """The limit of a plugin, with its interval around it; every point is an ordinary run, in the folder too."""
+    sweep = swept(tmp_path, "rate", "20", "1000")
+    assert sweep.state == "knee"
+    assert sweep.exit_code == 0
+    assert sweep.knee is not None
+    assert abs(sweep.knee.at - RATE_LIMIT) <= 0.1 * RATE_LIMIT
+    assert sweep.knee.low < sweep.knee.at < sweep.knee.high
+    assert sweep.sentence.startswith("it breaks at rate ")
+    assert sweep.sentence.endswith(": error budget")
+    runs = tmp_path / "runs"
+    (folder,) = list_sweeps(runs)
+    assert load_sweep(folder) == sweep
+    assert {one.run for one in sweep.points} == {f"limited/{one.name}" for one in list_runs(runs)}
+    assert len({one.seed for one in sweep.points}) == len(sweep.points)
+    report = (folder / "sweep.html").read_text("utf-8")
+    assert "Knee found" in report
+    assert all(one.run in report for one in sweep.points)
+
+
+def test_a_key_of_the_scenario_can_be_raised(tmp_path: Path) -> None:
+    """By its dotted name; where all holds up to the end of the range, there is no knee, and nobody is accused."""
+    sweep = swept(tmp_path, "load.stages.0.rate", "20", "150")
+    assert sweep.state == "holds"
+    assert sweep.exit_code == 0
+    assert sweep.knee is None
+    assert "no knee: everything holds up to load.stages.0.rate 150" in sweep.sentence
+    environment = json.loads((tmp_path / "runs" / sweep.points[-1].run / "environment.json").read_text("utf-8"))
+    assert environment["sets"] == {"load.stages.0.rate": 150}
+
+
+def test_what_is_broken_at_its_lowest_value_says_so(tmp_path: Path) -> None:
+    """It is the one outcome that accuses."""
+    sweep = swept(tmp_path, "rate", "400", "1000")
+    assert (sweep.state, sweep.exit_code) == ("broken", 1)
+    assert "broken at rate 400 already" in sweep.sentence
+
+
+def finding(name: str) -> Finding:
+    return Finding(name, "invalid", "broken")
+
+
+@pytest.mark.parametrize(
+    ("broke", "late", "outcome"),
+    [
+        ((), False, "held"),
+        (("latency",), False, "broke"),
+        (("latency",), True, "generator"),
+        (("throughput", "latency"), True, "generator"),
+        ((), True, "generator"),
+        (("latency", "no_loss"), True, "broke"),
+    ],
+)
+def test_a_late_generator_is_no_slow_target(broke: tuple[str, ...], late: bool, outcome: str) -> None:
+    """What is measured from when events were due says nothing then; a loss is a loss."""
+    reasons = (Reason("rate_not_kept", "the generator sent only some"),) if late else ()
+    state: State = "invalid" if broke else "unknown" if late else "valid"
+    assert outcome_of(Verdict(state, "", tuple(finding(name) for name in broke), reasons)) == outcome
+
+
+def test_units_are_kept_and_mistakes_told() -> None:
+    """Values are written as they were given."""
+    values = read_range("5ms", "50ms", log=True)
+    assert values.grid(3, log=True) == (5.0, 16.0, 50.0)
+    assert values.text(16.0) == "16ms"
+    assert read_range("0.1", "1", log=False).text(0.25) == "0.25"
+    for low, high, said in (("5ms", "1s", "one unit"), ("5", "4", "more than --from"), ("x", "4", "a number")):
+        with pytest.raises(ConfigError, match=said):
+            read_range(low, high, log=False)
+    with pytest.raises(ConfigError, match="above 0"):
+        read_range("0", "4", log=True)
+
+
+def test_a_foreign_file_is_no_sweep(tmp_path: Path) -> None:
+    """It is told, and not guessed at."""
+    (tmp_path / SWEEP).write_text("{}", encoding="utf-8")
+    with pytest.raises(StoreFileError, match="not a sweep that squall wrote"):
+        load_sweep(tmp_path)
