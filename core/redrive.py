@@ -105,7 +105,7 @@ class Redrives:
         planned = await self.plan(query)
         if not (isinstance(token, str) and hmac.compare_digest(token.encode(), planned.token.encode())):
             raise OutdatedToken(
-                f"redrive: the token is not that of the {len(planned.letters)} dead letters that would be redriven now: "
+                f"redrive: the token is not of the {len(planned.letters)} dead letters that would be given back now: "
                 "they have changed since the dry run, or the query is another; nothing was redriven. Do the dry run "
                 "again, and look what it shows"
             )

@@ -207,7 +207,8 @@ class Turns(Protocol):
 
 
 class StoreCounts(NamedTuple):
-    """The store's own sums; dead_letters: those that wait, and were not given back. unattended: named subscriptions that nobody has handled for as long as the store minds."""
+    """The store's own sums; dead_letters: those that wait, and were not given back.
+    unattended: named subscriptions that nobody has handled for as long as the store minds."""
 
     events: int
     dead_letters: int

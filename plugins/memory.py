@@ -150,8 +150,12 @@ class MemoryStore:
     def _keep(self, settlement: Settlement) -> None:
         for letter in settlement.dead:
             place = letter.subscription_id, letter.event.seq
-            before = self._dead.get(place, letter)  # it failed again after a redrive
-            self._dead[place] = letter._replace(redrives=max(before.redrives, letter.redrives))
+            before = self._dead.get(place, letter)
+            # What is settled a second time is not another failure after a redrive.
+            again = letter.last_ns == before.last_ns < before.redriven_ns
+            self._dead[place] = letter._replace(
+                redrives=max(before.redrives, letter.redrives), redriven_ns=before.redriven_ns if again else 0
+            )
         while len(self._dead) > self._options.max_dead_letters:
             self._dead.popitem(last=False)
             self.dropped_dead_letters += 1

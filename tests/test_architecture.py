@@ -29,8 +29,8 @@ MAX_MODULE_LINES = 400
 # before the hooks of the command line and of a server's numbers, and stores that several routers share; 2,930 before
 # observers were told of subscriptions, and plugins started and shut down beside the router; 2,950 before a detach ended
 # whatever its handlers and the store do, and what a delay, a first attempt and a stop leave behind was kept; 3,000
-# before the backlog of a name that was left, ids that a store itself recognises, and turns that were lost meanwhile; 3,030
-# before dead letters could be given back: what the store, the router and observers are asked and told of it.
+# before the backlog of a name that was left, ids that a store itself recognises, and turns that were lost meanwhile;
+# 3,030 before dead letters could be given back: what the store, the router and observers are asked and told of it.
 MAX_KERNEL_LINES = 3_060
 
 # Modules that may be longer than the limit, each with its reason.

@@ -11,7 +11,10 @@ import msgspec
 from squall.core.store import AttemptRow, Cursor, DeadLetter, DurableSpec, Redrive, Settlement
 from squall.plugins.sqlite.codec import COLUMNS, PLACES, TypeNumbers, decode_event, encode_events
 
-_LETTER = "subscription_id, subscription, pattern, reason, attempts, first, last, error_type, error, trace, redrives, redriven"
+_LETTER = (
+    "subscription_id, subscription, pattern, reason, attempts, first, last, "
+    "error_type, error, trace, redrives, redriven"
+)
 _LETTER_COLUMNS = 12
 
 

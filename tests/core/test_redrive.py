@@ -9,6 +9,7 @@ import pytest
 from tests.core.world import Heard, Held, KeptMemory, Policy, StoreWrapper, World
 
 from squall import (
+    Backlog,
     ConfigError,
     Context,
     DeadLetter,
@@ -185,6 +186,21 @@ async def test_a_query_chooses_among_those_that_wait() -> None:
         assert await found(subscription="one") == [("one", 3)]
 
 
+async def test_what_is_given_back_takes_room() -> None:
+    """As anything that waits; the room is there again when it has ended."""
+    heard = Heard(Reject("no"))
+    async with World(backlog=Backlog(max_events=3, timeout=0.1)) as world:
+        own = await world.subscriber.subscribe(">", heard, name="invoices")
+        await world.publish("x")
+        await world.clock.settle()
+        heard.fail = None
+        await world.subscriber.pause_subscription(own)
+        assert await give_back(world) == [1]
+        assert await world.places(own, 5) == 2
+        await world.clock.settle()
+        assert await world.places(own, 5) == 3
+
+
 async def test_so_many_are_given_back_per_second() -> None:
     """The first at once; the others when they are due, after a restart too."""
     heard = Heard(Reject("no"))
@@ -266,7 +282,7 @@ async def test_what_is_wrong_is_told() -> None:
         ({"reason": "bad"}, "reason: expected one of rejected, overflow"),
     ):
         with pytest.raises(ConfigError, match=expected):
-            DeadLetterQuery(**query)  # type: ignore[arg-type]
+            DeadLetterQuery(**query)
     with pytest.raises(SubscriptionError):
         DeadLetterQuery(pattern="a..b")
     async with World() as world:

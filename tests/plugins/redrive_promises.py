@@ -55,6 +55,17 @@ async def a_letter_is_given_back_once(bench: Bench) -> None:
     assert await bench.store.redrive([redrive(back)]) == [redrive(back)]
 
 
+async def a_settlement_that_is_written_twice_takes_no_redrive_back(bench: Bench) -> None:
+    """The answer of a commit may have been lost: the same letter, written again, is no further failure."""
+    progress, _, letters = await _three(bench)
+    asked = [redrive(letters[0])]
+    assert await bench.store.redrive(asked) == asked
+    progress.dead = [letters[0]]
+    await bench.settle(progress)
+    (letter, *_) = await bench.store.dead_letters()
+    assert (letter.redrives, letter.redriven_ns) == (3, LATER_NS)
+
+
 async def what_has_ended_is_given_nothing_back(bench: Bench) -> None:
     """Its letters wait on. What an unnamed subscription gave up leaves no row."""
     _, attached, letters = await _three(bench)
@@ -73,5 +84,6 @@ async def what_has_ended_is_given_nothing_back(bench: Bench) -> None:
 REDRIVE_PROMISES: tuple[Promise, ...] = (
     a_redriven_letter_is_marked_and_its_event_owed_again,
     a_letter_is_given_back_once,
+    a_settlement_that_is_written_twice_takes_no_redrive_back,
     what_has_ended_is_given_nothing_back,
 )
