@@ -73,8 +73,8 @@ class Drain:
 @dataclass(frozen=True)
 class Scenario:
     """A valid scenario. Variables are filled in, random faults are drawn; `expect` None: what the target claims;
-    `driver` None: the bench itself publishes. `source` is the document as it was read, `keys` what --set put in place of
-    its keys, by dotted name. `soak_s`: for how long its load is repeated, where it is soaked."""
+    `driver` None: the bench itself publishes. `source` is the document as it was read, `keys` what --set put in place
+    of its keys, by dotted name. `soak_s`: for how long its load is repeated, where it is soaked."""
 
     document: Document
     source: Document

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 import msgspec
 
 from squall.core.event import Event
-from squall.core.store import DeadReason
+from squall.core.store import DeadLetter, DeadReason
 
 if TYPE_CHECKING:
     from squall.core.subscription import Subscription
@@ -144,6 +144,9 @@ class Observer:
 
     def settled(self, subscription: Subscription, attempts: Attempts, ok_ns: int, answer: str) -> None:
         """The store answered for a batch of `attempted`: 'ok', or 'refused': then it is asked again, until 'ok'."""
+
+    def redriven(self, subscription_id: str, letters: Sequence[DeadLetter]) -> None:
+        """Dead letters were given back to this subscription, which may have nobody here who handles it just now."""
 
     def subscription_changed(self, subscription: Subscription, change: SubscriptionChange) -> None:
         """Somebody has subscribed, or done with the subscription what its owner may; the store has it already."""

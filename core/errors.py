@@ -10,6 +10,7 @@ SquallError
 │   ├── Overflow         no room in a subscription within the time allowed; nothing was stored
 │   └── StoreError       the store failed
 ├── SubscriptionError    unknown subscription, changed pattern of a durable name, undeclarative filter
+├── OutdatedToken        what would be redriven is not what the dry run showed; nothing was redriven
 ├── NotRunning           the router is not started, is stopping, or has stopped
 ├── AlreadyRunning       the router runs, or is still stopping, and cannot be started
 ├── WrongThread          publish_sync on the loop's own thread; an await in another loop or thread than the router's
@@ -108,6 +109,10 @@ class StoreFileError(SquallError):
 
 class SubscriptionError(SquallError):
     """A subscription that does not exist, or cannot be what is asked."""
+
+
+class OutdatedToken(SquallError):
+    """The dead letters that would be redriven are others than those that the dry run showed."""
 
 
 class NotRunning(SquallError):

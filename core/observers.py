@@ -7,9 +7,10 @@ from logging import Logger
 
 from squall.core.delivery import Attempts, Observer, SubscriptionChange
 from squall.core.event import Event
+from squall.core.store import DeadLetter
 from squall.core.subscription import Subscription
 
-METHODS = ("published", "dropped", "attempted", "settled", "subscription_changed", "gate_changed")
+METHODS = ("published", "dropped", "attempted", "settled", "redriven", "subscription_changed", "gate_changed")
 
 
 class Observers:
@@ -51,6 +52,9 @@ class Observers:
     def settled(self, subscription: Subscription, batch: Attempts, now: Callable[[], int], answer: str = "ok") -> None:
         if self.wants_settled:
             self._tell("settled", subscription, batch, now(), answer)
+
+    def redriven(self, subscription_id: str, letters: Sequence[DeadLetter]) -> None:
+        self._tell("redriven", subscription_id, letters)
 
     def subscription_changed(self, subscription: Subscription, change: SubscriptionChange) -> None:
         self._tell("subscription_changed", subscription, change)

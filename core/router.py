@@ -29,6 +29,7 @@ from squall.core.metrics import RouterMetrics
 from squall.core.observers import Observers
 from squall.core.plugin import Context, Plugin
 from squall.core.query import history
+from squall.core.redrive import DeadLetterQuery, Redriven, RedrivePlan, Redrives
 from squall.core.rules import RoutingRule
 from squall.core.store import EventStore, Query
 from squall.core.subscriptions import Subscriptions
@@ -46,6 +47,7 @@ class _Running:
     store: EventStore
     intake: Intake
     subscriptions: Subscriptions
+    redrives: Redrives
     sweeper: Timer | None = None
 
 
@@ -126,7 +128,8 @@ class EventRouter:
             raise
         self.loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         subscriptions = Subscriptions(ctx, self._registry, store, observers, intake, self._backlog)
-        self._running, self.entry = _Running(ctx, store, intake, subscriptions), intake
+        redrives = Redrives(ctx.clock, store, subscriptions, observers)
+        self._running, self.entry = _Running(ctx, store, intake, subscriptions, redrives), intake
         self._sweep()
 
     async def stop(self, *, timeout_s: float = 10.0) -> None:
@@ -218,6 +221,17 @@ class EventRouter:
         running = self._started()
         return history(running.store, query, running.intake.head, partial(thread.check_loop, self.loop))
 
+    async def plan_redrive(self, query: DeadLetterQuery | None = None) -> RedrivePlan:
+        """The dry run of a redrive: which dead letters would be given back, and the token that allows just that. Raises
+        NotRunning, WrongThread and StoreError."""
+        return await self._redrives.plan(query or DeadLetterQuery())
+
+    async def redrive(self, token: str, query: DeadLetterQuery | None = None, *, per_second: float = 100.0) -> Redriven:
+        """Deliver dead letters again, each to the subscription that gave it up and to no other, with attempts that
+        start anew. `token` is of plan_redrive with the same query; what has changed since is refused. Raises
+        OutdatedToken, ConfigError, SubscriptionError, and as plan_redrive."""
+        return await self._redrives.give_back(token, query or DeadLetterQuery(), per_second)
+
     def add_routing_rule(self, rule: RoutingRule) -> None:
         """Add custom routing rule: rules act in the order in which they were added, before an event is stored."""
         check_kind(ConfigError, "add_routing_rule", RoutingRule, rule)
@@ -264,6 +278,12 @@ class EventRouter:
         running = self._started()
         thread.check_loop(self.loop)
         return running.subscriptions
+
+    @property
+    def _redrives(self) -> Redrives:
+        running = self._started()
+        thread.check_loop(self.loop)
+        return running.redrives
 
     def _started(self) -> _Running:
         if self._running is None:

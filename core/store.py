@@ -95,7 +95,8 @@ class AttemptRow(NamedTuple):
 
 class DeadLetter(NamedTuple):
     """An event that a subscription will not be given again, with its original bytes. Times are wall nanoseconds; known
-    secrets are scrubbed from `error` and `trace`; `redrives` counts how often it was given back to the subscription."""
+    secrets are scrubbed from `error` and `trace`; `redrives` counts how often it was given back to the subscription,
+    `redriven_ns` is when it last was, and 0 while it waits for somebody to do so."""
 
     event: Event
     subscription_id: str
@@ -109,12 +110,25 @@ class DeadLetter(NamedTuple):
     error: str
     trace: str
     redrives: int = 0
+    redriven_ns: int = 0
 
     @property
     def traceparent(self) -> str | None:
         """The W3C trace context under which the event was published, where its metadata has one."""
         found = self.event.metadata.get("traceparent")
         return found if isinstance(found, str) else None
+
+
+class Redrive(NamedTuple):
+    """A dead letter that is to be given back, as it was seen: by then it had been given back so many `redrives`.
+    durable: it is owed by the store. Times are wall nanoseconds."""
+
+    subscription_id: str
+    seq: int
+    redrives: int
+    durable: bool
+    due_ns: int
+    now_ns: int
 
 
 @dataclass(frozen=True)
@@ -193,7 +207,8 @@ class Turns(Protocol):
 
 
 class StoreCounts(NamedTuple):
-    """The store's own sums. unattended: named subscriptions that nobody has handled for as long as the store minds."""
+    """The store's own sums; dead_letters: those that wait, and were not given back.
+    unattended: named subscriptions that nobody has handled for as long as the store minds."""
 
     events: int
     dead_letters: int
@@ -248,7 +263,14 @@ class EventStore(Protocol):
         in the query's order that cannot be decoded: subscriptions put it into their dead letters, and read on."""
 
     async def dead_letters(self, subscription: str | None = None, after: int = 0, limit: int = 500) -> list[DeadLetter]:
-        """Dead letters in the order of their arrival, from the after-th on; `subscription` is an id or a name."""
+        """Dead letters in the order of their arrival, from the after-th on; `subscription` is an id or a name. Those
+        that were given back stay among them."""
+
+    async def redrive(self, wanted: Sequence[Redrive]) -> list[Redrive]:
+        """Mark these dead letters as given back, and of durable ones owe each event to its subscription again, as an
+        attempt row of no attempts: in one transaction. Returns those that were: not what was given back since it was
+        seen, nor what a subscription that has ended, or that another router delivers, was owed. A letter of a later
+        failure takes the place of the one given back, keeps its redrives, and waits again."""
 
     async def counts(self) -> StoreCounts:
         """The store's own sums, counted, not remembered."""

@@ -75,6 +75,10 @@ class Subscriptions:
         named = {one.subscription.name: one for one in self.dispatchers.values() if one.subscription.durable}
         return Meter(named.get(subscription_id) or self._left.get(subscription_id) or self.get(subscription_id))
 
+    def is_changing(self, name: str) -> bool:
+        """Is a durable subscription of this name just being attached or left?"""
+        return name in self._attaching
+
     def default_overflow(self, durable: bool) -> OverflowPolicy:
         """What a full subscription does unless it says otherwise; a durable one never drops."""
         return "block" if durable and self._backlog.overflow in DROPS else self._backlog.overflow

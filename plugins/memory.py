@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -27,6 +27,7 @@ from squall.core.store import (
     Page,
     Progress,
     Query,
+    Redrive,
     Settlement,
     StoreCounts,
 )
@@ -87,7 +88,7 @@ class MemoryStore:
         self._weights: deque[tuple[int, int]] = deque()
         self._weigh_at = WEIGHED_AT_ONCE
         self._bytes = 0
-        self._dead: deque[DeadLetter] = deque(maxlen=options.max_dead_letters)
+        self._dead: OrderedDict[tuple[str, int], DeadLetter] = OrderedDict()
         self.dropped_dead_letters = 0
         self._durable: dict[str, _Durable] = {}
         self._dirty: dict[Progress, None] = {}
@@ -147,9 +148,17 @@ class MemoryStore:
             progress.committed(settlement, None)
 
     def _keep(self, settlement: Settlement) -> None:
-        dropped = len(self._dead) + len(settlement.dead) - self._options.max_dead_letters
-        self.dropped_dead_letters += max(0, dropped)
-        self._dead.extend(settlement.dead)
+        for letter in settlement.dead:
+            place = letter.subscription_id, letter.event.seq
+            before = self._dead.get(place, letter)
+            # What is settled a second time is not another failure after a redrive.
+            again = letter.last_ns == before.last_ns < before.redriven_ns
+            self._dead[place] = letter._replace(
+                redrives=max(before.redrives, letter.redrives), redriven_ns=before.redriven_ns if again else 0
+            )
+        while len(self._dead) > self._options.max_dead_letters:
+            self._dead.popitem(last=False)
+            self.dropped_dead_letters += 1
         durable = next((d for d in self._durable.values() if d.id == settlement.subscription_id), None)
         if not settlement.durable or durable is None:
             return
@@ -195,11 +204,27 @@ class MemoryStore:
         return search(islice(self._events, low - first, high - first + 1), query, low, high)
 
     async def dead_letters(self, subscription: str | None = None, after: int = 0, limit: int = 500) -> list[DeadLetter]:
-        wanted = (d for d in self._dead if subscription in (None, d.subscription_id, d.subscription))
+        wanted = (d for d in self._dead.values() if subscription in (None, d.subscription_id, d.subscription))
         return list(islice(wanted, after, after + limit))
 
+    async def redrive(self, wanted: Sequence[Redrive]) -> list[Redrive]:
+        self._settle()
+        durables = {durable.id: durable for durable in self._durable.values()}
+        given: list[Redrive] = []
+        for one in wanted:
+            place = one.subscription_id, one.seq
+            letter, durable = self._dead.get(place), durables.get(one.subscription_id)
+            if letter is None or letter.redriven_ns or letter.redrives != one.redrives or one.durable > bool(durable):
+                continue
+            self._dead[place] = letter._replace(redrives=letter.redrives + 1, redriven_ns=one.now_ns)
+            if durable is not None:
+                durable.attempts[one.seq] = AttemptRow(one.seq, 0, one.due_ns, "")
+            given.append(one)
+        return given
+
     async def counts(self) -> StoreCounts:
-        return StoreCounts(len(self._events), len(self._dead), self._seq)
+        waiting = sum(not letter.redriven_ns for letter in self._dead.values())
+        return StoreCounts(len(self._events), waiting, self._seq)
 
 
 def _refuse(events: Event | Sequence[Event]) -> None:

@@ -30,8 +30,9 @@ MAX_MODULE_LINES = 400
 # observers were told of subscriptions, and plugins started and shut down beside the router; 2,950 before a detach ended
 # whatever its handlers and the store do, and what a delay, a first attempt and a stop leave behind was kept; 3,000
 # before the backlog of a name that was left, ids that a store itself recognises, and turns that were lost meanwhile;
-# 3,030 before the hooks of invariants and of load drivers.
-MAX_KERNEL_LINES = 3_035
+# 3,030 before the hooks of invariants and of load drivers; 3,035 before dead letters could be given back: what the
+# store, the router and observers are asked and told of it.
+MAX_KERNEL_LINES = 3_070
 
 # Modules that may be longer than the limit, each with its reason.
 LONG_MODULES: dict[str, str] = {}
@@ -44,6 +45,7 @@ NOT_KERNEL: dict[str, str] = {
     "core/ahead.py": "settles before it is handled what is delivered at most once",
     "core/dedupe.py": "remembers the ids that publishers give, for those events that have one",
     "core/dropping.py": "chooses what a full subscription gives up, where it asked for that",
+    "core/redrive.py": "gives dead letters back, when an operator asks",
     "core/metrics.py": "adds up what was done, when asked",
     "core/trouble.py": "logs what fails again and again",
     "core/publish_options.py": "gives those events an id, a delay or a time to live whose publisher asks for it",

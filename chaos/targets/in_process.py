@@ -281,6 +281,7 @@ class SeamStore:
         self.open, self.close = store.open, store.close
         self.attach, self.detach, self.read = store.attach, store.detach, store.read
         self.dead_letters, self.counts = store.dead_letters, store.counts
+        self.redrive = store.redrive
 
     @property
     def capabilities(self) -> Capabilities:

@@ -26,6 +26,7 @@ from squall.core.store import (
     Page,
     Progress,
     Query,
+    Redrive,
     Settlement,
     StoreCounts,
 )
@@ -183,6 +184,9 @@ class RedisStore:
 
     async def dead_letters(self, subscription: str | None = None, after: int = 0, limit: int = 500) -> list[DeadLetter]:
         return await self.reader.dead_letters(subscription, after, limit)
+
+    async def redrive(self, wanted: Sequence[Redrive]) -> list[Redrive]:
+        raise StoreError("redis: nothing was redriven: dead letters in Redis cannot be given back yet", "fail")
 
     async def counts(self) -> StoreCounts:
         unattended = await self.directory.unattended(self._inactive_after_s)

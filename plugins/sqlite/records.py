@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import apsw
 import msgspec
 
-from squall.core.store import AttemptRow, Cursor, DeadLetter, DurableSpec, Settlement
+from squall.core.store import AttemptRow, Cursor, DeadLetter, DurableSpec, Redrive, Settlement
 from squall.plugins.sqlite.codec import COLUMNS, PLACES, TypeNumbers, decode_event, encode_events
 
-_LETTER = "subscription_id, subscription, pattern, reason, attempts, first, last, error_type, error, trace, redrives"
-_LETTER_COLUMNS = 11
+_LETTER = (
+    "subscription_id, subscription, pattern, reason, attempts, first, last, "
+    "error_type, error, trace, redrives, redriven"
+)
+_LETTER_COLUMNS = 12
 
 
 def save_settlements(db: apsw.Connection, settlements: Iterable[Settlement], types: TypeNumbers) -> None:
@@ -53,13 +56,15 @@ def _save_dead(db: apsw.Connection, letters: list[DeadLetter], types: TypeNumber
     save_types(db, types)
     rows = encode_events([letter.event for letter in letters], types)
     db.executemany(
-        f"INSERT INTO dead_letter({_LETTER}, {COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {PLACES}) "
+        f"INSERT INTO dead_letter({_LETTER}, {COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {PLACES}) "
         "ON CONFLICT(subscription_id, seq) DO UPDATE SET "
         "reason = excluded.reason, attempts = excluded.attempts, first = excluded.first, last = excluded.last, "
         "error_type = excluded.error_type, error = excluded.error, trace = excluded.trace, "
-        "redrives = max(redrives, excluded.redrives)",
+        "redrives = max(redrives, excluded.redrives), "
+        # What is written again, because its answer was lost, is not another failure after a redrive.
+        "redriven = iif(excluded.last = last AND excluded.last < redriven, redriven, 0)",
         [
-            (*letter[1:8], *map(_storable, letter[8:11]), letter.redrives, *row)
+            (*letter[1:8], *map(_storable, letter[8:11]), letter.redrives, letter.redriven_ns, *row)
             for letter, row in zip(letters, rows, strict=True)
         ],
     )
@@ -162,9 +167,26 @@ def dead_letters(
     return [DeadLetter(decode_event(row[_LETTER_COLUMNS:], types), *row[:_LETTER_COLUMNS]) for row in rows]
 
 
+def redrive(db: apsw.Connection, wanted: Sequence[Redrive]) -> list[Redrive]:
+    """Mark these dead letters as given back, and owe the events of durable ones again; returns those that were."""
+    given = [one for one in wanted if not one.durable or _is_live(db, one.subscription_id)]
+    sql = (
+        "UPDATE dead_letter SET redrives = redrives + 1, redriven = ? "
+        "WHERE subscription_id = ? AND seq = ? AND redrives = ? AND redriven = 0 RETURNING 1"
+    )
+    given = [
+        one for one in given if db.execute(sql, (one.now_ns, one.subscription_id, one.seq, one.redrives)).fetchall()
+    ]
+    db.executemany(
+        "INSERT OR REPLACE INTO attempt VALUES(?, ?, 0, ?, '', 0)",
+        [(one.subscription_id, one.seq, one.due_ns) for one in given if one.durable],
+    )
+    return given
+
+
 def count_dead_letters(db: apsw.Connection) -> int:
-    """How many dead letters there are."""
-    return int(db.execute("SELECT count(*) FROM dead_letter").get)
+    """How many dead letters wait."""
+    return int(db.execute("SELECT count(*) FROM dead_letter WHERE redriven = 0").get)
 
 
 def _note_head(db: apsw.Connection, head: int) -> None:

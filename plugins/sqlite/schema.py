@@ -8,11 +8,12 @@ from typing import Literal, get_args
 import apsw
 
 APPLICATION_ID = 0x53514C4C
-VERSION = 4
+VERSION = 5
 IndexName = Literal["type", "correlation", "id", "key"]
 
 # type is a number of the table of types; correlation is NULL where it is the id itself, metadata where it is empty.
 # unattended is since when nobody handles a subscription, as far as is known; NULL while somebody does.
+# redriven is when a dead letter was given back; 0 while it waits.
 # extra is what few events have, as JSON: own_id, due_ns, expires_ns; NULL where it is empty.
 # id and correlation are the 16 bytes of a UUID, or other text as it is. Times are wall nanoseconds since 1970.
 _EVENT = """
@@ -41,7 +42,7 @@ CREATE TABLE dead_letter(
     number INTEGER PRIMARY KEY, subscription_id TEXT NOT NULL, subscription TEXT NOT NULL, pattern TEXT NOT NULL,
     reason TEXT NOT NULL, attempts INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
     error_type TEXT NOT NULL, error TEXT NOT NULL, trace TEXT NOT NULL,{_EVENT.format("NOT NULL")},
-    redrives INTEGER NOT NULL DEFAULT 0, UNIQUE(subscription_id, seq));
+    redrives INTEGER NOT NULL DEFAULT 0, redriven INTEGER NOT NULL DEFAULT 0, UNIQUE(subscription_id, seq));
 -- the greatest seq ever given, noted when a subscription counts from it: no event may get one that it passed over
 CREATE TABLE head(one INTEGER PRIMARY KEY CHECK(one = 1), seq INTEGER NOT NULL);
 INSERT INTO head VALUES(1, 0);
@@ -64,7 +65,11 @@ def _first_attempt(db: apsw.Connection) -> None:
     db.execute("ALTER TABLE attempt ADD COLUMN first INTEGER NOT NULL DEFAULT 0")
 
 
-MIGRATIONS: Sequence[Callable[[apsw.Connection], None]] = (_redrives_and_unattended, _extra, _first_attempt)
+def _redriven(db: apsw.Connection) -> None:
+    db.execute("ALTER TABLE dead_letter ADD COLUMN redriven INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: Sequence[Callable[[apsw.Connection], None]] = (_redrives_and_unattended, _extra, _first_attempt, _redriven)
 """The n-th step makes version n + 2 of version n + 1."""
 
 INDEXES: dict[IndexName, str] = {

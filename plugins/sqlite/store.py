@@ -16,7 +16,17 @@ from squall.core.clock import Clock, Timer
 from squall.core.errors import Outcome, StoreError
 from squall.core.event import Event
 from squall.core.recent import MAX_EVENTS_HELD
-from squall.core.store import Attached, Capabilities, DeadLetter, DurableSpec, Page, Progress, Query, StoreCounts
+from squall.core.store import (
+    Attached,
+    Capabilities,
+    DeadLetter,
+    DurableSpec,
+    Page,
+    Progress,
+    Query,
+    Redrive,
+    StoreCounts,
+)
 from squall.plugins.sqlite import records
 from squall.plugins.sqlite.checkpoints import Checkpoints
 from squall.plugins.sqlite.commits import Committer, Fate, Group, Work
@@ -163,6 +173,10 @@ class SqliteStore:
 
     async def dead_letters(self, subscription: str | None = None, after: int = 0, limit: int = 500) -> list[DeadLetter]:
         return await self._reader.dead_letters(subscription, after, limit)
+
+    async def redrive(self, wanted: Sequence[Redrive]) -> list[Redrive]:
+        given: list[Redrive] = await self._work(lambda db: records.redrive(db, wanted))
+        return given
 
     async def counts(self) -> StoreCounts:
         return await self._reader.counts(self._clock.time_ns() - self._inactive_after_ns)

@@ -24,6 +24,7 @@ class TracedStore:
         self.open, self.close, self.settle = store.open, store.close, store.settle
         self.attach, self.detach = store.attach, store.detach
         self.dead_letters, self.counts = store.dead_letters, store.counts
+        self.redrive = store.redrive
         tracer.next_seq = lambda: store.next_seq
 
     @property

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Conflict,
         InvalidEvent,
         NotRunning,
+        OutdatedToken,
         Overflow,
         PublishError,
         Refused,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from squall.core.options import Options
     from squall.core.plugin import Context, Plugin, hookimpl
     from squall.core.queue import PriorityEventQueue
+    from squall.core.redrive import DeadLetterQuery, Redriven, RedrivePlan
     from squall.core.router import EventRouter
     from squall.core.rules import RoutingRule
     from squall.core.settle import Delivery
@@ -64,6 +66,7 @@ __all__ = [
     "Conflict",
     "Context",
     "DeadLetter",
+    "DeadLetterQuery",
     "Decision",
     "Delivery",
     "Event",
@@ -80,6 +83,7 @@ __all__ = [
     "NotRunning",
     "Observer",
     "Options",
+    "OutdatedToken",
     "Overflow",
     "Page",
     "Permits",
@@ -89,6 +93,8 @@ __all__ = [
     "PublishError",
     "Query",
     "Receipt",
+    "RedrivePlan",
+    "Redriven",
     "Refused",
     "Reject",
     "Retry",
@@ -124,6 +130,7 @@ _HOMES = (
     "core.options",
     "core.plugin",
     "core.queue",
+    "core.redrive",
     "core.router",
     "core.rules",
     "core.settle",

@@ -21,6 +21,7 @@ class StoreWrapper:
         self.capabilities = store.capabilities
         self.close, self.attach, self.detach = store.close, store.attach, store.detach
         self.read, self.dead_letters, self.counts = store.read, store.dead_letters, store.counts
+        self.redrive = store.redrive
 
     @property
     def next_seq(self) -> int:

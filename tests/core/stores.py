@@ -26,6 +26,7 @@ from squall.core.store import (
     Page,
     Progress,
     Query,
+    Redrive,
     Settlement,
     StoreCounts,
 )
@@ -68,6 +69,9 @@ class StoreWrapper:
 
     async def dead_letters(self, subscription: str | None = None, after: int = 0, limit: int = 500) -> list[DeadLetter]:
         return await self.inner.dead_letters(subscription, after, limit)
+
+    async def redrive(self, wanted: Sequence[Redrive]) -> list[Redrive]:
+        return await self.inner.redrive(wanted)
 
     async def counts(self) -> StoreCounts:
         return await self.inner.counts()

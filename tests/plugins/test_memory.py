@@ -44,8 +44,8 @@ async def test_the_oldest_dead_letters_make_room_and_are_counted() -> None:
     store.append([make_event(index) for index in range(5)])
     events = (await store.read(Query())).events
     attached = await store.attach(SPEC)
-    for number, dropped in ((2, 0), (2, 1), (1, 2)):
-        progress = FakeProgress(attached.id, dead=[dead_letter(event, attached) for event in events[:number]])
+    for few, dropped in ((events[:2], 0), (events[2:4], 1), (events[4:], 2)):
+        progress = FakeProgress(attached.id, dead=[dead_letter(event, attached) for event in few])
         store.settle(progress)
         await until(lambda progress=progress: bool(progress.told))  # type: ignore[misc]
         assert store.dropped_dead_letters == dropped

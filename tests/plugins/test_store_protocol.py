@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.plugins.redrive_promises import REDRIVE_PROMISES
 from tests.plugins.sqlite_stores import damage, sqlite_store
 from tests.plugins.store_bench import Promise, StoreKind
 from tests.plugins.store_promises import PROMISES, hold
@@ -36,7 +37,7 @@ INDEXED = StoreKind(
 KINDS = [MEMORY, SQLITE, COLD, INDEXED]
 
 
-@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+@pytest.mark.parametrize("promise", [*PROMISES, *REDRIVE_PROMISES], ids=lambda promise: promise.__name__)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 async def test_store_keeps_its_promise(kind: StoreKind, promise: Promise, tmp_path: Path) -> None:
     await hold(promise, kind, tmp_path)

@@ -93,7 +93,8 @@ async def test_a_file_of_the_first_schema_is_brought_forward(tmp_path: Path) -> 
         await program.router.publisher("shop").publish("order.created", b"\x00\xff")
         (before,) = await _letters(program, clock)
     db = apsw.Connection(str(path))
-    db.execute("ALTER TABLE dead_letter DROP COLUMN redrives")
+    for column in ("redrives", "redriven"):
+        db.execute(f"ALTER TABLE dead_letter DROP COLUMN {column}")
     db.execute("ALTER TABLE subscription DROP COLUMN unattended")
     for table in ("event", "dead_letter"):
         db.execute(f"ALTER TABLE {table} DROP COLUMN extra")
