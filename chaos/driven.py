@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.load import ON_TIME_NS, TICK_S, Due, Messages, due_times
@@ -11,8 +12,8 @@ from squall.chaos.recorder import Recorder
 from squall.chaos.scenario import Scenario
 from squall.chaos.scenario_models import Stage
 from squall.core.errors import ConfigError
-from squall.core.load_driver import LoadDriver, Publish
-from squall.core.target import Endpoint, Outcome, Target
+from squall.core.load_driver import LoadContext, LoadDriver, Publish
+from squall.core.target import Endpoint, Launch, Outcome, Target
 
 AHEAD_NS = 500_000_000
 MAX_AHEAD = 10_000
@@ -50,6 +51,13 @@ class Driven:
         self.waiting: dict[int, tuple[DrivenLoad, Publish, bool]] = {}
         self.open: dict[int, tuple[Publish, tuple[int, ...]]] = {}
         self.busy_ns = 0
+
+    async def start(self, folder: Path, target: Target, launch: Launch) -> None:
+        """Let the driver come, with a folder of its own for what it writes. Raises SquallError."""
+        assert isinstance(target, Endpoint)  # `make_driver` saw to it
+        await asyncio.to_thread(folder.mkdir)
+        clock = self.recorder.clock
+        await self.driver.start(LoadContext(clock, folder, target, launch, self.begun, self.ended))
 
     def begun(self, event: int, at_ns: int) -> None:
         """The driver is about to send it."""

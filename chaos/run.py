@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.check.engine import check, check_steady
-from squall.chaos.check.expectations import Duplicates, Expectation, Growth
 from squall.chaos.check.facts import RunFacts, Span, save_facts
 from squall.chaos.check.output import save_junit, save_verdict
 from squall.chaos.check.verdict import Verdict
@@ -41,8 +40,8 @@ from squall.core.clock import Clock, SystemClock
 from squall.core.config import Config
 from squall.core.errors import SquallError, StoreFileError
 from squall.core.identity import system_id
-from squall.core.load_driver import LoadContext, LoadDriver
-from squall.core.target import Batches, Claims, Endpoint, RunContext, Target
+from squall.core.load_driver import LoadDriver
+from squall.core.target import Batches, Claims, RunContext, Target
 from squall.core.units import format_seconds
 
 POLL_S = 0.05
@@ -115,7 +114,7 @@ async def run_scenario(
             await asyncio.to_thread(complete_spans, folder)
         except StoreFileError as error:
             logging.getLogger("squall").warning("%s", error)
-        verdict = await asyncio.to_thread(check, folder / "history", run.claims, run.expectations(), facts)
+        verdict = await asyncio.to_thread(check, folder / "history", run.claims, scenario.expectations, facts)
         save_verdict(verdict, folder / VERDICT)
         save_junit(verdict, scenario.name, folder / JUNIT)
         await asyncio.to_thread(write_report, folder)
@@ -204,7 +203,7 @@ class _Run:
             if (driven := self.driven) is not None:
                 stop = self._stop_driver
                 ending.push_async_callback(lambda: self._noted("the load driver did not stop", stop(driven)))
-                await self._start_driver(driven)
+                await driven.start(self.folder / DRIVER, self.target, self.processes.launch_aside)
             limits = drain_limits(self.scenario, self.claims.longest_delay_s)
             told = self.claims
             self.facts = replace(self.facts, stall_s=limits.stall_s, durability=told.durability, kept_by=told.kept_by)
@@ -254,13 +253,6 @@ class _Run:
 
     def _reason(self, text: str) -> None:
         self.facts = replace(self.facts, reasons=(*self.facts.reasons, text))
-
-    async def _start_driver(self, told: Driven) -> None:
-        assert isinstance(self.target, Endpoint)  # `make_driver` saw to it
-        folder = self.folder / DRIVER
-        folder.mkdir()
-        launch = self.processes.launch_aside
-        await told.driver.start(LoadContext(self.clock, folder, self.target, launch, told.begun, told.ended))
 
     async def _stop_driver(self, told: Driven) -> None:
         driver = told.driver
@@ -392,14 +384,6 @@ class _Run:
             return now() >= deadline_ns
 
         return over
-
-    def expectations(self) -> Sequence[Expectation]:
-        """What the scenario expects; without `expect`, the safety of what the target claims. No loss is judged always,
-        and condemned at subscribers that take events at most once only where a scenario says so. A soak expects that
-        nothing grows, too."""
-        expected = [Duplicates()] if self.scenario.expect is None else [*self.scenario.expect]
-        soaks = self.scenario.soak_s is not None and not any(isinstance(one, Growth) for one in expected)
-        return [*expected, Growth()] if soaks else expected
 
 
 async def _close(what: str, close: Callable[[], Awaitable[None]]) -> None:

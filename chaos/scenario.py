@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from squall.chaos.check.expectations import EXPECTATIONS, Expectation, Growth
+from squall.chaos.check.expectations import EXPECTATIONS, Duplicates, Expectation, Growth
 from squall.chaos.scenario_checks import (
     Names,
     check_expectations,
@@ -99,7 +99,16 @@ class Scenario:
     @property
     def watches_growth(self) -> bool:
         """Whether what the target holds is sampled, and judged."""
-        return self.soak_s is not None or any(isinstance(one, Growth) for one in self.expect or ())
+        return any(isinstance(one, Growth) for one in self.expectations)
+
+    @property
+    def expectations(self) -> Sequence[Expectation]:
+        """What it expects; without `expect`, the safety of what the target claims. No loss is judged always, and
+        condemned at subscribers that take events at most once only where a scenario says so. A soak expects that
+        nothing grows, too."""
+        expected = [Duplicates()] if self.expect is None else [*self.expect]
+        soaks = self.soak_s is not None and not any(isinstance(one, Growth) for one in expected)
+        return [*expected, Growth()] if soaks else expected
 
     @property
     def overridden(self) -> Mapping[str, bool | int | float | str]:
