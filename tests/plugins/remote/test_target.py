@@ -18,6 +18,8 @@ from squall.chaos.run import RunResult
 from squall.core.target import Message, Outcome
 from squall.plugins.remote.target import ServedTarget
 
+pytestmark = pytest.mark.slow  # whole runs
+
 RETRY = {"retry": {"attempts": 3, "base": "10ms", "cap": "10ms"}}
 
 
@@ -139,7 +141,6 @@ def pid_of(target: ServedTarget) -> int:
     return pid
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("plugins", [["sqlite"], []])
 async def test_a_server_that_dies_by_itself_is_a_reason_of_the_verdict(tmp_path: Path, plugins: list[str]) -> None:
     """Nobody can be asked for dead letters any more: what seems lost may be one. The folder is whole all the same."""

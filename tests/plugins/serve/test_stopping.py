@@ -88,6 +88,7 @@ async def test_an_unnamed_subscription_gets_what_waits_for_it() -> None:
         await stopping
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_the_process_drains_when_it_is_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
     """Exit code 0; what was acknowledged is there after a restart, and what was settled is not delivered again."""
