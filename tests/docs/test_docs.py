@@ -70,6 +70,14 @@ def test_only_what_sets_up_is_not_run(page: Path) -> None:
             assert not re.search(r"^\$ ", block.text, re.MULTILINE), block.place
 
 
+@every_page
+def test_no_command_leads_away(page: Path) -> None:
+    """A reader has one shell for all blocks: who goes elsewhere has to come back, `(cd storm-kit && pytest)`."""
+    for block in parse(page):
+        if block.kind in ("console", "bash") and "setup" not in block.notes:
+            assert not any(re.search(r"(^|[;&\n] *)cd ", command) for command in commands(block)), block.place
+
+
 def links(page: Path) -> list[str]:
     """What the page links to and shows, as written."""
     tokens = MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8"))
