@@ -121,6 +121,7 @@ async def test_the_process_drains_when_it_is_told_to_stop(tmp_path: Path, number
         assert await process.wait() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "arguments", "code", "message"),
     [
