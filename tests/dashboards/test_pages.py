@@ -14,6 +14,8 @@ from tests.dashboards import made_runs
 
 from squall.chaos.run_folder import VERDICT
 
+pytestmark = pytest.mark.slow  # each page is Streamlit's whole script
+
 
 def script(runs: str, name: str) -> None:
     """What Streamlit runs: one of squall's own pages."""

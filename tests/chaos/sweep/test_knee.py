@@ -41,6 +41,7 @@ def test_a_step_is_found_within_ten_percent(planted: float, log: bool) -> None:
     assert len(outcomes) <= plan.runs
 
 
+@pytest.mark.slow
 def test_the_interval_covers_a_blurred_knee_as_often_as_it_says() -> None:
     """Of a hundred sweeps of a target that breaks by chance around 1,000, seeded, in 90 or more."""
     random = Random(7)

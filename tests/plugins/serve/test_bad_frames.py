@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.plugins.serve.served import Client, Served, until
+from tests.plugins.serve.served import Client, Served, closing, event, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from squall import VirtualClock
@@ -40,18 +40,11 @@ async def healthy_neighbour(served: Served) -> AsyncIterator[None]:
         await works()
 
 
-def event(event_type: str) -> pb.Outgoing:
-    return pb.Outgoing(event=pb.Event(type=event_type, source="shop"))
-
-
 async def closed(client: Client) -> tuple[pb.Failure, int]:
     """The failure that the client is told, and the close code that follows it."""
     failure = (await client.expect("failure")).failure
     assert failure.fatal
-    with pytest.raises(ConnectionClosed) as caught:
-        await client.next()
-    assert caught.value.rcvd is not None
-    return failure, caught.value.rcvd.code
+    return failure, await closing(client)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.plugins.serve.children import client_of, serving
-from tests.plugins.serve.served import Client, Served, until
-from websockets.exceptions import ConnectionClosed
+from tests.plugins.serve.served import Served, closing, until
 
 from squall import VirtualClock
 from squall.protos import wire_pb2 as pb
@@ -20,14 +19,6 @@ plugins:
   - sqlite: {path: bus.db}
   - serve: {port: 0, token: "env:BUS_TOKEN", drain: 20s}
 """
-
-
-async def closing(client: Client) -> int:
-    """The close code that comes next."""
-    with pytest.raises(ConnectionClosed) as caught:
-        await client.next()
-    assert caught.value.rcvd is not None
-    return caught.value.rcvd.code
 
 
 async def test_what_is_in_flight_may_be_settled() -> None:
@@ -88,6 +79,7 @@ async def test_an_unnamed_subscription_gets_what_waits_for_it() -> None:
         await stopping
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_the_process_drains_when_it_is_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
     """Exit code 0; what was acknowledged is there after a restart, and what was settled is not delivered again."""
@@ -120,6 +112,7 @@ async def test_the_process_drains_when_it_is_told_to_stop(tmp_path: Path, number
         assert await process.wait() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "arguments", "code", "message"),
     [
