@@ -17,7 +17,7 @@ import msgspec
 
 from squall.core.errors import ConfigError, Problem, SquallError
 from squall.core.identity import system_id
-from squall.core.load_driver import Generated, LoadContext, Publish
+from squall.core.load_driver import Answers, Generated, LoadContext, Publish
 from squall.core.target import Outcome, Program
 from squall.plugins.locust.options import LocustOptions
 from squall.plugins.locust.wire import (
@@ -26,6 +26,7 @@ from squall.plugins.locust.wire import (
     ROW,
     SAYS,
     TOKEN,
+    Counted,
     Due,
     Finish,
     Finished,
@@ -218,10 +219,16 @@ class LocustDriver:
 
     def _generated(self, said: Finished) -> Generated:
         used = max(self._used.values(), key=lambda one: one.cpu + one.starved, default=Used(0.0, 0.0))
-        sums = (said.requests, said.failures, said.rate)
-        times = (said.p50_ms / 1e3, said.p95_ms / 1e3, said.p99_ms / 1e3)
-        name = f"locust {self._version}"
-        return Generated(name, self.users, self._options.workers, used.cpu, used.starved, self._warning, *sums, *times)
+        name, sums = f"locust {self._version}", _answers(said.total)[1:]
+        kinds = tuple(map(_answers, said.kinds))
+        return Generated(
+            name, self.users, self._options.workers, used.cpu, used.starved, self._warning, *sums, kinds=kinds
+        )
+
+
+def _answers(one: Counted) -> Answers:
+    times = (one.p50_ms / 1e3, one.p95_ms / 1e3, one.p99_ms / 1e3)
+    return Answers(one.name, one.requests, one.failures, one.rate, *times)
 
 
 async def _all(*launches: Coroutine[object, object, object]) -> None:

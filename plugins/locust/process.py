@@ -24,7 +24,7 @@ import msgspec
 from locust.env import Environment
 from locust.html import get_html_report
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
-from locust.stats import PERCENTILES_TO_REPORT, StatsCSVFileWriter, stats_history
+from locust.stats import PERCENTILES_TO_REPORT, StatsCSVFileWriter, StatsEntry, stats_history
 
 from squall.core.clock import SystemClock
 from squall.plugins.locust.wire import (
@@ -33,6 +33,7 @@ from squall.plugins.locust.wire import (
     ROW,
     SAYS,
     TOKEN,
+    Counted,
     Due,
     Finish,
     Finished,
@@ -191,11 +192,15 @@ def lead(setup: Setup, environment: Environment, link: Link) -> Callable[[], Non
         csv.close_files()
         report: str = get_html_report(environment)  # type: ignore[no-untyped-call]
         (Path(setup.folder) / "locust.html").write_text(report, encoding="utf-8")
-        total = runner.stats.total
-        times = (float(total.get_response_time_percentile(part)) for part in (0.5, 0.95, 0.99))
-        link.send(Finished(total.num_requests, total.num_failures, total.total_rps, *times))
+        stats = runner.stats
+        link.send(Finished(_counted(stats.total), [_counted(entry) for _, entry in sorted(stats.entries.items())]))
 
     return finish
+
+
+def _counted(entry: StatsEntry) -> Counted:
+    times = (float(entry.get_response_time_percentile(part)) for part in (0.5, 0.95, 0.99))
+    return Counted(entry.name, entry.num_requests, entry.num_failures, entry.total_rps, *times)
 
 
 def _await_reports(environment: Environment, runner: MasterRunner) -> None:

@@ -90,15 +90,23 @@ class Warned(msgspec.Struct, tag=True):
     cpu: float
 
 
-class Finished(msgspec.Struct, tag=True):
-    """From the process that has the statistics: Locust's own sums, times in milliseconds."""
+class Counted(msgspec.Struct):
+    """Locust's own sums of what has one name, times in milliseconds."""
 
+    name: str
     requests: int
     failures: int
     rate: float
     p50_ms: float
     p95_ms: float
     p99_ms: float
+
+
+class Finished(msgspec.Struct, tag=True):
+    """From the process that has the statistics: of all requests, and of each type of event."""
+
+    total: Counted
+    kinds: list[Counted]
 
 
 ToProcess = Publishes | Withdraw | Finish
