@@ -76,7 +76,8 @@ def run_sweep(
         save_sweep(sweep, folder)
         if sweep.interrupted:
             break
-    sweep = replace(sweep, over=True)
+    more = next_value(replace(plan, runs=plan.runs + 1), [(one.value, one.outcome) for one in points])
+    sweep = replace(sweep, over=True, cut_short=len(points) >= plan.runs and more is not None)
     save_sweep(sweep, folder)
     write_sweep_report(sweep, folder)
     return sweep

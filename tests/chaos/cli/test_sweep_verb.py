@@ -50,14 +50,24 @@ def test_programs_get_one_document(here: Path, limited: str) -> None:
 def test_people_get_a_line_a_run_and_a_sentence(here: Path, limited: str) -> None:
     """With the page's path last, so that it can be opened."""
     said = squall("sweep", limited, *TWO_RUNS)
-    first, second, *_, knee, _, last = said.out.splitlines()
+    first, second, *_, knee, _, runs, last = said.out.splitlines()
     assert said.code == 0
     assert first.startswith("✓ rate 20  holds")
     assert second.startswith("✗ rate 1000  breaks")
     assert second.endswith("error budget")
     assert knee.startswith("it breaks at rate ")
     (folder,) = list_sweeps(here / "runs")
-    assert last == f"2 runs, {folder.relative_to(here) / 'sweep.html'}"
+    assert (runs, last) == ("2 runs", str(folder.relative_to(here) / "sweep.html"))
+
+
+def test_a_sweep_that_would_have_gone_on_says_so(here: Path, limited: str) -> None:
+    """Its interval is as wide as so few runs make it; the file and the page say it too."""
+    said = squall("sweep", limited, *RANGE, "--max-runs", "2")
+    assert said.code == 0
+    assert "2 runs, as many as --max-runs allows: more would tell it better\n" in said.out
+    (folder,) = list_sweeps(here / "runs")
+    assert load_sweep(folder).cut_short
+    assert "as many as --max-runs allows" in (folder / "sweep.html").read_text("utf-8")
 
 
 def test_a_second_sweep_stands_beside_the_first(here: Path, limited: str) -> None:
