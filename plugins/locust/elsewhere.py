@@ -3,10 +3,6 @@
 All of it passes through the one connection that Locust makes from a worker to its master, as messages of wire.py; and
 what the workers publish through a port beside the master's, which leads to the target. So two ports are all that a
 tunnel needs. Runs in Locust's processes, like process.py.
-
-Clocks differ between machines. A worker asks for the bench's time again and again; half of how long the answer took,
-and a ten-thousandth of its age, bounds how wrong it is. What it notes is widened by that: a publish begins as early,
-and ends as late, as it may have. So nothing that overlapped within the error looks as if one came after the other.
 """
 
 from __future__ import annotations
@@ -15,7 +11,6 @@ import contextlib
 import os
 import socket
 import sys
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -27,9 +22,10 @@ import gevent.socket
 import msgspec
 from locust.env import Environment
 from locust.rpc.protocol import Message
-from locust.runners import STATE_MISSING, MasterRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from squall.core.clock import SystemClock
+from squall.plugins.locust.bench_clock import BenchClock
 from squall.plugins.locust.users import Feed, Way, publisher
 from squall.plugins.locust.wire import (
     GONE,
@@ -58,45 +54,32 @@ from squall.plugins.locust.wire import (
 
 CHANNEL = "squall"
 LOOK_S = 0.2
+LOST_S = 10.0
+"""A worker that has said nothing for so long; it asks for the time each half second."""
 FLUSH_S = 0.01
 PING_S = 0.5
-PINGS = 16
+FIRST_PINGS = 16
 SILENT_S = 15.0
-DRIFT = 10_000
 CHUNK = 65536
 
 
-class BenchClock:
-    """The bench's monotonic time, ns, as it is known here: it is not before `earliest`, and not after `latest`."""
-
-    def __init__(self) -> None:
-        self._here = SystemClock().monotonic_ns
-        self._asked: deque[tuple[int, int, int]] = deque(maxlen=PINGS)
-        self._offset_ns = 0
-        self.error_ns = 0
-
-    def asked(self, sent_ns: int, bench_ns: int) -> None:
-        """An answer has come: the bench's time, after it was asked at sent_ns of the time here."""
-        now_ns = self._here()
-        self._asked.append((now_ns, bench_ns - (sent_ns + now_ns) // 2, (now_ns - sent_ns) // 2 + 1))
-        known = [(error + (now_ns - at) // DRIFT, offset) for at, offset, error in self._asked]
-        self.error_ns, self._offset_ns = min(known)
-
-    def earliest(self) -> int:
-        return self._here() + self._offset_ns - self.error_ns
-
-    def latest(self) -> int:
-        return self._here() + self._offset_ns + self.error_ns
-
-
 class Elsewhere:
-    """The master's side: lets workers in, as many as there are places, and passes on what they and the bench say."""
+    """The master's side: lets workers in, as many as there are places, and passes on what they and the bench say.
+
+    Locust's master takes whoever says `client_ready`, at any time, and gives it its share of the users. Here that
+    counts once a worker has a place.
+    """
 
     def __init__(self, runner: MasterRunner, setup: Setup, token: str, send: Callable[[FromProcess], None]) -> None:
         self._runner, self._setup, self._token, self._send = runner, setup, token, send
         self._decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
         self._now = SystemClock().monotonic_ns
         self._places = dict.fromkeys(setup.elsewhere, "")
+        self._waiting: dict[str, Message] = {}
+        self._taken: set[str] = set()
+        self._heard_ns: dict[str, int] = {}
+        self._take = runner.handle_message
+        runner.handle_message = self._guard  # type: ignore[method-assign]
         self._ready: set[str] = set()
         runner.register_message(CHANNEL, self._heard)
         host, _, port = setup.url.rpartition("//")[2].rpartition(":")
@@ -113,9 +96,12 @@ class Elsewhere:
         """Say something to a worker, encoded already."""
         self._pass(self._places[name], body)
 
-    def dismiss(self) -> None:
-        """The run is over: whoever leaves now is not lost."""
+    def end(self) -> None:
+        """The load is over: whoever leaves from now on is not lost."""
         self._ready.clear()
+
+    def dismiss(self) -> None:
+        """The run is over."""
         for client in filter(None, self._places.values()):
             self._answer(client, Dismissed())
 
@@ -125,10 +111,25 @@ class Elsewhere:
     def _pass(self, client: str, body: Any) -> None:
         self._runner.send_message(CHANNEL, body, client)  # its hint knows no bytes
 
+    def _guard(self, client_id: str, msg: Message) -> None:
+        if msg.type == "client_ready" and client_id not in self._taken:
+            self._waiting[client_id] = msg
+            self._runner.send_message("ack", {"index": -1}, client_id)
+        else:
+            self._take(client_id, msg)
+
+    def _place(self, client: str) -> None:
+        self._taken.add(client)
+        self._take(client, self._waiting.pop(client))
+
     def _heard(self, environment: Environment, msg: Message) -> None:
         client, message = msg.node_id, self._decoder.decode(msg.data)
         name = next((name for name, other in self._places.items() if other == client), None)
-        if isinstance(message, Joining) and name is None:
+        if name is not None:
+            self._heard_ns[name] = self._now()
+        if isinstance(message, Joining) and message.token == self._token:
+            self._place(client)
+        elif isinstance(message, Joining) and name is None:
             self._answer(client, self._let_in(client, message))
         elif name is None:
             self._answer(client, Dismissed())  # of a run that was before
@@ -146,15 +147,15 @@ class Elsewhere:
         if free is None:
             return Refused(f"the run asked for {len(self._places)} (join), and has as many")
         self._places[free] = client
+        self._place(client)
         return Welcome(free, self._setup.master_port + 1, self._token, self._setup.source)
 
     def _look(self) -> None:
-        """Say so, once, when one is gone; it is not let in again."""
+        """Say so, once, when one is silent; it is not let in again."""
         while True:
             gevent.sleep(LOOK_S)
             for name in sorted(self._ready):
-                node = self._runner.clients.get(self._places[name])
-                if node is None or node.state == STATE_MISSING:
+                if self._now() - self._heard_ns[name] > LOST_S * 1e9:
                     self._ready.discard(name)
                     self._send(Lost(name))
 
@@ -188,7 +189,8 @@ class Worker:
     def __init__(self, errand: Errand) -> None:
         self._host = errand.host
         gevent.spawn(_end_with_input)
-        self._now, self._clock, self._way = SystemClock().monotonic_ns, BenchClock(), Way()
+        self._now, self._way = SystemClock().monotonic_ns, Way()
+        self._clock = BenchClock(self._now)
         self._feed, self._rows = Feed(self._clock.earliest), list[bytes]()
         self._decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
         self._told: gevent.event.AsyncResult[Welcome | Refused] = gevent.event.AsyncResult()
@@ -205,7 +207,7 @@ class Worker:
         """Until the run is over. Returns the exit code of this process."""
         self._runner.register_message(CHANNEL, self._heard)
         self._environment.events.cpu_warning.add_listener(lambda cpu_usage, **told: self._send(Warned(cpu_usage)))  # type: ignore[no-untyped-call]
-        self._send(Joining(SPEAKS))
+        join(self._runner)
         gevent.spawn(self._watch)
         gevent.spawn(self._join)
         return self._over.get() or OVER
@@ -218,10 +220,10 @@ class Worker:
             self._over.set(TURNED_AWAY)
             return
         self._way.lead(f"http://{self._host}:{told.port}", told.token, told.source)
-        for _ in range(PINGS):
+        for _ in range(FIRST_PINGS):
             self._send(Ping(self._now()))
             gevent.sleep(FLUSH_S)
-        while not self._clock.error_ns:
+        while not self._clock.known:
             gevent.sleep(FLUSH_S)
         self._send(Ready(socket.gethostname(), self._clock.error_ns))
         error_ms = self._clock.error_ns / 1e6
@@ -231,8 +233,7 @@ class Worker:
             gevent.sleep(FLUSH_S)
 
     def _send(self, message: FromWorker) -> None:
-        body: Any = msgspec.msgpack.encode(message)  # its hint knows no bytes
-        self._runner.send_message(CHANNEL, body)
+        _send(self._runner, message)
 
     def _flush(self) -> None:
         rows = b"".join(self._rows)
@@ -264,6 +265,16 @@ class Worker:
             self._told.set(message)
         else:
             self._over.set(OVER)
+
+
+def join(runner: WorkerRunner, token: str = "") -> None:
+    """Ask the master of a run for a place; with the token as one of the run's own."""
+    _send(runner, Joining(SPEAKS, token))
+
+
+def _send(runner: WorkerRunner, message: FromWorker) -> None:
+    body: Any = msgspec.msgpack.encode(message)  # its hint knows no bytes
+    runner.send_message(CHANNEL, body)
 
 
 def _say(text: str) -> None:

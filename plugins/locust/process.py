@@ -23,7 +23,7 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 from locust.stats import PERCENTILES_TO_REPORT, StatsCSVFileWriter, StatsEntry, stats_history
 
 from squall.core.clock import SystemClock
-from squall.plugins.locust.elsewhere import Elsewhere, Worker
+from squall.plugins.locust.elsewhere import Elsewhere, Worker, join
 from squall.plugins.locust.users import Feed, Way, publisher
 from squall.plugins.locust.wire import (
     LENGTH,
@@ -51,13 +51,12 @@ SIGNED_OFF = 0
 class Link:
     """The connection to the bench. What ends it ends the process: nobody would read what it notes."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(setup.socket)
+        self._socket.connect(path)
         self._decoder: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)
         self._file = self._socket.makefile("rb")
         self._sending = gevent.lock.RLock()  # a message must not be sent within another
-        self.send(Hello(setup.name))
 
     def send(self, message: FromProcess) -> None:
         with self._sending:
@@ -88,6 +87,8 @@ def lead(setup: Setup, environment: Environment, link: Link, elsewhere: Elsewher
     gevent.spawn(stats_history, runner)
 
     def finish() -> None:
+        if elsewhere is not None:
+            elsewhere.end()
         runner.stop()
         if isinstance(runner, MasterRunner):
             _await_reports(environment, runner)
@@ -136,23 +137,15 @@ def main() -> None:
 
 def serve(setup: Setup) -> None:
     """One of the run's own processes."""
-    feed, way = Feed(now := SystemClock().monotonic_ns), Way()
-    way.lead(setup.url, os.environ[TOKEN], setup.source)
+    feed, way, token = Feed(now := SystemClock().monotonic_ns), Way(), os.environ[TOKEN]
+    way.lead(setup.url, token, setup.source)
     journal = os.open(setup.journal, os.O_WRONLY | os.O_APPEND)
     user = publisher(way, feed, now, lambda row: os.write(journal, row))
     environment = Environment(user_classes=[user], host=setup.url)
-    elsewhere = None
-    if setup.role == "master":
-        environment.create_master_runner("127.0.0.1", setup.master_port)
-    elif setup.role == "worker":
-        environment.create_worker_runner("127.0.0.1", setup.master_port)
-    else:
-        environment.create_local_runner()
-    link = Link(setup)
-    if setup.elsewhere and isinstance(environment.runner, MasterRunner):
-        elsewhere = Elsewhere(environment.runner, setup, os.environ[TOKEN], link.send)
+    link = Link(setup.socket)
+    elsewhere = _run_within(environment, setup, token, link)
+    link.send(Hello(setup.name))
     environment.events.cpu_warning.add_listener(lambda cpu_usage, **told: link.send(Warned(cpu_usage)))  # type: ignore[no-untyped-call]
-
     finish: Callable[[], None] | None = None
 
     def heard(message: ToProcess) -> None:
@@ -169,6 +162,21 @@ def serve(setup: Setup) -> None:
     if not isinstance(environment.runner, WorkerRunner):
         finish = lead(setup, environment, link, elsewhere)
     listening.join()
+
+
+def _run_within(environment: Environment, setup: Setup, token: str, link: Link) -> Elsewhere | None:
+    """Make the runner of a process by its role. Returns a master's way to the workers elsewhere, if there are any."""
+    if setup.role == "alone":
+        environment.create_local_runner()
+    elif setup.role == "worker":
+        runner = environment.create_worker_runner("127.0.0.1", setup.master_port)
+        if setup.elsewhere:
+            join(runner, token)
+    else:
+        master = environment.create_master_runner("127.0.0.1", setup.master_port)
+        if setup.elsewhere:  # at once: they may be waiting already
+            return Elsewhere(master, setup, token, link.send)
+    return None
 
 
 if __name__ == "__main__":

@@ -144,9 +144,10 @@ class Lost(msgspec.Struct, tag=True):
 
 
 class Joining(msgspec.Struct, tag=True):
-    """From a worker elsewhere, first."""
+    """From a worker to the master, first. `token`: the target's, by which the run's own workers are known."""
 
     speaks: int
+    token: str = ""
 
 
 class Welcome(msgspec.Struct, tag=True):
