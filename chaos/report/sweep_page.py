@@ -184,7 +184,8 @@ def key_figures(sweep: Sweep) -> list[tuple[str, str, str]]:
     if sweep.limit is not None:
         found.append(("Limit of the generator", value_text(sweep, sweep.limit), "could not be sent in time"))
     span = f"{value_text(sweep, sweep.low)} to {value_text(sweep, sweep.high)}"
-    found.append(("Runs", f"{len(sweep.points):,}", f"{sweep.method} over {sweep.key}, {span}"))
+    most = ", as many as --max-runs allows" if sweep.cut_short else ""
+    found.append(("Runs", f"{len(sweep.points):,}", f"{sweep.method} over {sweep.key}, {span}{most}"))
     return found
 
 

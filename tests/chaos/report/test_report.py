@@ -36,6 +36,7 @@ from squall.chaos.scenario import load_scenario
 from squall.chaos.watch import Progress
 from squall.core.config import Config
 from squall.core.errors import StoreFileError
+from squall.core.load_driver import Answers, Generated
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -113,6 +114,19 @@ def test_a_valid_run_is_told_by_its_figures(tmp_path: Path) -> None:
         "duckdb 2.0.0",
     ):
         assert told in text, told
+
+
+def test_what_a_load_driver_counted_is_a_table_of_its_own(tmp_path: Path) -> None:
+    """All requests, then each kind, whose name is not ours; without a driver there is none."""
+    counted = (Answers(HOSTILE, 40, 0, 4.0, 0.001, 0.002, 0.003), Answers("order.paid", 60, 2, 6.0, 0.5, 0.6, 0.7))
+    driver = Generated("locust 9", 20, 1, 0.5, 0.0, "", 100, 2, 10.0, 0.25, 0.35, 0.45, counted)
+    history = clean(3)
+    page = page_of(folders.judged_folder(tmp_path / "driven", history, facts=replace(FACTS, generated=driver)))
+    rows = re.sub(r"\s+", " ", page.text).partition("What the generator counted itself")[2]
+    assert "By locust 9" in rows
+    assert "all 100 2 10/s 250 ms 350 ms 450 ms order.paid 60 2 6/s 500 ms 600 ms 700 ms" in rows
+    assert f"{HOSTILE} 40 none 4/s 1 ms 2 ms 3 ms" in rows
+    assert "generator counted" not in page_of(folders.judged_folder(tmp_path / "bench", history)).text
 
 
 def test_how_to_repeat_it_names_what_was_set(tmp_path: Path) -> None:
