@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,32 +46,35 @@ def show_runs(look: Look) -> None:
     """A table, so many runs a page."""
     folders = list_runs(look.runs)
     st.html("<h1>Runs</h1>")
-    pages = max(1, -(-len(folders) // PER_PAGE))
-    page = 1
+    show_markup("runs.html.j2", rows=[row_of(folder) for folder in paged(folders)], total=len(folders))
+
+
+def paged(folders: Sequence[Path]) -> Sequence[Path]:
+    """Those of the page that is looked at; which one is asked where there are several."""
+    pages, page = -(-len(folders) // PER_PAGE), 1
     if pages > 1:
         page = int(st.number_input("Page", 1, pages, 1, key="page", bind="query-params", width=120))
-    rows = [row_of(folder) for folder in folders[(page - 1) * PER_PAGE : page * PER_PAGE]]
-    show_markup("runs.html.j2", rows=rows, total=len(folders), first=(page - 1) * PER_PAGE + 1)
+    return folders[(page - 1) * PER_PAGE : page * PER_PAGE]
 
 
 def row_of(folder: Path) -> Row:
     """What the list says of a run; one that is damaged says so, and keeps nobody from the others."""
     name = run_name(folder)
     if going_on(folder):
-        return Row(name, "running", STATES["running"], "goes on now", _when(folder))
+        return Row(name, "running", STATES["running"], "goes on now", when(folder))
     try:
         run = contents(folder)
     except (SquallError, OSError) as error:
-        return Row(name, "unreadable", STATES["unreadable"], str(error).splitlines()[0], _when(folder))
+        return Row(name, "unreadable", STATES["unreadable"], str(error).splitlines()[0], when(folder))
     if run.verdict is None:
-        return Row(name, "unfinished", STATES["unfinished"], "ended before it was judged", _when(folder))
+        return Row(name, "unfinished", STATES["unfinished"], "ended before it was judged", when(folder))
     figures = run.measured and _figures(run.verdict, run.measured)
     acknowledged, lost, p99, line = figures or (NOTHING, NOTHING, NOTHING, "")
     state = run.verdict.state
-    return Row(name, state, STATES[state], run.verdict.headline, _when(folder), acknowledged, lost, p99, line)
+    return Row(name, state, STATES[state], run.verdict.headline, when(folder), acknowledged, lost, p99, line)
 
 
-def _when(folder: Path) -> str:
+def when(folder: Path) -> str:
     """`28 Nov 2026, 19:03 UTC`, from the folder's name."""
     try:
         return f"{datetime.strptime(folder.name[:15], '%Y%m%d-%H%M%S'):%-d %b %Y, %H:%M} UTC"

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 from tests.chaos.report import folders
+from tests.chaos.sweep import by_hand
 from tests.chaos.test_live_file import write
 from tests.dashboards import made_runs
 
 from squall.chaos.run_folder import VERDICT
+from squall.chaos.sweep.file import SWEEP
 
 
 def script(runs: str, name: str) -> None:
@@ -133,6 +135,53 @@ def test_one_run_is_compared_with_nothing(tmp_path: Path) -> None:
     """It says what to do."""
     folders.valid_folder(tmp_path / "runs")
     assert "There is one run" in said(opened(tmp_path / "runs", "compare"))
+
+
+def test_without_sweeps_the_page_says_how_to_make_one(dead: Path) -> None:
+    """Whether one is named or not."""
+    assert "No sweeps yet" in said(opened(dead, "sweeps"))
+    assert "squall sweep capacity --over rate" in said(opened(dead, "sweeps", sweep="gone"))
+
+
+def test_sweeps_are_listed_with_their_knees(dead: Path) -> None:
+    """The newest first; one that is damaged says so, and keeps nobody from the others; one that goes on says that."""
+    by_hand.sweep_folder(dead)
+    by_hand.sweep_folder(dead, by_hand.begun(by_hand.sweep(scenario="longer")), "20260103-000000-abc123")
+    by_hand.sweep_folder(dead, name="20260104-000000-abc123").joinpath(SWEEP).write_text("{", encoding="utf-8")
+    told = said(opened(dead, "sweeps"))
+    knee = r"Knee found capacity over rate 2 Jan 2026, 00:00 UTC · it breaks at rate \d+ .* 95% interval \d+ to \d+ 6 $"
+    assert re.search(
+        r"3 sweeps, newest first.* unreadable .*is not a sweep .* Not over longer over rate .*" + knee, told
+    )
+
+
+def test_a_sweep_shows_its_knee_its_runs_and_what_was_not_sent(dead: Path) -> None:
+    """Every run leads to its overview, but one that is no longer there; values of which nothing is known are told."""
+    run = f"dead/{next(dead.glob('dead/2*')).name}"
+    by_hand.sweep_folder(dead, by_hand.sweep((run, "gone/20260101-000000-abc123")))
+    page = opened(dead, "sweeps", sweep=by_hand.NAME)
+    told = said(page)
+    assert re.search(r"Knee found It breaks at rate \d+ \(95% interval \d+ to \d+\): latency p99", told, re.IGNORECASE)
+    assert "Never broke up to 20 1 run" in told
+    assert "Limit of the generator 100 could not be sent in time" in told
+    assert "100 70 of 100 events (70 %)" in told
+    assert "✓ 10 holds 10/s 21 ms" in told
+    assert "✗ 40 breaks latency p99 40/s 900 ms" in told
+    assert "? 80 unknown headline of 80" in told
+    assert "gone/20260101-000000-abc123 (no longer there)" in told
+    bodies = " ".join(one.proto.body for one in page.get("html"))
+    assert bodies.count(f'href="overview?run={run}"') == 3
+    assert len(re.findall('class="dot', bodies)) == 2 * len(by_hand.OUTCOMES)
+
+
+def test_a_sweep_that_goes_on_says_so(dead: Path) -> None:
+    """And shows what it has so far; a sweep that is not there names those that are."""
+    by_hand.sweep_folder(dead, by_hand.begun(by_hand.sweep()))
+    told = said(opened(dead, "sweeps", sweep=by_hand.NAME))
+    assert "Not over" in told
+    assert "load the page anew" in told
+    assert "✓ 10 holds" in told
+    assert f"there is no sweep 'gone' (the newest: {by_hand.NAME})" in said(opened(dead, "sweeps", sweep="gone"))
 
 
 def test_a_live_run_is_shown_until_its_verdict(tmp_path: Path) -> None:
