@@ -20,6 +20,7 @@ from squall.core.errors import SquallError
 from squall.core.units import format_count
 from squall.dashboards.live_data import going_on
 from squall.dashboards.markup import show_markup
+from squall.dashboards.never_handled import never_handled
 from squall.dashboards.reading import contents
 
 PER_PAGE = 25
@@ -29,7 +30,8 @@ STATES = {**MARKS, "unfinished": "·", "unreadable": "!", "running": "▸"}
 
 @dataclass(frozen=True)
 class Row:
-    """One run. `lost` and `p99` are texts; `spark` is the p99 over time as a polygon, in percent of a box."""
+    """One run. `lost` and `p99` are texts, the latter of what was handled; `unhandled`: how many deliveries never were;
+    `spark` is the p99 over time as a polygon, in percent of a box."""
 
     run: str
     state: str
@@ -39,6 +41,7 @@ class Row:
     acknowledged: str = NOTHING
     lost: str = NOTHING
     p99: str = NOTHING
+    unhandled: int = 0
     spark: str = ""
 
 
@@ -70,8 +73,8 @@ def row_of(folder: Path) -> Row:
         return Row(name, "unfinished", STATES["unfinished"], "ended before it was judged", when(folder))
     figures = run.measured and _figures(run.verdict, run.measured)
     acknowledged, lost, p99, line = figures or (NOTHING, NOTHING, NOTHING, "")
-    state = run.verdict.state
-    return Row(name, state, STATES[state], run.verdict.headline, when(folder), acknowledged, lost, p99, line)
+    state, missing = run.verdict.state, never_handled(run.verdict) or 0
+    return Row(name, state, STATES[state], run.verdict.headline, when(folder), acknowledged, lost, p99, missing, line)
 
 
 def when(folder: Path) -> str:

@@ -31,7 +31,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 def test_every_delivery_that_was_handled_is_in_the_heat_map(tmp_path: Path, seed: int) -> None:
-    """And the depths end with those that never ended."""
+    """And the depths end with those that handlers still have: nobody waits for what was lost."""
     generated = generate(Random(seed), subscriptions=3)
     history = generated.history
     write(history, tmp_path / "history")
@@ -41,11 +41,24 @@ def test_every_delivery_that_was_handled_is_in_the_heat_map(tmp_path: Path, seed
     published = {publish.event for publish in history.publishes}
     pairs = {(a.event, a.subscription) for a in history.attempts if a.event in published}
     done = {(a.event, a.subscription) for a in history.attempts if a.result == "ok" and a.event in published}
-    ended = done | ({(t.event, t.subscription) for t in history.terminals} & pairs)
+    in_hand = {(a.event, a.subscription) for a in history.attempts if a.ended is None} & pairs
+    in_hand -= done | {(t.event, t.subscription) for t in history.terminals}
     found = over_time._spread.__wrapped__(str(tmp_path), 0, axis)  # type: ignore[attr-defined]  # not what is remembered
     assert sum(count for _, _, count in found.heat.cells) == len(done)
     waiting = {depth.subscription: depth.waiting[-1] for depth in found.depths}
-    assert sum(waiting.values()) == len(pairs) - len(ended)
+    assert sum(waiting.values()) == len(in_hand)
+
+
+def test_what_is_lost_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """A handler died with event 5 at 50 ms, and nobody had it again; event 6 is in a handler's hands to the end."""
+    history = clean(40)
+    history.attempts[4].result, history.attempts[4].settlement = "died", None
+    history.attempts[5].result, history.attempts[5].ended = None, None
+    with open_history(write(history, tmp_path / "history")) as db:
+        axis = axis_of(db, FACTS)
+    assert axis is not None
+    (depth,) = over_time._spread.__wrapped__(str(tmp_path), 0, axis).depths  # type: ignore[attr-defined]  # read anew
+    assert depth.waiting[-1] == 1
 
 
 def test_the_flow_counts_every_attempt_once(tmp_path: Path, seed: int) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from tests.chaos.check.runs import MS, clean
 from tests.chaos.report import folders
 from tests.chaos.sweep import by_hand
 from tests.chaos.test_live_file import write
 from tests.dashboards import made_runs
 
+from squall.chaos.check.expectations import NoLoss
 from squall.chaos.run_folder import VERDICT
 from squall.chaos.sweep.file import SWEEP
 
@@ -129,6 +131,30 @@ def test_differences_are_marked(dead: Path) -> None:
     same = said(opened(dead, "compare", a="dead", b="dead"))
     assert "0 differences marked" in same
     assert "Both ran the same text" in same
+
+
+def slow_folder(root: Path) -> Path:
+    """Forty events, each handled 40 ms later than need be; none lost."""
+    history = clean(40)
+    for one in history.attempts:
+        for moment in ("begun", "ended", "settle_invoked", "settle_ok"):
+            setattr(one, moment, getattr(one, moment) + 40 * MS)
+    return folders.judged_folder(root, history, expected=[NoLoss()])
+
+
+def test_a_run_that_loses_is_not_called_faster(tmp_path: Path) -> None:
+    """Its latencies are of what it did handle: they are told, and not judged; how many it never handled is."""
+    runs = tmp_path / "runs"
+    made_runs.by_hand(runs, "slow", slow_folder)
+    made_runs.by_hand(runs, "lossy", folders.invalid_folder)
+    made_runs.by_hand(runs, "quick", lambda root: folders.judged_folder(root, clean(40), expected=[NoLoss()]))
+    lossy, quick = (said(opened(runs, "compare", a="slow", b=name)) for name in ("lossy", "quick"))
+    assert "latency p99 45 ms 5 ms \N{MINUS SIGN}89% better" in quick
+    assert "latency p99 45 ms 5 ms \N{MINUS SIGN}89% latency max" in lossy
+    assert "never handled, deliveries 0 2 +2 worse" in lossy
+    listed = said(opened(runs, "runs"))
+    assert "5 ms and 2 deliveries never" in listed
+    assert listed.count("never") == 1
 
 
 def test_one_run_is_compared_with_nothing(tmp_path: Path) -> None:

@@ -106,6 +106,16 @@ def test_nothing_has_to_be_scrolled_sideways(browser: Browser, address: str, vie
             fits(page, width, MAIN)
 
 
+def test_a_phone_is_told_of_no_wheel(browser: Browser, address: str) -> None:
+    """Nor of a keyboard; a desk is."""
+    for size, told in ((NARROW, False), (WIDE, True)):
+        with looking(browser, size) as page:
+            for view in ("traces?run=dead&event=7", "overview?run=dead"):
+                page.goto(address + view)
+                settled(page)
+                expect(page.get_by_text("Shift").first).to_be_visible(visible=told, timeout=READY_MS)
+
+
 def test_links_lead_from_view_to_view_and_back(browser: Browser, address: str) -> None:
     """Each with its own address, which survives a reload; nothing is loaded anew in between."""
     with looking(browser, WIDE) as page:
