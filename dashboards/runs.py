@@ -63,9 +63,9 @@ def paged(folders: Sequence[Path]) -> Sequence[Path]:
 def row_of(folder: Path) -> Row:
     """What the list says of a run; one that is damaged says so, and keeps nobody from the others."""
     name = run_name(folder)
-    if going_on(folder):
-        return Row(name, "running", STATES["running"], "goes on now", when(folder))
     try:
+        if going_on(folder):
+            return Row(name, "running", STATES["running"], "goes on now", when(folder))
         run = contents(folder)
     except (SquallError, OSError) as error:
         return Row(name, "unreadable", STATES["unreadable"], str(error).splitlines()[0], when(folder))

@@ -62,17 +62,20 @@ def test_what_is_lost_does_not_wait_for_ever(tmp_path: Path) -> None:
 
 
 def test_the_flow_counts_every_attempt_once(tmp_path: Path, seed: int) -> None:
-    """By what became of the deliveries; what nobody had is there too."""
+    """By what became of the deliveries; what nobody had is there too. A refused publish is counted as that alone."""
     history = generate(Random(seed), subscriptions=3).history
     write(history, tmp_path / "history")
-    flows = flow._flows.__wrapped__(str(tmp_path), 0)  # type: ignore[attr-defined]  # not what is remembered
+    found = flow._flows.__wrapped__(str(tmp_path), 0)  # type: ignore[attr-defined]  # not what is remembered
+    flows = found.ways
     known = [a for a in history.attempts if a.event is not None]
     assert sum(one.attempts for one in flows) == len(known)
     assert sum(one.failed for one in flows) == sum(a.result in ("error", "timeout", "died") for a in known)
     pairs = Counter((a.event, a.subscription) for a in known)
     had = {event for event, _ in pairs}
-    alone = {publish.event for publish in history.publishes} - had
+    alone = {publish.event for publish in history.publishes if publish.outcome != "fail"} - had
     assert sum(one.total for one in flows) == len(pairs) + len(alone)
+    assert sum(one.deliveries for one in flows) == len(pairs)
+    assert sum(one.refused for one in found.refused) == sum(p.outcome == "fail" for p in history.publishes)
 
 
 def test_a_waterfall_has_every_attempt_of_every_event(tmp_path: Path, seed: int) -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import html
+import os
 import re
+import time
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from tests.chaos.check.runs import MS, clean
+from tests.chaos.check.runs import MS, clean, without
 from tests.chaos.report import folders
 from tests.chaos.sweep import by_hand
 from tests.chaos.test_live_file import write
 from tests.dashboards import made_runs
 
 from squall.chaos.check.expectations import NoLoss
-from squall.chaos.run_folder import VERDICT
+from squall.chaos.run_folder import LIVE, VERDICT
 from squall.chaos.sweep.file import SWEEP
+from squall.dashboards import flow
+from squall.dashboards.live_data import STALE_S
+from squall.dashboards.tones import LIGHT
 
 
 def script(runs: str, name: str) -> None:
@@ -104,6 +109,27 @@ def test_dead_letters_are_filtered(dead: Path) -> None:
     for query, found in (({"find": "7"}, True), ({"find": "8"}, False), ({"subscriber": "billing"}, True)):
         there = "order.created 7" in said(opened(dead, "dead_letters", run="dead", **query))
         assert there == found, query
+
+
+def test_refused_publishes_are_no_deliveries(tmp_path: Path) -> None:
+    """They are told by themselves, and the graph has nothing of them; where all were refused, too."""
+    history = clean(40)
+    for event in (3, 4, 5):
+        history.publishes[event - 1].outcome = "fail"
+        without(history, event)
+    folder = made_runs.by_hand(tmp_path / "runs", "refused", lambda root: folders.judged_folder(root, history))
+    page = opened(tmp_path / "runs", "flow", run="refused")
+    assert re.search(r"order\.created billing 37 37/s 0 \(0 %\) 37 handled Refused at the publisher", said(page))
+    assert "order.created 3 7.5 % of 40" in said(page)
+    found = flow._flows.__wrapped__(str(folder), 0)  # type: ignore[attr-defined]  # not what is remembered
+    assert "refused" not in str(flow.sankey(found.ways, LIGHT))
+    for publish in history.publishes:
+        publish.outcome = "fail"
+    history.attempts.clear()
+    made_runs.by_hand(tmp_path / "runs", "none", lambda root: folders.judged_folder(root, history))
+    told = said(opened(tmp_path / "runs", "flow", run="none"))
+    assert "order.created 40 100 % of 40" in told
+    assert "Deliveries" not in told
 
 
 def test_a_trace_tells_every_attempt(dead: Path) -> None:
@@ -208,6 +234,19 @@ def test_a_sweep_that_goes_on_says_so(dead: Path) -> None:
     assert "load the page anew" in told
     assert "✓ 10 holds" in told
     assert f"there is no sweep 'gone' (the newest: {by_hand.NAME})" in said(opened(dead, "sweeps", sweep="gone"))
+
+
+@pytest.mark.parametrize("content", ["", "what\n"], ids=["empty", "foreign"])
+def test_a_live_file_of_no_use_takes_no_page_down(tmp_path: Path, content: str) -> None:
+    """A run was killed before it had said anything, or its disk was full; that it is judged cannot be told any more."""
+    folder = folders.bare_folder(tmp_path / "runs")
+    made_runs.by_hand(tmp_path / "runs", "lossy", folders.invalid_folder)
+    (folder / LIVE).write_text(content, encoding="utf-8")
+    long_ago = time.time() - 2 * STALE_S
+    os.utime(folder / LIVE, (long_ago, long_ago))
+    told = said(opened(tmp_path / "runs", "runs"))
+    assert "2 of 40 acknowledged events were lost" in told
+    assert "is not what squall wrote" in told if content else "ended before it was judged" in told
 
 
 def test_a_live_run_is_shown_until_its_verdict(tmp_path: Path) -> None:
