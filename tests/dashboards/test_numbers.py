@@ -18,7 +18,8 @@ from squall.chaos.history import open_history
 from squall.chaos.report.axis import axis_of
 from squall.chaos.report.measured import measure
 from squall.dashboards import flow, over_time
-from squall.dashboards.charts import run_plots
+from squall.dashboards.charts import Line, Plot, run_plots
+from squall.dashboards.charts import over_time as draw
 from squall.dashboards.tones import LIGHT
 from squall.dashboards.trace_data import ORDERS, Wanted, choose, waterfall
 
@@ -117,6 +118,21 @@ def test_the_way_of_a_dead_letter(tmp_path: Path) -> None:
     (end,) = [span for span in found.spans if span.tone == "end"]
     assert end.begun < found.begun + 60
     assert [shade.name for shade in found.shades] == ["errors"]
+
+
+def test_all_plots_have_one_axis_of_time() -> None:
+    """The heat map too, and the slider zooms the columns of its cells with it."""
+    heat = over_time.Heat(60, -8, -4, ((0, -8, 3), (59, -4, 1)))
+    plots = (Plot("Rates", "events/s", (Line("asked", [1.0, 2.0], "red"),)),)
+    option = draw(plots, [0.0, 25.0], (-3.2, 25.0), (), heat, LIGHT)
+    axes: list[dict[str, object]] = option["xAxis"]  # type: ignore[assignment]  # as ECharts has it
+    shown = [axis for axis in axes if axis.get("show", True)]
+    assert [(axis["gridIndex"], axis["type"], axis["min"], axis["max"]) for axis in shown] == [
+        (0, "value", -3.2, 25.0),
+        (1, "value", -3.2, 25.0),
+    ]
+    zooms: list[dict[str, object]] = option["dataZoom"]  # type: ignore[assignment]  # as ECharts has it
+    assert all(zoom["xAxisIndex"] == [0, 1, 2] for zoom in zooms)
 
 
 def test_what_a_soak_has_sampled_is_in_the_charts(tmp_path: Path) -> None:
