@@ -106,6 +106,15 @@ def test_nothing_has_to_be_scrolled_sideways(browser: Browser, address: str, vie
             fits(page, width, MAIN)
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_heading_is_not_covered(browser: Browser, address: str, width: int) -> None:
+    """By the bar at the top, which is there where the side is folded away."""
+    with looking(browser, {"width": width, "height": 900}) as page:
+        page.goto(f"{address}plugins?run=dead")
+        settled(page)
+        page.locator("h1").click(position={"x": 2, "y": 2}, trial=True)
+
+
 def test_a_phone_is_told_of_no_wheel(browser: Browser, address: str) -> None:
     """Nor of a keyboard; a desk is."""
     for size, told in ((NARROW, False), (WIDE, True)):
