@@ -109,12 +109,18 @@ def test_its_statistics_are_in_the_folder_the_verdict_and_the_report(shipped: Ra
     assert (said["requests"], said["failures"], said["users"], said["processes"]) == (300, 0, 20, 1)
     assert said["rate"] > 10
     assert 0 < said["p50_s"] <= said["p95_s"] <= said["p99_s"] < 30
+    kinds = {one[0]: one[1:] for one in said["kinds"]}
+    assert kinds.keys() == {"order.created", "order.paid"}
+    assert sum(requests for requests, *_ in kinds.values()) == 300
+    assert all(0 < p50 <= p95 <= p99 for *_, p50, p95, p99 in kinds.values())
     notes = shipped.verdict["notes"]
     assert isinstance(notes, list)
     (note,) = [one["text"] for one in notes if one["code"] == "generated"]
     assert "published: 20 users in 1 process" in note
     assert "by its own count 300 requests, 0 failed" in note
-    assert "published: 20 users in 1 process" in (shipped.folder / "report.html").read_text("utf-8")
+    report = (shipped.folder / "report.html").read_text("utf-8")
+    assert "published: 20 users in 1 process" in report
+    assert "What the generator counted itself" in report
     kept = shipped.folder / "driver"
     assert "order.created" in (kept / "locust_stats.csv").read_text("utf-8")
     assert len((kept / "locust_stats_history.csv").read_text("utf-8").splitlines()) > 1

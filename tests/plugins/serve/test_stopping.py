@@ -148,5 +148,7 @@ async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         async with serving(tmp_path, "--port", str(served.port)) as (process, _):
             _, errors = await process.communicate()
             assert process.returncode == 4
-            assert f"cannot listen on 127.0.0.1 port {served.port}: Address already in use" in errors.decode()
+            told = f"cannot listen on 127.0.0.1 port {served.port}: Address already in use; whoever has it must end"
+            assert errors.decode().startswith(told)
+            assert "--port (0: any free one)" in errors.decode()
         await until(lambda: served.server.hub.not_ready() is None)
