@@ -16,6 +16,8 @@ from tests.servers import Server
 
 from squall.plugins.redis.store import RedisStore
 
+pytestmark = pytest.mark.slow  # a server
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
