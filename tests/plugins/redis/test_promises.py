@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 from tests.plugins.redis_stores import damage, redis_store
+from tests.plugins.redrive_promises import REDRIVE_PROMISES
 from tests.plugins.store_bench import Promise, StoreKind
 from tests.plugins.store_promises import PROMISES, hold
 from tests.servers import Server
@@ -14,7 +15,7 @@ from tests.servers import Server
 from squall.plugins.redis.store import RedisStore
 
 
-@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+@pytest.mark.parametrize("promise", [*PROMISES, *REDRIVE_PROMISES], ids=lambda promise: promise.__name__)
 @pytest.mark.parametrize(("durability", "recent_events"), [("disk", 0), ("disk", 10), ("memory", 8192)])
 async def test_store_keeps_its_promise(
     durability: Literal["disk", "memory"], recent_events: int, promise: Promise, tmp_path: Path, redis_server: Server
