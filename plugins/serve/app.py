@@ -15,13 +15,14 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from squall.core.errors import SquallError
+from squall.core.errors import NotRunning, SquallError
 from squall.core.event import Receipt
 from squall.plugins.serve import cloudevents, inspection, openapi, wire
 from squall.plugins.serve.access import address_of
 from squall.plugins.serve.connection import Connection
 from squall.plugins.serve.errors import BadRequest
 from squall.plugins.serve.hub import Hub
+from squall.plugins.serve.letters import Plan, Redriven
 from squall.plugins.serve.problems import Problem, problem_of
 from squall.plugins.serve.publishing import Outgoing
 from squall.plugins.serve.transports import ABORT
@@ -59,7 +60,9 @@ def make_app(hub: Hub) -> Starlette:
         WebSocketRoute("/v1/stream", stream),
         Route("/v1/stream", no_stream),
     ]
-    return Starlette(routes=[*routes, *_for_operators(hub)], exception_handlers={HTTPException: _http_error})
+    return Starlette(
+        routes=[*routes, *_for_operators(hub), *_for_dead_letters(hub)], exception_handlers={HTTPException: _http_error}
+    )
 
 
 def _for_operators(hub: Hub) -> list[Route]:
@@ -76,12 +79,6 @@ def _for_operators(hub: Hub) -> list[Route]:
     async def status(request: Request) -> Response:
         return await _asked(inspection.status(hub.router))
 
-    async def dead_letters(request: Request) -> Response:
-        after = request.query_params.get("after", "0")
-        if not (after.isascii() and after.isdecimal() and len(after) <= openapi.MAX_DIGITS):
-            return _refused(Problem(400, "BadRequest", f"after: expected {openapi.WHOLE_NUMBER}, got {after!r:.40}"))
-        return await _asked(inspection.dead_letters(hub.router, int(after)))
-
     described = openapi.document(version("squall"))
 
     async def openapi_json(request: Request) -> Response:
@@ -95,13 +92,34 @@ def _for_operators(hub: Hub) -> list[Route]:
         Route("/readyz", ready),
         Route("/metrics", metrics),
         Route("/v1/status", status),
-        Route("/v1/dead-letters", dead_letters),
         Route("/openapi.json", openapi_json),
         Route("/docs", docs),
     ]
 
 
-async def _asked(answer: Awaitable[dict[str, Any]]) -> Response:
+def _for_dead_letters(hub: Hub) -> list[Route]:
+    async def dead_letters(request: Request) -> Response:
+        after = request.query_params.get("after", "0")
+        if not (after.isascii() and after.isdecimal() and len(after) <= openapi.MAX_DIGITS):
+            return _refused(Problem(400, "BadRequest", f"after: expected {openapi.WHOLE_NUMBER}, got {after!r:.40}"))
+        return await _asked(inspection.dead_letters(hub.router, int(after), request.query_params.get("subscription")))
+
+    async def redrive(request: Request) -> Response:
+        async def answer() -> Plan | Redriven:
+            body = await _body(request, hub)
+            if hub.draining:
+                raise NotRunning("the server is stopping: redrive when it is back")
+            return await inspection.redrive(hub.router, body)
+
+        return await _asked(answer())
+
+    return [
+        Route("/v1/dead-letters", dead_letters),
+        Route("/v1/dead-letters/redrive", redrive, methods=["POST"]),
+    ]
+
+
+async def _asked(answer: Awaitable[object]) -> Response:
     try:
         return _json(await answer)
     except SquallError as error:
