@@ -33,11 +33,14 @@ def make_app(hub: Hub) -> Starlette:
 
     async def publish(request: Request) -> Response:
         try:
-            posted = cloudevents.read(request.headers.raw, await _body(request, hub))
+            posted, address = (
+                cloudevents.read(request.headers.raw, await _body(request, hub)),
+                address_of(request.scope),
+            )
             if isinstance(posted, Outgoing):
-                return _json(_shown(await _publish_one(hub, address_of(request.scope), posted)))
-            hub.limit(address_of(request.scope), posted)
-            return _json({"receipts": [_shown(one) for one in await hub.publishing.together(posted)]})
+                return _json(_shown(await _publish_one(hub, address, posted)))
+            hub.limit(address, posted)
+            return _json({"receipts": [_shown(one) for one in await hub.publishing.together(posted, address)]})
         except SquallError as error:
             return _refused(problem_of(error))
 
@@ -109,7 +112,7 @@ def _for_dead_letters(hub: Hub) -> list[Route]:
             body = await _body(request, hub)
             if hub.draining:
                 raise NotRunning("the server is stopping: redrive when it is back")
-            return await inspection.redrive(hub.router, body)
+            return await inspection.redrive(hub.router, body, address_of(request.scope))
 
         return await _asked(answer())
 
@@ -129,7 +132,7 @@ async def _asked(answer: Awaitable[object]) -> Response:
 async def _publish_one(hub: Hub, address: str, posted: Outgoing) -> Receipt:
     events: list[Outgoing | SquallError] = [posted]
     hub.limit(address, events)
-    begun = hub.publishing.begin(events)
+    begun = hub.publishing.begin(events, address)
     if begun.waiting:
         await begun.answered()
     (result,) = begun.results()

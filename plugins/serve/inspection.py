@@ -45,8 +45,9 @@ async def dead_letters(router: EventRouter, after: int, subscription: str | None
     return Page([WholeLetter.whole(one) for one in await router.store.dead_letters(subscription, after, MAX_PAGE)])
 
 
-async def redrive(router: EventRouter, body: bytes) -> Plan | Redriven:
-    """The dry run of a redrive, or with its token the redrive. Raises BadRequest, and as the router does."""
+async def redrive(router: EventRouter, body: bytes, origin: str) -> Plan | Redriven:
+    """The dry run of a redrive, or with its token the redrive, for a client at this address. Raises BadRequest, and as
+    the router does."""
     try:
         decoder = msgspec.json.Decoder(float_hook=_number)
         asked = msgspec.convert(decoder.decode(body.decode()), Redrive)
@@ -56,7 +57,7 @@ async def redrive(router: EventRouter, body: bytes) -> Plan | Redriven:
     if asked.token is None:
         plan = await router.plan_redrive(query)
         return Plan([Letter.of(one) for one in plan.letters], plan.more, plan.token)
-    found = await router.redrive(asked.token, query, per_second=asked.per_second)
+    found = await router.redrive(asked.token, query, per_second=asked.per_second, origin=origin)
     return Redriven([Letter.of(one) for one in found.letters], [Letter.of(one) for one in found.left])
 
 
