@@ -52,9 +52,17 @@ PARTS: dict[str, Callable[[Scale], list[Row]]] = {
 
 
 def run(parts: Sequence[str], scale: Scale, page: Path | None = None) -> list[Row]:
-    """Measure the parts, print their table, and put it into the page where one is given."""
-    rows = [row for part in parts for row in PARTS[part](scale)]
+    """Measure the parts, print their table, and put it into the page where one is given. Where a part fails, the others
+    are measured and printed all the same; then raises ExceptionGroup, and leaves the page as it was."""
+    rows, failed = [], []
+    for part in parts:
+        try:
+            rows += PARTS[part](scale)
+        except RuntimeError as error:
+            failed.append(error)
     print(as_text(rows))
+    if failed:
+        raise ExceptionGroup("these parts were not measured", failed)
     if page is not None:
         write(page, as_markdown(rows, describe(scale)))
     return rows

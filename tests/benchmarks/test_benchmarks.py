@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.benchmarks.__main__ import PAGE, PARTS, run
 from tests.benchmarks.machine import describe
-from tests.benchmarks.rounds import QUICK, child
+from tests.benchmarks.rounds import QUICK, Scale, child
 from tests.benchmarks.table import BEGIN, END, Bar, Row, as_markdown, as_text, write
 
 # group, what squall is compared with, and what must be reached
@@ -23,6 +23,7 @@ BARS = [
     ("remote", "alone", "≤ 2.0"),
     ("neo4j", "without", "≥ 0.97"),
     *[("redis", "micro-batched by hand", "≥ 0.8")] * 8,
+    ("redis", "micro-batched by hand", "≥ 1.0"),
     ("recording", "off", "≥ 0.65"),
     ("recording", "off", "≤ 1.5"),
     ("recording", "off", "< 1,000 µs"),
@@ -50,6 +51,24 @@ def test_every_part_measures_and_every_bar_is_there(tmp_path: Path, capsys: pyte
     assert "old" not in written
     for row in rows:
         assert all(cell in printed and cell.replace("MISSED", "**missed**") in written for cell in row.cells())
+
+
+def test_a_part_that_fails_takes_nothing_from_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured is printed; the page is left as it was, and the command fails."""
+
+    def broken(scale: Scale) -> list[Row]:
+        raise RuntimeError("no browser")
+
+    monkeypatch.setitem(PARTS, "throughput", broken)
+    monkeypatch.setitem(PARTS, "latency", lambda scale: [Row("memory", "the other", 650.0, "events/s")])
+    page = tmp_path / PAGE.name
+    page.write_text(f"{BEGIN}\nold\n{END}\n", encoding="utf-8")
+    with pytest.raises(ExceptionGroup, match="not measured"):
+        run(["throughput", "latency"], QUICK, page)
+    assert "the other" in capsys.readouterr().out
+    assert "old" in page.read_text(encoding="utf-8")
 
 
 def test_table_says_what_is_met_and_by_how_much_not() -> None:

@@ -165,6 +165,20 @@ def test_nobody_has_the_footprint_of_a_process_that_is_gone() -> None:
     assert footprint(child.pid) is None
 
 
+def test_a_thread_that_another_one_keeps_from_running_waits() -> None:
+    """On one processor two threads that would both run wait for each other; one that sleeps waits for nothing."""
+    program = """if True:
+        import os, subprocess, sys, time
+        from squall.chaos.footprint import waited_ns
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        other = subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])
+        while waited_ns() < 100_000_000:
+            pass
+        other.kill()
+    """
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
 def test_a_footprint_is_that_of_its_process() -> None:
     """What it takes shows, and what it closes is gone; another process's is not in it."""
     program = """if True:

@@ -132,12 +132,13 @@ def test_a_signal_starts_no_further_run(tmp_path: Path) -> None:
 
 
 TWICE = """\
-import os, signal
+import os, signal, threading
 from squall.chaos.cli.interrupts import Interrupts
 with Interrupts():
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGINT)
-    print("went on")
+    threading.Event().wait(30)
+print("went on")
 """
 
 
