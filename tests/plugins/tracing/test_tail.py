@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tests.core.world import Heard, until
 from tests.plugins import surroundings
 from tests.plugins.surroundings import HandClock
@@ -71,6 +73,42 @@ async def test_a_dead_letter_is_kept(tmp_path: Path) -> None:
     assert [one.operation for one in spans] == ["process", "dead_letter"]
     assert spans[1].error == "rejected"
     assert spans[1].attributes["squall.reason"] == "rejected"
+
+
+async def redriven(router: EventRouter) -> None:
+    """One event is given up, and taken after its redrive."""
+    failing = Failing(1, lambda: Reject("no"))
+    await publish_one(router, failing, 1)
+    async with asyncio.timeout(20):
+        while not (plan := await router.plan_redrive()).letters:  # noqa: ASYNC110  the store settles soon
+            await asyncio.sleep(0.005)
+    await router.redrive(plan.token, origin="ops")
+    await until(lambda: failing.calls == 2, MANY_TURNS)
+
+
+@pytest.mark.parametrize("sample", [0.0, 1.0])
+async def test_a_redrive_is_a_span_to_which_the_next_delivery_links(sample: float, tmp_path: Path) -> None:
+    """In the event's own trace; whether that is sampled, or kept from the failure on."""
+    async with traced(tmp_path, sample=sample, keep=["dead_lettered", "retried"]) as router:
+        await redriven(router)
+    spans = rows(tmp_path)
+    (redrive,) = of(spans, "redrive")
+    assert (redrive.name, redrive.subscription, redrive.attributes["squall.origin"]) == (
+        "redrive order.created", "bad", "ops",
+    )  # fmt: skip
+    first, again = (one for one in of(spans, "process") if one.subscription == "bad")
+    assert first.trace == again.trace == redrive.trace
+    assert again.links[-1] == {"trace": redrive.trace, "span": redrive.span, "what": "redrive"}
+    assert ("squall.redriven" in first.attributes, again.attributes["squall.redriven"]) == (False, True)
+    assert (again.waited, again.attempt, again.why) == (None, 1, "sampled" if sample else "retried")
+    assert {one.partial for one in (first, again, redrive)} == {not sample}
+
+
+async def test_a_redrive_is_not_kept_where_it_is_not_asked_for(tmp_path: Path) -> None:
+    """Nor is its delivery one of the slowest, from its publish on."""
+    async with traced(tmp_path, sample=0.0, keep=["dead_lettered"]) as router:
+        await redriven(router)
+    assert {(one.operation, one.subscription) for one in rows(tmp_path)} == {("process", "bad"), ("dead_letter", "bad")}
 
 
 async def test_nothing_is_kept_where_nothing_is_asked_for(tmp_path: Path) -> None:
