@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from squall.core.errors import StoreError
 from squall.core.event import Event, Priority
-from squall.core.quarantine import Undecodable, stand_in
+from squall.core.quarantine import UNDECODABLE, Undecodable, stand_in
 from squall.core.query import bounds, search
 from squall.core.recent import RecentEvents
 from squall.core.store import DeadLetter, Page, Query
@@ -129,7 +129,8 @@ class Reader:
         names = {int(name.rpartition(b":")[2]): name for name in await self._call("HKEYS", self._keys.redriven)}
         asked = [name for seq, name in names.items() if seq in seqs]
         letters = await self._call("HMGET", self._keys.redriven, *asked) if asked else []
-        return [_redriven(packed, None).event for packed in letters]
+        kept = [_redriven(packed, None) for packed in letters]
+        return [one.event for one in kept if one.reason != UNDECODABLE]  # whose letter has not the event itself
 
     async def _call(self, *command: str | int) -> Any:
         return (await self._calls([command]))[0]

@@ -112,6 +112,7 @@ def fails() -> dict[str, float]:
     raise RuntimeError("out of order")
 
 
+@pytest.mark.slow
 def test_a_child_that_fails_says_why() -> None:
     """The traceback of the child, not only its exit code."""
     with pytest.raises(RuntimeError, match="out of order"):
