@@ -15,6 +15,7 @@ from tests.plugins.tracing.traced import MANY_TURNS, of, rows, traced
 from squall import Event, EventRouter, Reject
 from squall.core.delivery import Attempt, Attempts
 from squall.core.identity import system_ids
+from squall.core.store import DeadLetter
 from squall.plugins.faults import FaultsPlugin
 from squall.plugins.tracing.options import TracingOptions
 from squall.plugins.tracing.records import Delivered
@@ -105,7 +106,7 @@ async def test_a_redrive_is_a_span_to_which_the_next_delivery_links(sample: floa
 
 
 async def test_a_redrive_is_not_kept_where_it_is_not_asked_for(tmp_path: Path) -> None:
-    """Nor is its delivery one of the slowest, from its publish on."""
+    """Nor is its delivery."""
     async with traced(tmp_path, sample=0.0, keep=["dead_lettered"]) as router:
         await redriven(router)
     assert {(one.operation, one.subscription) for one in rows(tmp_path)} == {("process", "bad"), ("dead_letter", "bad")}
@@ -209,6 +210,21 @@ def test_the_slowest_of_each_window_are_kept() -> None:
     bench.clock.move(10.0)
     bench.tracer.tick()
     assert bench.kept() == [6, 5, 7]
+
+
+def test_what_was_redriven_counts_from_its_attempt() -> None:
+    """Not from its publish, which may be long ago: it would always be the slowest."""
+    bench = Bench(slowest=1, window=10.0, keep=["slowest"])
+    before = bench.batch(1)
+    letter = DeadLetter(before[0].event, bench.subscription.id, "billing", ">", "rejected", 1, 0, 0, "", "", "")
+    bench.clock.move(5.0)
+    bench.tracer.redriven(bench.subscription.id, [letter], "")
+    now_ns = bench.clock.monotonic_ns()
+    bench.tracer.attempted(bench.subscription, Attempts([Attempt(before[0].event, now_ns, now_ns + 1)]), now_ns)
+    bench.clock.move(5.0)
+    bench.tracer.tick()
+    (kept,) = (one for one in bench.tracer.records if isinstance(one, Delivered))
+    assert kept.attempt is before[0]
 
 
 def test_one_of_the_slowest_waits_for_its_settlement() -> None:
