@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from itertools import count
 
 from google.protobuf.message import DecodeError
 from websockets.asyncio.client import ClientConnection, connect
@@ -37,11 +38,12 @@ class Link:
         self._heard_ns = self._asked_ns = self._swept_ns = clock.monotonic_ns()
         self._pings = 0
         self._flushes: dict[int, asyncio.Future[bool]] = {}
+        self._numbers = count(FLUSHES)
         self._unasked: list[int] = []
 
     def flush(self) -> asyncio.Future[bool]:
         """Whether the server has received all that is said before this, once it is known; False: never."""
-        number = FLUSHES + len(self._flushes)
+        number = next(self._numbers)
         flushed = self._flushes[number] = asyncio.get_running_loop().create_future()
         self._unasked.append(number)
         self.unsent.set()
@@ -54,7 +56,7 @@ class Link:
 
     def pong(self, number: int) -> None:
         """The server has received what was said before the ping of this number."""
-        flushed = self._flushes.get(number)
+        flushed = self._flushes.pop(number, None)
         if flushed is not None and not flushed.done():
             flushed.set_result(True)
 

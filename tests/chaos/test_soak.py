@@ -86,7 +86,7 @@ async def test_handles_threads_and_tasks_that_are_left_behind_are_found(tmp_path
 
 @LOADED
 @pytest.mark.alone
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("store", [FULL_SOON, {"sqlite": {"durability": "process"}}], ids=lambda one: next(iter(one)))
 async def test_a_clean_run_is_not_accused(tmp_path: Path, seed: int, store: short_run.Section) -> None:
     """Whatever the seed and the store. A few seconds prove little of memory, and are not said to."""

@@ -150,10 +150,10 @@ def test_a_threshold_that_is_broken_is_told_once(tmp_path: Path) -> None:
 def test_the_latency_that_is_read_first_says_whose_it_is(tmp_path: Path) -> None:
     """Of the subscribers that are named, of the load, or of the phase there was."""
     named = folders.judged_folder(tmp_path / "a", clean(40), expected=[Latency(p99=1.0, subscribers=("billing",))])
-    assert re.search(r"Latency p99 [0-9.]+ ms billing · of the load", page_of(named).text)
+    assert re.search(r"Latency p99 [0-9.]+ ms until handled by billing · of the load", page_of(named).text)
     steady = replace(FACTS, load=None, steady=FACTS.load)
     early = page_of(folders.judged_folder(tmp_path / "b", clean(40), expected=[Latency(p99=1.0)], facts=steady)).text
-    assert re.search(r"Latency p99 [0-9.]+ ms of the steady phase", early)
+    assert re.search(r"Latency p99 [0-9.]+ ms until handled by all · of the steady phase", early)
     assert "Seconds from the first publish, counted" in early
 
 

@@ -84,6 +84,7 @@ def test_where_all_came_out_alike_nothing_is_said() -> None:
     assert estimate([Trial(1, broke=True), Trial(1, broke=False)]) is None
 
 
+@pytest.mark.slow
 def test_the_interval_covers_a_blurred_knee_as_often_as_it_says() -> None:
     """Of a hundred sweeps of a target that breaks by chance around 1,000, seeded, in 90 or more."""
     random = Random(7)

@@ -22,6 +22,8 @@ from squall.chaos.sweep.values import read_range
 from squall.core.config import Config
 from squall.core.errors import ConfigError, StoreFileError
 
+pytestmark = pytest.mark.slow  # whole runs
+
 RATE_LIMIT = 200
 LIMITED = {
     "version": 1,
