@@ -7,6 +7,9 @@ STAMP := .venv/.installed
 # every test, anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Tests wait for servers, timers and disks half of the time: one process more than there are cores keeps them busy.
+WORKERS = $$(($$(nproc 2>/dev/null || echo 1) + 1))
+
 .DEFAULT_GOAL := help
 .PHONY: help setup services run dashboard test check lint bench hooks docs pictures protos lock clean
 
@@ -22,15 +25,15 @@ services: $(STAMP) ## install Redis, Neo4j and Toxiproxy, which tests run agains
 run: $(STAMP) ## run scenarios/first-storm.yaml: load, faults, a verdict and a report
 	$(BIN)/squall run scenarios/first-storm.yaml
 
-dashboard: $(STAMP) ## look at the runs in a browser; RUNS=DIR if they are elsewhere than in runs/
-	$(BIN)/squall dashboard $(if $(RUNS),--runs $(RUNS))
+dashboard: $(STAMP) ## look at the runs in a browser; RUNS=DIR if they are not in runs/, PORT=8600 if 8501 is taken
+	$(BIN)/squall dashboard $(if $(RUNS),--runs $(RUNS)) $(if $(PORT),--port $(PORT))
 
 test: lint ## everything: style, types, import directions, all tests
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not alone"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 check: lint ## the fast loop: style, types, import directions, all tests but the slow ones
-	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -12,7 +14,10 @@ from squall.chaos.recorder import Recorder
 from squall.chaos.scenario import Scenario
 from squall.chaos.scenario_models import Subscriber
 from squall.core.config import Config
+from squall.core.errors import Reject, Retry
+from squall.core.failures import described
 from squall.core.fault import Handler, Seam
+from squall.core.scrub import known_secrets, scrubber
 from squall.core.target import Handle, Received, Target
 
 
@@ -37,7 +42,7 @@ class Participants:
         self, scenario: Scenario, config: Config, target: Target, recorder: Recorder, writer: HistoryWriter
     ) -> None:
         self._scenario, self._target, self._recorder, self._writer = scenario, target, recorder, writer
-        self._handlers = {name: self._handler(one, config) for name, one in scenario.subscribers.items()}
+        self._handlers = {name: self._handler(name, one, config) for name, one in scenario.subscribers.items()}
         self._stays: dict[str, _Stay] = {}
         self._seams = {name: Handler(f"handler:{name}") for name in scenario.subscribers}
 
@@ -46,19 +51,9 @@ class Participants:
         """Where faults may take hold, by name."""
         return {seam.name: seam for seam in self._seams.values()}
 
-    def _handler(self, subscriber: Subscriber, config: Config) -> Callable[[Received], Awaitable[None]]:
+    def _handler(self, name: str, subscriber: Subscriber, config: Config) -> Callable[[Received], Awaitable[None]]:
         if subscriber.handler.call is not None:
-            call = config.handler(subscriber.handler.call)
-
-            async def code(received: Received) -> None:
-                try:
-                    answer = call(received.payload)
-                    if isinstance(answer, Awaitable):
-                        await answer
-                except (SystemExit, KeyboardInterrupt) as error:  # it would end the run, with an exit code of its own
-                    raise RuntimeError(f"the handler raised {error!r}") from error
-
-            return code
+            return _told_once(name, subscriber.handler.call, config.handler(subscriber.handler.call))
         latency_s, sleep = subscriber.handler.latency or 0.0, self._recorder.clock.sleep
 
         async def work(received: Received) -> None:
@@ -175,3 +170,26 @@ class Participants:
                 "to_seq": [stay.to_seq for stay in stays],
             },
         )
+
+
+def _told_once(subscriber: str, handler: str, call: Callable[[bytes], object]) -> Callable[[Received], Awaitable[None]]:
+    """A scenario's own code. The first error that it raises is logged: no fault has made it."""
+    told = False
+
+    async def code(received: Received) -> None:
+        nonlocal told
+        try:
+            answer = call(received.payload)
+            if isinstance(answer, Awaitable):
+                await answer
+        except (SystemExit, KeyboardInterrupt) as error:  # it would end the run, with an exit code of its own
+            raise RuntimeError(f"the handler raised {error!r}") from error
+        except Exception as error:
+            if not told and not isinstance(error, Retry | Reject):
+                told = True
+                what = described(error, scrubber(known_secrets(os.environ, ())))
+                log = logging.getLogger("squall")
+                log.warning("subscriber %s: its handler %s raised %s; logged once a run", subscriber, handler, what)
+            raise
+
+    return code

@@ -99,6 +99,7 @@ def result_lines(result: RunResult, width: int) -> list[Text]:
     logged = [(result.errors, "error"), (result.warnings, "warning")]
     if told := ", ".join(counted(count, noun) for count, noun in logged if count):
         where.append(("log", f"{nearby(result.folder / LOG)} ({told})"))
+    where.append(("look", f"squall dashboard{_elsewhere(result.folder)} --run {run_name(result.folder)}"))
     return [*lines, *(Text.assemble((f"{label:<8} ", "bold"), path) for label, path in where)]
 
 
@@ -117,7 +118,13 @@ def summary_lines(runs: Sequence[tuple[str, int, State]], width: int) -> list[Te
 
 def reachable(folder: Path) -> str:
     """What to give `squall why` for this run: its name where runs are where they are by default, else its path."""
-    return run_name(folder) if nearby(folder.parent.parent) == DEFAULT_RUNS else nearby(folder)
+    return nearby(folder) if _elsewhere(folder) else run_name(folder)
+
+
+def _elsewhere(folder: Path) -> str:
+    """How a command is told where this run's folder is, if that is not where runs are by default."""
+    runs = nearby(folder.parent.parent)
+    return "" if runs == DEFAULT_RUNS else f" --runs {runs}"
 
 
 def nearby(path: Path) -> str:

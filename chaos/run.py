@@ -18,7 +18,7 @@ from squall.chaos.check.verdict import Verdict
 from squall.chaos.composition import Composed, save_composed
 from squall.chaos.driven import Driven, DrivenLoad, make_driver
 from squall.chaos.fault_run import FaultRun
-from squall.chaos.footprint import check_footprints
+from squall.chaos.footprint import check_footprints, waited_ns
 from squall.chaos.history import HistoryWriter
 from squall.chaos.live_file import live_file
 from squall.chaos.load import Generator, LoadGenerator, Messages
@@ -290,7 +290,7 @@ class _Run:
         assert self.faults is not None
         if self.scenario.watches_growth:
             await self.samples.prepare()
-        begun = self.clock.monotonic_ns()
+        begun, waited = self.clock.monotonic_ns(), waited_ns()
         self.watch.enter("load", self.scenario.load.seconds, self.generator, self.faults)
         others = [
             asyncio.create_task(self.participants.come_and_go(begun)),
@@ -318,6 +318,7 @@ class _Run:
         self.facts = replace(
             self.facts,
             load=Span(begun, healed),
+            starved=min(1.0, (waited_ns() - waited) / max(1, healed - begun)),
             healed_ns=healed,
             asked=self.generator.asked,
             achieved=self.generator.achieved,

@@ -72,7 +72,7 @@ class Dispatcher(Room):
             self.take_in = self._offer_expected
         elif head() + 1 < subscription.from_seq:
             self.take_in = self._offer_from_first
-        self.endings = Endings(subscription, wiring.policy, wiring.clock, wiring.observers.logger)
+        self.endings = Endings(subscription, wiring)
         self.progress = SubscriptionProgress(self)
         one_by_key = subscription.concurrency > 1 or subscription.on_retry == "block_key"
         self.keys = KeyLocks() if one_by_key else None

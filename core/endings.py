@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from logging import Logger
+from typing import TYPE_CHECKING
 
-from squall.core.clock import Clock
-from squall.core.delivery import Ack, Attempt, Decision, FailedDelivery, Nak, Outcome, SettlePolicy, Term
+from squall.core.delivery import Ack, Attempt, Decision, FailedDelivery, Nak, Outcome, Term
 from squall.core.errors import Reject, Retry, checked_delay_s, text_of
+from squall.core.failures import FailureLog
 from squall.core.subscription import Subscription
+
+if TYPE_CHECKING:
+    from squall.core.dispatch import Wiring
 
 
 @dataclass(slots=True)
@@ -25,9 +28,11 @@ class Endings:
     """Decides about a subscription's attempts. `failures` are the events that failed, or wait for their time, and
     are not settled, by seq."""
 
-    def __init__(self, subscription: Subscription, policy: SettlePolicy | None, clock: Clock, logger: Logger) -> None:
+    def __init__(self, subscription: Subscription, wiring: Wiring) -> None:
         self.failures: dict[int, Failure] = {}
-        self._subscription, self._policy, self._clock, self._logger = subscription, policy, clock, logger
+        self._subscription, self._policy, self._clock = subscription, wiring.policy, wiring.clock
+        self._logger = wiring.observers.logger
+        self.log = FailureLog(subscription.label, wiring.clock, self._logger, wiring.scrub)
 
     @property
     def longest_delay_s(self) -> float:
@@ -56,13 +61,13 @@ class Endings:
         if error is None:
             return
         attempt.outcome, attempt.error = outcome, error
-        if self._subscription.delivery == "at-most-once":
-            return  # settled before it was handled, however it ends
-        if failure is None or not failure.attempts:
-            failure = Failure(0, self._clock.time_ns(), attempt.begun_ns)
-            self.failures[attempt.event.seq] = failure
-        failure.attempts += 1
-        attempt.decision = self._decide(attempt, failure, error)
+        if self._subscription.delivery != "at-most-once":  # else it was settled before it was handled, however it ends
+            if failure is None or not failure.attempts:
+                failure = Failure(0, self._clock.time_ns(), attempt.begun_ns)
+                self.failures[attempt.event.seq] = failure
+            failure.attempts += 1
+            attempt.decision = self._decide(attempt, failure, error)
+        self.log.add(attempt.event, error, attempt.decision)
 
     def _decide(self, attempt: Attempt, failure: Failure, error: BaseException) -> Decision:
         policy = self._policy

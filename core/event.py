@@ -146,8 +146,8 @@ def encode(payload: Any) -> tuple[bytes, str | None]:
         return _json(payload), _JSON
     except Exception as error:
         raise InvalidEvent(
-            f"payload: a {type(payload).__name__} cannot be serialized ({error}); "
-            "expected bytes, a protobuf message, or what JSON can hold"
+            "payload: cannot be serialized: expected bytes, a protobuf message, or what JSON can hold, got "
+            f"{type(payload).__name__} ({error})"
         ) from error
 
 

@@ -294,8 +294,8 @@ class Intake:
         if subscription.overflow == "reject" or wanted > room or left_s <= 0:
             self.refused += wanted
             raise Overflow(
-                f"subscription {subscription.label}: {room} events wait already, no room for {wanted} more; nothing "
-                "was stored (publish slower, or raise backlog.max_events)"
+                f"subscription {subscription.label}: no room for {wanted} more, at most {room} may wait; nothing was "
+                "stored (publish slower, or raise backlog.max_events)"
             )
         await target.wait_for_room(left_s)
         self._check_open()

@@ -20,14 +20,27 @@ class Publish(NamedTuple):
     message: Message
 
 
+class Answers(NamedTuple):
+    """What a driver counted of one kind of request: answers, failures among them, rate per second, percentiles in
+    seconds from when a request was sent."""
+
+    name: str
+    requests: int
+    failures: int
+    rate: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+
+
 @dataclass(frozen=True)
 class Generated:
     """What a driver says of itself when a run is over.
 
     users: how many published at once, in so many processes. cpu and starved: of the process that wanted most of it,
     over the load: the share of one processor that it used, and of the time that it waited for one, where that is known.
-    warning: what it complains of itself. requests, failures, rate (per second) and the
-    percentiles, seconds, are by its own count: of answers, from when a request was sent.
+    warning: what it complains of itself. requests, failures, rate and percentiles are by its own count, as Answers have
+    them: of all, and `kinds` of each kind.
     """
 
     driver: str
@@ -42,6 +55,7 @@ class Generated:
     p50_s: float
     p95_s: float
     p99_s: float
+    kinds: tuple[Answers, ...] = ()
 
 
 @dataclass(frozen=True)

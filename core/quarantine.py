@@ -88,8 +88,9 @@ def quarantine(dispatcher: Dispatcher, broken: Iterable[Undecodable]) -> None:
 
 def overflowed(dispatcher: Dispatcher, event: Event) -> None:
     """An event for which there is no room."""
-    said = f"{dispatcher.wiring.room} events wait already: {dispatcher.subscription.overflow}"
-    _give_up(dispatcher, event, "overflow", Overflow(said))
+    error = Overflow(f"at most {dispatcher.wiring.room} may wait: {dispatcher.subscription.overflow}")
+    dispatcher.endings.log.add(event, error, Term("overflow"))
+    _give_up(dispatcher, event, "overflow", error)
 
 
 def _give_up(dispatcher: Dispatcher, event: Event, reason: DeadReason, error: SquallError) -> None:

@@ -7,6 +7,7 @@ changed since, or was redriven already, does not match it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import math
@@ -19,11 +20,12 @@ import msgspec
 from squall.core.clock import Clock
 from squall.core.dispatch import Dispatcher
 from squall.core.endings import Failure
-from squall.core.errors import ConfigError, OutdatedToken, SubscriptionError
+from squall.core.errors import ConfigError, OutdatedToken, StoreError, SubscriptionError
 from squall.core.event import Event
 from squall.core.observers import Observers
 from squall.core.patterns import compile_pattern
-from squall.core.store import DeadLetter, DeadReason, EventStore, Redrive
+from squall.core.quarantine import Undecodable, read_around
+from squall.core.store import DeadLetter, DeadReason, EventStore, Query, Redrive
 from squall.core.subscriptions import Subscriptions
 
 MAX_REDRIVEN = 1000
@@ -64,7 +66,7 @@ class RedrivePlan(NamedTuple):
 
 class Redriven(NamedTuple):
     """The letters that were given back, and those that were not: somebody else gave them back at the same time, their
-    subscription has ended, or another router delivers it."""
+    subscription has ended, another router delivers it, or the event still cannot be decoded."""
 
     letters: list[DeadLetter]
     left: list[DeadLetter]
@@ -117,27 +119,59 @@ class Redrives:
 
     async def _give_back(self, letters: Sequence[DeadLetter], per_second: float) -> Redriven:
         now_ns = self._clock.time_ns()
-        wanted = {
-            (letter.subscription_id, letter.event.seq): self._wanted(
-                letter, now_ns, now_ns + math.floor(number * 1e9 / per_second)
-            )
-            for number, letter in enumerate(letters)
-        }
+        readable = await self._readable(letters)
+        wanted = [
+            self._wanted(letter, now_ns, now_ns + math.floor(number * 1e9 / per_second))
+            for number, letter in enumerate(readable)
+        ]
         marked = {
-            (one.subscription_id, one.seq): one
-            for one in await self._store.redrive([one for one in wanted.values() if one is not None])
+            (one.subscription_id, one.seq): one for one in await self._mark([one for one in wanted if one is not None])
         }
-        given: list[DeadLetter] = []
-        left: list[DeadLetter] = []
-        for letter in letters:
-            one = marked.get((letter.subscription_id, letter.event.seq))
-            (left if one is None else given).append(letter)
-            if one is not None:
-                dispatcher = self._subscriptions.dispatchers.get(one.subscription_id)
-                if dispatcher is not None:
-                    _deliver_again(dispatcher, letter.event, (one.due_ns - now_ns) / 1e9)
+        given = [letter for letter in readable if (letter.subscription_id, letter.event.seq) in marked]
+        for letter in given:
+            one = marked[letter.subscription_id, letter.event.seq]
+            dispatcher = self._subscriptions.dispatchers.get(one.subscription_id)
+            if dispatcher is not None:
+                _deliver_again(dispatcher, letter.event, (one.due_ns - now_ns) / 1e9)
         self._tell(given)
-        return Redriven(given, left)
+        return Redriven(given, [one for one in letters if (one.subscription_id, one.event.seq) not in marked])
+
+    async def _readable(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Without those of events that cannot be decoded: what stands for one in its letter is nothing for a handler.
+        Of one that can be by now, as the store was mended, the letter with the event itself. Raises StoreError."""
+        seqs = tuple({letter.event.seq for letter in letters if _stands_in(letter)})
+        if not seqs:
+            return list(letters)
+        page, _ = await read_around(self._store, Query(seqs=seqs, limit=len(seqs)))
+        mended = {event.seq: event for event in page.events}
+        readable = []
+        for letter in letters:
+            event = mended.get(letter.event.seq) if _stands_in(letter) else letter.event
+            if event is not None and compile_pattern(letter.pattern)(event.type):
+                readable.append(letter._replace(event=event))
+        return readable
+
+    async def _mark(self, wanted: Sequence[Redrive]) -> Sequence[Redrive]:
+        """Those that the store has marked as given back. Where its answer is lost it is asked what it has: what it owes
+        again is to be delivered now, and not only to who takes the subscription up next. Raises StoreError."""
+        try:
+            return await self._store.redrive(wanted)
+        except StoreError as error:
+            found: list[Redrive] = []
+            if error.outcome == "info":
+                with contextlib.suppress(StoreError):  # then it stays unknown, as the first one says
+                    found = await self._marked(wanted)
+            if not found:
+                raise
+            return found
+
+    async def _marked(self, wanted: Sequence[Redrive]) -> list[Redrive]:
+        found: set[tuple[str, int, int]] = set()
+        after = 0
+        while page := await self._store.dead_letters(None, after):
+            after += len(page)
+            found |= {(letter.subscription_id, letter.event.seq, letter.redriven_ns) for letter in page}
+        return [one for one in wanted if (one.subscription_id, one.seq, one.now_ns) in found]
 
     def _wanted(self, letter: DeadLetter, now_ns: int, due_ns: int) -> Redrive | None:
         """None for what cannot be given back from here. Raises SubscriptionError."""
@@ -174,6 +208,11 @@ def _deliver_again(dispatcher: Dispatcher, event: Event, delay_s: float) -> None
         dispatcher.delay(event, delay_s)
     else:
         dispatcher.put_back(event)
+
+
+def _stands_in(letter: DeadLetter) -> bool:
+    """Is its event only a stand-in for one that could not be decoded?"""
+    return letter.reason == "undecodable" and letter.error_type == Undecodable.__name__
 
 
 def _token(letters: Iterable[DeadLetter]) -> str:

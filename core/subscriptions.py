@@ -118,8 +118,8 @@ class Subscriptions:
             self._left = {key: one for key, one in self._left.items() if one.subscription.name != name}
             if attached.given_up:
                 self._ctx.logger.warning(
-                    "subscription %r: its pattern or filters are others now; what it was owed before seq %d, up to %d "
-                    "events, is not delivered any more",
+                    "subscription %r: its pattern or filters are others now; what it was owed before seq %d is not "
+                    "delivered any more (events: up to %d)",
                     name,
                     attached.from_seq,
                     attached.given_up,
@@ -270,7 +270,7 @@ class Subscriptions:
                     self._store.settle(one.progress)
             elif one.pending:
                 self._ctx.logger.warning(
-                    "subscription %s: stopped with %d events undelivered; it is not durable, so they are cancelled",
+                    "subscription %s: stopped; it is not durable, so what was not delivered is cancelled (events: %d)",
                     one.subscription.label,
                     one.pending,
                 )

@@ -250,9 +250,10 @@ def _held_to_its_part(layer: Middleware) -> Middleware:
             )
 
     def guarded(event: Event) -> None:
-        given = event.type, event.priority
+        event_type, priority = event.type, event.priority
         check(event)  # type: ignore[misc]  # a layer has the one or the other
-        unchanged(event, given)
+        if event.type is not event_type or event.priority is not priority:
+            unchanged(event, (event_type, priority))
 
     def run(event: Event, following: Next) -> Coroutine[Any, Any, None]:
         gone_on, given = False, (event.type, event.priority)

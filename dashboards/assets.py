@@ -1,4 +1,4 @@
-"""What the browser is given besides Streamlit: a stylesheet, and the scripts of components."""
+"""What the browser is given besides Streamlit: stylesheets, and the scripts of components."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from squall.chaos import report
+
 if TYPE_CHECKING:
     from streamlit.components.v2.types import ComponentRenderer
 
 FOLDER = Path(__file__).with_name("assets")
+REPORT = Path(report.__file__).parent
+"""Where the drawings are that reports and the dashboard share."""
 
 
 @cache
 def text(name: str) -> str:
     """The text of a file of assets/."""
     return (FOLDER / name).read_text(encoding="utf-8")
+
+
+@cache
+def plot_style() -> str:
+    """The report's stylesheet of plots, for what is of class `curve` alone."""
+    return f".stHtml .curve {{ {(REPORT / 'plot.css').read_text(encoding='utf-8')} }}"
 
 
 @cache

@@ -159,7 +159,7 @@ def over_time(
     linked = list(range(len(plots)))
     if heat is not None:
         _add_heat(drawing, heat, span, tones)
-    everything = list(range(len(drawing.grids)))
+    everything = list(range(len(drawing.x)))
     bottom = {"type": "slider", "xAxisIndex": everything, "bottom": 8, "height": 24, "showDataShadow": False}
     wheel = {"type": "inside", "xAxisIndex": everything, "zoomOnMouseWheel": "shift", "moveOnMouseWheel": False}
     return {
@@ -217,17 +217,7 @@ def _add_plot(
     legend = {"type": "scroll", "left": 0, "top": top - 36, "itemHeight": 8, "itemWidth": 18, "padding": 0}
     drawing.legends.append({**legend, "data": names, "textStyle": {"color": tones.ink, "fontSize": 13}})
     label = {"color": tones.soft, "fontSize": 12, "hideOverlap": True}
-    drawing.x.append(
-        {
-            "type": "value",
-            "gridIndex": number,
-            "min": span[0],
-            "max": span[1],
-            "axisLabel": {**label, "formatter": "{value} s"},
-            "splitLine": {"show": False},
-            "axisLine": {"lineStyle": {"color": tones.soft}},
-        }
-    )
+    drawing.x.append(_time_axis(number, span, tones))
     drawing.y.append(
         {
             "type": "log" if plot.log else "value",
@@ -257,6 +247,20 @@ def _add_plot(
         drawing.series.append(series)
 
 
+def _time_axis(number: int, span: tuple[float, float], tones: Tones) -> Spec:
+    """The axis of time below a plot: its ticks are where those of all others are."""
+    return {
+        "type": "value",
+        "gridIndex": number,
+        "position": "bottom",
+        "min": span[0],
+        "max": span[1],
+        "axisLabel": {"color": tones.soft, "fontSize": 12, "hideOverlap": True, "formatter": "{value} s"},
+        "splitLine": {"show": False},
+        "axisLine": {"lineStyle": {"color": tones.soft}},
+    }
+
+
 def _mark_area(windows: Sequence[Shading], tones: Tones, *, named: bool) -> Spec:
     """Shaded areas; names that overlap stand under each other."""
     data = []
@@ -271,19 +275,14 @@ def _mark_area(windows: Sequence[Shading], tones: Tones, *, named: bool) -> Spec
 
 
 def _add_heat(drawing: _Drawing, heat: Heat, span: tuple[float, float], tones: Tones) -> None:
+    """Its cells have an axis of their own, which counts columns and is not shown: they do not end at round seconds."""
     number = len(drawing.grids)
     _title(drawing, "Latency heat map", "deliveries by when they were due", tones)
     width = (span[1] - span[0]) / heat.columns
     label = {"color": tones.soft, "fontSize": 12, "hideOverlap": True}
-    drawing.x.append(
-        {
-            "type": "category",
-            "gridIndex": number,
-            "data": [f"{span[0] + place * width:.2f} s" for place in range(heat.columns)],
-            "axisLabel": {**label, "interval": max(0, heat.columns // 6)},
-            "axisTick": {"show": False},
-        }
-    )
+    columns = [f"{span[0] + place * width:.2f} s" for place in range(heat.columns)]
+    drawing.x.append({"type": "category", "gridIndex": number, "data": columns, "show": False})
+    drawing.x.append(_time_axis(number, span, tones))
     rows = range(heat.low, heat.high + 1)
     names = [_from_ms(row) for row in rows]
     drawing.y.append({"type": "category", "gridIndex": number, "data": names, "axisLabel": label})

@@ -35,6 +35,9 @@ def dashboard(
     if importlib.util.find_spec("streamlit") is None:
         raise ConfigError("dashboard needs streamlit: pip install 'squall[dashboard]'")
     folder = runs_folder(config, runs).resolve()
+    if not folder.is_dir():
+        told = f"{folder}: there is no such folder yet. What is run into it will show; --runs names another"
+        typer.echo(f"warning: {told}", err=True)
     view = "" if run is None else f"overview?{urlencode({'run': run_name(find_run(folder, run))}, safe='/')}"
     with listening(port) as taken:
         from squall.dashboards.app import all_pages

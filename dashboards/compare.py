@@ -74,7 +74,7 @@ def _charts(a: Measured, b: Measured, colors: Tones) -> None:
     slowest = tuple(Line(name, _slowest(one), color, times_s=middles(one.axis)) for name, one, color in sides)
     plots = (
         Plot("Acknowledged", "events/s", rates),
-        Plot("Latency p99 of the slowest subscriber", "ms, logarithmic", slowest, log=True),
+        Plot("Latency p99 until handled, slowest subscriber", "ms, logarithmic", slowest, log=True),
     )
     span = (
         min(one.axis.seconds(one.axis.begun_ns) for one in (a, b)),

@@ -12,6 +12,7 @@ from squall.chaos.report.page import RunContents
 from squall.chaos.report.view import MARKS
 from squall.chaos.report.words import NOTHING
 from squall.core.units import format_count
+from squall.dashboards.never_handled import never_handled
 
 NOTABLE = 0.1
 MOST_LINES = 400
@@ -92,6 +93,7 @@ def _figures(a: RunContents, b: RunContents) -> Iterator[Difference]:
         ("outcome unknown, events", [None if one is None else sum(one.info) for one in publishes], True),
         ("acknowledged, per second", [_rate(run) for run in (a, b)], None),
         ("lost, events", [_lost(run) for run in (a, b)], True),
+        ("never handled, deliveries", [never_handled(run.verdict) for run in (a, b)], True),
     ):
         yield _number(name, counts[0], counts[1], _plain, less=less)
 
@@ -116,12 +118,19 @@ def _lost(run: RunContents) -> float | None:
 
 def _subscribers(a: RunContents, b: RunContents) -> Iterator[tuple[str, tuple[Difference, ...]]]:
     found = [{one.terms.name: one for one in run.measured.subscribers} if run.measured else {} for run in (a, b)]
+    whole = all(never_handled(run.verdict) == 0 for run in (a, b))
     for name in dict.fromkeys([*found[0], *found[1]]):
         sides = [dict(_of(side[name])) if name in side else {} for side in found]
         yield (
             name,
             tuple(
-                _number(words, sides[0].get(words), sides[1].get(words), text, less=less)
+                _number(
+                    words,
+                    sides[0].get(words),
+                    sides[1].get(words),
+                    text,
+                    less=less if whole or text != latency else None,
+                )
                 for words, text, less in SUBSCRIBER
             ),
         )
@@ -159,7 +168,8 @@ SUBSCRIBER: tuple[tuple[str, Callable[[float], str], bool | None], ...] = (
     *((name, latency, True) for name in LATENCIES),
     *((name, _plain, None if name in ("handled, events", "redelivered") else True) for name in COUNTS),
 )
-"""What is told of a subscriber, how it is written, and whether less is better."""
+"""What is told of a subscriber, how it is written, and whether less is better. Latencies are of what was handled: where
+a run left some unhandled, a lower one is not better."""
 
 
 def _environment(a: RunContents, b: RunContents) -> Iterator[Difference]:

@@ -1,4 +1,4 @@
-"""The page of the flow: which types of events went to whom, how much, and what became of them."""
+"""The page of the flow: which types of events went to whom, how much, what became of them, and what was refused."""
 
 from __future__ import annotations
 
@@ -17,23 +17,28 @@ from squall.dashboards.reading import contents, has_history, history, stamp
 from squall.dashboards.tones import Tones, tones
 
 MOST_FLOWS = 60
-OUTCOMES = ("handled", "handled after retries", "dead-lettered", "never handled", "refused", "delivered to nobody")
+SHOWN = 500
+OUTCOMES = ("handled", "handled after retries", "dead-lettered", "never handled", "delivered to nobody")
 
 
 @dataclass(frozen=True)
 class Flow:
-    """From a type to a subscriber: deliveries by what became of them, attempts and those that failed. Of what no
-    subscriber had, `subscriber` is None."""
+    """From a type to a subscriber: deliveries by what became of them, attempts and those that failed. Of what was taken
+    on and no subscriber had, `subscriber` is None."""
 
     type: str
     subscriber: str | None
-    outcomes: tuple[int, int, int, int, int, int]
+    outcomes: tuple[int, int, int, int, int]
     attempts: int = 0
     failed: int = 0
 
     @property
     def total(self) -> int:
         return sum(self.outcomes)
+
+    @property
+    def deliveries(self) -> int:
+        return self.total if self.subscriber is not None else 0
 
     @property
     def linkable(self) -> bool:
@@ -50,14 +55,41 @@ class Flow:
         return tuple((name, count) for name, count in zip(OUTCOMES, self.outcomes, strict=True) if count)
 
 
+@dataclass(frozen=True)
+class Refused:
+    """Publishes of a type that were refused, of so many: they never became events that anybody could be owed."""
+
+    type: str
+    published: int
+    refused: int
+
+    @property
+    def share(self) -> str:
+        return share(self.refused, self.published)
+
+
+@dataclass(frozen=True)
+class Flows:
+    """What went to whom, the most first; and what went nowhere, because its publisher was told no."""
+
+    ways: tuple[Flow, ...]
+    refused: tuple[Refused, ...]
+
+
 def show_flow(look: Look) -> None:
-    """As a graph, and as a table."""
-    flows = _flows(str(look.run), stamp(look.run)) if has_history(look.run) else ()
-    seconds = _seconds(look.run)
+    """As a graph, and as tables."""
+    found = _flows(str(look.run), stamp(look.run)) if has_history(look.run) else Flows((), ())
     st.html("<h1>Flow</h1>")
-    if not flows:
+    if not found.ways and not found.refused:
         show_markup("nothing_recorded.html.j2", run=run_name(look.run))
         return
+    if found.ways:
+        _ways(look, found.ways)
+    if found.refused:
+        show_markup("flow_refused.html.j2", refused=found.refused[:SHOWN])
+
+
+def _ways(look: Look, flows: tuple[Flow, ...]) -> None:
     show_markup("flow_hint.html.j2", shown=min(len(flows), MOST_FLOWS), total=len(flows))
     st.echarts_chart(
         sankey(flows[:MOST_FLOWS], tones()),
@@ -65,7 +97,7 @@ def show_flow(look: Look) -> None:
         key="flow",
         alt="Types of events, the subscribers that they went to, and what became of them; the table below tells it.",
     )
-    show_markup("flow.html.j2", flows=flows[:500], run=run_name(look.run), seconds=seconds)
+    show_markup("flow.html.j2", flows=flows[:SHOWN], run=run_name(look.run), seconds=_seconds(look.run))
 
 
 def _seconds(folder: Path) -> float | None:
@@ -74,7 +106,7 @@ def _seconds(folder: Path) -> float | None:
 
 
 @st.cache_resource(max_entries=12, show_spinner="Reading the run")
-def _flows(folder: str, changed: int) -> tuple[Flow, ...]:
+def _flows(folder: str, changed: int) -> Flows:
     with history(Path(folder)) as db:
         db.execute(
             """CREATE TEMP TABLE kind AS SELECT event, any_value(coalesce(t.name, 'unknown type')) AS type,
@@ -97,17 +129,25 @@ def _flows(folder: str, changed: int) -> tuple[Flow, ...]:
             GROUP BY ALL"""
         ).fetchall()
         alone = db.execute(
-            """SELECT type, count(*) FILTER (NOT taken), count(*) FILTER (taken) FROM kind
-            WHERE event NOT IN (SELECT event FROM attempt WHERE event IS NOT NULL) GROUP BY type"""
+            """SELECT type, count(*) FROM kind
+            WHERE taken AND event NOT IN (SELECT event FROM attempt WHERE event IS NOT NULL) GROUP BY type"""
         ).fetchall()
-    flows = [Flow(kind, name, (a, b, c, d, 0, 0), tries, failed) for kind, name, a, b, c, d, tries, failed in delivered]
-    flows += [Flow(kind, None, (0, 0, 0, 0, refused, nobody)) for kind, refused, nobody in alone]
-    return tuple(sorted(flows, key=lambda flow: (-flow.total, flow.type)))
+        refused = db.execute(
+            """SELECT type, published, refused FROM (
+                SELECT coalesce(t.name, 'unknown type') AS type, count(*) AS published,
+                    count(*) FILTER (outcome = 'fail') AS refused
+                FROM publish p LEFT JOIN topic t ON t.topic = p.type GROUP BY ALL)
+            WHERE refused > 0 ORDER BY refused DESC, type"""
+        ).fetchall()
+    flows = [Flow(kind, name, (a, b, c, d, 0), tries, failed) for kind, name, a, b, c, d, tries, failed in delivered]
+    flows += [Flow(kind, None, (0, 0, 0, 0, nobody)) for kind, nobody in alone]
+    ways = sorted(flows, key=lambda flow: (-flow.total, flow.type))
+    return Flows(tuple(ways), tuple(Refused(*row) for row in refused))
 
 
 def sankey(flows: tuple[Flow, ...], tones: Tones) -> Spec:
     """Width by how many, red by how many attempts failed."""
-    end_tones = (tones.good, tones.series[3], tones.series[4], tones.bad, tones.bad, tones.soft)
+    end_tones = (tones.good, tones.series[3], tones.series[4], tones.bad, tones.soft)
     nodes: dict[str, str] = {}
     links: dict[tuple[str, str], Spec] = {}
 

@@ -78,7 +78,7 @@ def _moment(folder: Path, moments: Sequence[Moment]) -> None:
             ),
         ),
         Plot(
-            "Latency p99",
+            "Latency p99 until handled",
             "ms, logarithmic",
             (Line("p99", _values(shown, lambda one: one.p99_s and one.p99_s * 1e3), colors.series[0]),),
             log=True,
@@ -113,7 +113,7 @@ def _figures(now: Progress) -> Iterator[KeyFigure]:
     yield KeyFigure("Rate", rate(round(now.achieved)), "", f"{rate(round(now.asked))} asked")
     yield KeyFigure("Acknowledged", format_count(now.acknowledged), "events", f"{format_count(now.handled)} handled")
     value, _, unit = latency(now.p99_s).partition(" ") if now.p99_s is not None else (NOTHING, "", "")
-    yield KeyFigure("Latency p99", value, unit, "of the last quarter second")
+    yield KeyFigure("p99 until handled", value, unit, "of the last quarter second")
     pending = NOTHING if now.pending is None else format_count(now.pending)
     yield KeyFigure("Pending", pending, "deliveries", f"{format_count(now.in_flight)} publishes in flight")
     yield KeyFigure(

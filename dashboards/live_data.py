@@ -26,18 +26,21 @@ class Window:
 
 
 def going_on(folder: Path) -> bool:
-    """Whether the run has written of itself just now, and has no verdict yet."""
+    """Whether the run has written of itself just now, and has no verdict yet. Raises StoreFileError."""
     try:
         age_s = time.time() - (folder / LIVE).stat().st_mtime
     except OSError:
         return False
     if (folder / VERDICT).exists():
         return False
-    return age_s < STALE_S or (age_s < JUDGING_S and read_live(folder)[-1].progress.phase == "check")
+    if age_s < STALE_S or age_s >= JUDGING_S:
+        return age_s < STALE_S
+    moments = read_live(folder)
+    return bool(moments) and moments[-1].progress.phase == "check"
 
 
 def newest_going_on(runs: Path) -> Path | None:
-    """The newest run that goes on."""
+    """The newest run that goes on. Raises StoreFileError."""
     return next((folder for folder in list_runs(runs)[:50] if going_on(folder)), None)
 
 

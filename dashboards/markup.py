@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from squall.chaos.report.words import many
 from squall.chaos.visible import visible
+from squall.dashboards.assets import REPORT
 
 LONGEST = 400
 """So many characters of a text are shown: payloads and names of a megabyte exist."""
@@ -40,7 +41,7 @@ def _finalize(value: object) -> object:
 @cache
 def _templates() -> Environment:
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=FileSystemLoader([Path(__file__).with_name("templates"), REPORT]),
         autoescape=True,  # whatever the template is called
         undefined=StrictUndefined,
         trim_blocks=True,

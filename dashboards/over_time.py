@@ -29,8 +29,9 @@ class Heat:
 
 @dataclass(frozen=True)
 class Depth:
-    """How many deliveries of a subscriber had been published and not yet handled or given up, at the end of each bucket
-    of the axis; of those that reached its handler at least once."""
+    """How many deliveries of a subscriber were waiting or in hand at the end of each bucket of the axis: published, and
+    not yet handled or given up. Of those that reached its handler at least once; what was neither in the end, and so is
+    lost or left over, is not waiting any more once its last attempt has ended."""
 
     subscription: int
     waiting: tuple[int, ...]
@@ -55,8 +56,9 @@ def _spread(folder: str, changed: int, axis: Axis) -> Spread:
         db.execute(
             """CREATE TEMP TABLE pair AS
             SELECT subscription, event, intended, published,
-                greatest(intended, coalesce(joined, intended)) AS since, done
-            FROM (SELECT subscription, event, min(ended) FILTER (result = 'ok') AS done FROM attempt
+                greatest(intended, coalesce(joined, intended)) AS since, done, tried
+            FROM (SELECT subscription, event, min(ended) FILTER (result = 'ok') AS done,
+                CASE WHEN count(ended) = count(*) THEN max(ended) END AS tried FROM attempt
                 WHERE event IS NOT NULL GROUP BY subscription, event)
             JOIN (SELECT event, min(intended) AS intended, min(coalesce(ended, invoked)) AS published FROM publish
                 GROUP BY event) USING (event)
@@ -85,9 +87,9 @@ def _depths(db: duckdb.DuckDBPyConnection, axis: Axis) -> tuple[Depth, ...]:
         f"""SELECT subscription, bucket, sum(change) FROM (
             SELECT subscription, {axis.bucket("greatest(published, since)")} AS bucket, 1 AS change FROM pair
             UNION ALL
-            SELECT subscription, {axis.bucket("greatest(coalesce(done, time), published, since)")}, -1
+            SELECT subscription, {axis.bucket("greatest(coalesce(done, time, tried), published, since)")}, -1
             FROM pair LEFT JOIN (SELECT subscription, event, min(time) AS time FROM terminal GROUP BY ALL)
-                USING (subscription, event) WHERE coalesce(done, time) IS NOT NULL)
+                USING (subscription, event) WHERE coalesce(done, time, tried) IS NOT NULL)
         GROUP BY ALL"""
     ).fetchall()
     found: dict[int, list[int]] = {}

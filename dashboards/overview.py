@@ -59,10 +59,7 @@ def _charts(look: Look, run: RunContents) -> None:
     colors, found = tones(), spread(look.run, axis)
     plots = run_plots(measured, found, colors)
     zero = "the start of the load" if run.facts.load else "the first publish"
-    st.html(
-        f"<h2>Over time</h2><p class='intro'>Zero is {zero}. "
-        "Shaded: a fault was active. Drag the slider's ends to zoom all charts, or turn the wheel with Shift held.</p>"
-    )
+    show_markup("over_time_hint.html.j2", zero=zero)
     st.echarts_chart(
         over_time(
             plots,

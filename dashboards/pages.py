@@ -12,6 +12,7 @@ from squall.dashboards.flow import show_flow
 from squall.dashboards.live import show_live
 from squall.dashboards.overview import show_overview
 from squall.dashboards.runs import show_runs
+from squall.dashboards.sweeps import show_sweeps
 from squall.dashboards.traces import show_traces
 
 
@@ -24,6 +25,7 @@ def own_pages() -> Mapping[str, DashboardPage]:
         "traces": DashboardPage("Traces", show_traces),
         "flow": DashboardPage("Flow", show_flow),
         "dead_letters": DashboardPage("Dead letters", show_dead_letters),
+        "sweeps": DashboardPage("Sweeps", show_sweeps),
         "compare": DashboardPage("Compare", show_compare),
         "plugins": DashboardPage("Plugins", show_chain),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from squall.core.errors import SquallError
 from squall.core.units import format_count
 from squall.dashboards.live_data import going_on
 from squall.dashboards.markup import show_markup
+from squall.dashboards.never_handled import never_handled
 from squall.dashboards.reading import contents
 
 PER_PAGE = 25
@@ -28,7 +30,8 @@ STATES = {**MARKS, "unfinished": "·", "unreadable": "!", "running": "▸"}
 
 @dataclass(frozen=True)
 class Row:
-    """One run. `lost` and `p99` are texts; `spark` is the p99 over time as a polygon, in percent of a box."""
+    """One run. `lost` and `p99` are texts, the latter of what was handled; `unhandled`: how many deliveries never were;
+    `spark` is the p99 over time as a polygon, in percent of a box."""
 
     run: str
     state: str
@@ -38,6 +41,7 @@ class Row:
     acknowledged: str = NOTHING
     lost: str = NOTHING
     p99: str = NOTHING
+    unhandled: int = 0
     spark: str = ""
 
 
@@ -45,32 +49,35 @@ def show_runs(look: Look) -> None:
     """A table, so many runs a page."""
     folders = list_runs(look.runs)
     st.html("<h1>Runs</h1>")
-    pages = max(1, -(-len(folders) // PER_PAGE))
-    page = 1
+    show_markup("runs.html.j2", rows=[row_of(folder) for folder in paged(folders)], total=len(folders))
+
+
+def paged(folders: Sequence[Path]) -> Sequence[Path]:
+    """Those of the page that is looked at; which one is asked where there are several."""
+    pages, page = -(-len(folders) // PER_PAGE), 1
     if pages > 1:
         page = int(st.number_input("Page", 1, pages, 1, key="page", bind="query-params", width=120))
-    rows = [row_of(folder) for folder in folders[(page - 1) * PER_PAGE : page * PER_PAGE]]
-    show_markup("runs.html.j2", rows=rows, total=len(folders), first=(page - 1) * PER_PAGE + 1)
+    return folders[(page - 1) * PER_PAGE : page * PER_PAGE]
 
 
 def row_of(folder: Path) -> Row:
     """What the list says of a run; one that is damaged says so, and keeps nobody from the others."""
     name = run_name(folder)
-    if going_on(folder):
-        return Row(name, "running", STATES["running"], "goes on now", _when(folder))
     try:
+        if going_on(folder):
+            return Row(name, "running", STATES["running"], "goes on now", when(folder))
         run = contents(folder)
     except (SquallError, OSError) as error:
-        return Row(name, "unreadable", STATES["unreadable"], str(error).splitlines()[0], _when(folder))
+        return Row(name, "unreadable", STATES["unreadable"], str(error).splitlines()[0], when(folder))
     if run.verdict is None:
-        return Row(name, "unfinished", STATES["unfinished"], "ended before it was judged", _when(folder))
+        return Row(name, "unfinished", STATES["unfinished"], "ended before it was judged", when(folder))
     figures = run.measured and _figures(run.verdict, run.measured)
     acknowledged, lost, p99, line = figures or (NOTHING, NOTHING, NOTHING, "")
-    state = run.verdict.state
-    return Row(name, state, STATES[state], run.verdict.headline, _when(folder), acknowledged, lost, p99, line)
+    state, missing = run.verdict.state, never_handled(run.verdict) or 0
+    return Row(name, state, STATES[state], run.verdict.headline, when(folder), acknowledged, lost, p99, missing, line)
 
 
-def _when(folder: Path) -> str:
+def when(folder: Path) -> str:
     """`28 Nov 2026, 19:03 UTC`, from the folder's name."""
     try:
         return f"{datetime.strptime(folder.name[:15], '%Y%m%d-%H%M%S'):%-d %b %Y, %H:%M} UTC"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
-from playwright.sync_api import Browser, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -18,6 +19,10 @@ ARGUMENTS = [
 ]
 SIZES: list[ViewportSize] = [{"width": 375, "height": 800}, {"width": 1280, "height": 900}]
 
+WIDTHS = (375, 768, 1440)
+"""Of a phone, a tablet and a desk, pixels."""
+HIGH = 900
+
 
 @contextlib.contextmanager
 def headless(chromium: Path) -> Iterator[Browser]:
@@ -27,3 +32,23 @@ def headless(chromium: Path) -> Iterator[Browser]:
         playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS) as browser,
     ):
         yield browser
+
+
+def unreadable(page: Page) -> list[str]:
+    """What axe-core finds that somebody cannot read or reach."""
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    found = """axe.run({resultTypes: ["violations"]}).then(({violations}) => violations.map((one) =>
+        `${one.id}: ${one.help} ${one.nodes.map((node) => node.html).join(" ").slice(0, 500)}`))"""
+    problems: list[str] = page.evaluate(found)
+    return problems
+
+
+def fits(page: Page, width: int, within: str) -> None:
+    """Make the page so wide, and wait until nothing in that part of it runs out sideways; but for what may scroll by
+    itself."""
+    page.set_viewport_size({"width": width, "height": HIGH})
+    outside = f"""[...document.querySelectorAll({within!r})].flatMap(part => [...part.querySelectorAll("*")])
+        .filter(one => one.getBoundingClientRect().right > innerWidth + 1 && !one.closest("pre, .fan"))"""
+    page.wait_for_function(
+        f"innerWidth === {width} && document.documentElement.scrollWidth <= {width} && !{outside}.length"
+    )

@@ -39,6 +39,14 @@ async def _bounded(test: Callable[..., Awaitable[None]], arguments: dict[str, ob
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs Neo4j is slow, whoever asks for it: a Java machine takes ten seconds of a core to start."""
+    for item in items:
+        if "neo4j_url" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a coroutine test in an event loop of its own."""
     test = pyfuncitem.obj

@@ -48,6 +48,7 @@ NOT_KERNEL: dict[str, str] = {
     "core/redrive.py": "gives dead letters back, when an operator asks",
     "core/metrics.py": "adds up what was done, when asked",
     "core/trouble.py": "logs what fails again and again",
+    "core/failures.py": "logs the first failed attempts and dead letters",
     "core/publish_options.py": "gives those events an id, a delay or a time to live whose publisher asks for it",
     "core/thread.py": "gives a router a thread to run in, when it is started",
     "core/wiring.py": "makes and asks plugins",

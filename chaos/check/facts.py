@@ -31,6 +31,7 @@ class RunFacts:
     variable that says it, if one does.
     `clock_error_ns` bounds the difference between the clocks of the processes that recorded. `recorder_failures` and
     `reasons` are what else makes the verdict unknown: the recorder's failures, and reasons of the runner's own.
+    `starved`: for what share of the load the bench could have run and waited for a processor, where that is known.
     `generated` and `busy_ns`: what a load driver says of itself, and how long its publishes took in all.
     `durability` and `kept_by` are the target's claim: what an acknowledgement is worth, and which process keeps it.
     """
@@ -56,6 +57,7 @@ class RunFacts:
     kept_by: str | None = None
     generated: Generated | None = None
     busy_ns: int = 0
+    starved: float = 0.0
 
 
 _ADAPTER = TypeAdapter(RunFacts)

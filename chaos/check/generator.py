@@ -8,8 +8,24 @@ from squall.chaos.figures import latency
 from squall.core.load_driver import Generated
 from squall.core.units import format_count
 
+KEPT_RATE = 0.95
+"""A generator that achieves less of the asked rate has not tested what was asked."""
+STARVED = 0.2
+"""A bench that is given so much less of a processor than it wants says little of how fast anything is."""
 BUSY = 0.9
 """A process that uses so much of a processor has none left; users that wait for so much of the time could not send."""
+
+
+def kept(facts: RunFacts) -> bool:
+    """Whether the load was what was asked for."""
+    return facts.achieved >= KEPT_RATE * facts.asked
+
+
+def starved(facts: RunFacts) -> str:
+    """Why the load was not kept, where other programs had the processors; nothing where that is not why."""
+    if kept(facts) or facts.starved < STARVED:
+        return ""
+    return f"the machine was busy: {_percent(facts.starved)} of the time the bench waited for a processor"
 
 
 def told(facts: RunFacts) -> str:

@@ -35,6 +35,13 @@ class Verbs(TyperGroup):
         point = _points().get(cmd_name)
         return None if point is None else _Plugged(cmd_name, point)
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:  # pydantic has checked the value: in squall's words, as in files
+            error.message = error.message.replace("Input should be", "expected")
+            raise
+
 
 class _Plugged(TyperCommand):
     """Stands for a plugin's verb until it is called: the list of verbs must not wait for what plugins import."""

@@ -137,6 +137,7 @@ class _Runner:
 def _sweep(runner: _Runner, name: str, values: Range, plan: Plan, *, as_json: bool) -> int:
     from squall.chaos.cli.interrupts import Interrupts
     from squall.chaos.cli.output import print_json
+    from squall.chaos.report.words import many
     from squall.chaos.sweep.drive import Asked, run_sweep
     from squall.chaos.sweep.file import make_sweep_folder
     from squall.core.clock import SystemClock
@@ -156,7 +157,8 @@ def _sweep(runner: _Runner, name: str, values: Range, plan: Plan, *, as_json: bo
     if as_json:
         print_json({"exit_code": swept.exit_code, "folder": folder, "report": report, "sweep": swept})
     else:
-        typer.echo(visible(f"\n{swept.sentence}\n\n{len(swept.points)} runs, {report}"))
+        most = ", as many as --max-runs allows: more would tell it better" if swept.cut_short else ""
+        typer.echo(visible(f"\n{swept.sentence}\n\n{many(len(swept.points), 'run')}{most}\n{report}"))
     return swept.exit_code
 
 

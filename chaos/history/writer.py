@@ -39,6 +39,7 @@ class HistoryWriter:
         self.failures: list[str] = []
         self._chunks = dict.fromkeys(TABLES, 0)
         self._lock = threading.Lock()
+        pa.array(())  # the first array of a process imports pandas where it is installed: not while events pass
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / MANIFEST).exists():

@@ -23,6 +23,7 @@ from squall.chaos.history.reader import MANIFEST, open_history
 from squall.chaos.present_why import tells
 from squall.chaos.remedies import what_to_do
 from squall.chaos.report import view
+from squall.chaos.report.answers import answer_rows
 from squall.chaos.report.measured import Measured, measure
 from squall.chaos.report.words import many
 from squall.chaos.run_folder import COMPOSED, ENVIRONMENT, REPORT, SCENARIO, VERDICT, run_name
@@ -159,6 +160,8 @@ def _render(run: RunContents) -> str:
         else {},
         faults=view.fault_rows(measured) if measured else (),
         subscribers=view.subscriber_rows(measured) if measured else (),
+        generator=facts.generated.driver if facts.generated else "",
+        answers=answer_rows(facts.generated) if facts.generated else (),
         notes=[note.text for note in verdict.notes] if verdict else [],
         gates=view.gate_rows(measured) if measured else (),
         composed=run.composed,

@@ -160,13 +160,13 @@ def key_figures(verdict: Verdict | None, measured: Measured, facts: RunFacts) ->
         yield KeyFigure("Lost", format_count(loss.get("lost", 0)), "events", " · ".join(notes))
     if "latency" in findings and "p99_s" in findings["latency"].figures:
         found = findings["latency"].figures
-        of = [named[2]] if (named := findings["latency"].title.partition(" of "))[2] else []
+        by = findings["latency"].title.partition(" of ")[2] or "all"
         outside, inside = found.get("p99_outside_s", found["p99_s"]), found.get("p99_inside_s")
         inside = found["p99_s"] if "p99_outside_s" in found else inside
         value, _, unit = latency(outside).partition(" ")
         notes = ["of the load" if facts.load else "of the steady phase"] if inside is None else [OUTSIDE]
         notes += [f"inside: {latency(inside)}"] if inside is not None else []
-        yield KeyFigure("Latency p99", value, unit, " · ".join([*of, *notes]))
+        yield KeyFigure("Latency p99", value, unit, " · ".join([f"until handled by {by}", *notes]))
     if facts.load and facts.load.ended > facts.load.begun:
         seconds = (facts.load.ended - facts.load.begun) / 1e9
         by = f" · by {facts.generated.driver}" if facts.generated else ""

@@ -61,18 +61,23 @@ def run_sweep(
     )
     save_sweep(sweep, folder)
     points: list[Point] = []
-    interrupted = False
     while (value := next_value(plan, [(one.value, one.outcome) for one in points])) is not None:
-        result = run_one(values.text(value), len(points))
-        interrupted = result.interrupted
-        if not interrupted:
-            points.append(point_of(value, values.text(value), result))
+        text = values.text(value)
+        try:
+            result = run_one(text, len(points))
+        except Exception:
+            sentence = f"the run at {asked.key} {text} could not be made; so far: {sweep.sentence}"
+            save_sweep(replace(sweep, over=True, sentence=sentence), folder)
+            raise
+        if not result.interrupted:
+            points.append(point_of(value, text, result))
             on_point(points[-1])
-        sweep = concluded(sweep, asked, points, interrupted=interrupted)
+        sweep = concluded(sweep, asked, points, interrupted=result.interrupted)
         save_sweep(sweep, folder)
-        if interrupted:
+        if sweep.interrupted:
             break
-    sweep = replace(sweep, over=True)
+    more = next_value(replace(plan, runs=plan.runs + 1), [(one.value, one.outcome) for one in points])
+    sweep = replace(sweep, over=True, cut_short=len(points) >= plan.runs and more is not None)
     save_sweep(sweep, folder)
     write_sweep_report(sweep, folder)
     return sweep
@@ -158,10 +163,13 @@ def _sentence(sweep: Sweep, asked: Asked) -> str:
     """What came out, for people."""
     text, key = asked.values.text, sweep.key
     known = bracket([(one.value, one.outcome) for one in sweep.points])
+    if sweep.interrupted and not sweep.points:
+        return "interrupted before the first run was over"
     before = "interrupted; so far: " if sweep.interrupted else ""
     if sweep.knee is not None:
         knee = sweep.knee
-        names = sorted({name for one in sweep.points if one.outcome == "broke" for name in one.broke})
+        # What breaks first: far above the knee everything else may break as well.
+        names = sorted({name for one in sweep.points if one.value == known.broke for name in one.broke})
         return (
             f"{before}it breaks at {key} {text(knee.at)} ({CONFIDENCE:.0%} interval {text(knee.low)} to "
             f"{text(knee.high)}): {', '.join(names)}"
@@ -173,4 +181,4 @@ def _sentence(sweep: Sweep, asked: Asked) -> str:
     if sweep.state == "generator" and sweep.limit is not None:
         holds = f"everything holds up to {key} {text(known.held)}; " if known.held is not None else ""
         return f"{before}{holds}the generator, not the target, was the limit at {text(sweep.limit)}"
-    return f"{before}too little could be decided; the runs below say why"
+    return f"{before}too little could be decided; the runs say why"

@@ -73,7 +73,7 @@ class FoundKnee:
 @dataclass(frozen=True, config=ConfigDict(ser_json_inf_nan="strings"))
 class Sweep:
     """A sweep, over or not yet (`over`). `key` is what was raised, from low to high in `unit`; `limit` the lowest value
-    at which the generator could not keep up."""
+    at which the generator could not keep up. `cut_short`: it would go on if it had not made as many runs as it may."""
 
     scenario: str
     key: str
@@ -87,6 +87,7 @@ class Sweep:
     started: str
     over: bool = False
     interrupted: bool = False
+    cut_short: bool = False
     state: State = "unknown"
     sentence: str = ""
     knee: FoundKnee | None = None

@@ -127,10 +127,10 @@ def _above(held: float | None, undecided: float) -> bool:
 
 
 def _majority(found: Sequence[Outcome]) -> Outcome:
-    """Of the decided runs; without any, why not."""
+    """Of the decided runs, if there are any."""
     decided = [one for one in found if one not in UNDECIDED]
     if not decided:
-        return "generator" if "generator" in found else "unknown"
+        return "unknown"
     return "broke" if 2 * decided.count("broke") >= len(decided) else "held"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 from squall.core.errors import ConfigError, Problem
 
@@ -21,7 +22,8 @@ class Range:
 
     def text(self, value: float) -> str:
         """A value as `--set` reads it: `250ms`."""
-        return f"{value:.0f}{self.unit}" if self.whole else f"{value:.6g}{self.unit}"
+        # never with an exponent, which no unit may follow
+        return f"{value:.0f}{self.unit}" if self.whole else f"{Decimal(f'{value:.6g}'):f}{self.unit}"
 
     def grid(self, count: int, *, log: bool) -> tuple[float, ...]:
         """So many values from low to high, evenly spaced, on a logarithmic axis if so asked; each once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from squall.core.load_driver import LoadDriverKind
@@ -21,3 +21,9 @@ class LocustPlugin(Plugin):
     @hookimpl
     def squall_load_drivers(self) -> Mapping[str, LoadDriverKind]:
         return {"locust": KIND}
+
+    @hookimpl
+    def squall_cli_commands(self) -> Mapping[str, Callable[..., int]]:
+        from squall.plugins.locust.command import load_worker
+
+        return {"load-worker": load_worker}

@@ -7,6 +7,7 @@ import contextlib
 import sys
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle
 from pathlib import Path
@@ -17,8 +18,9 @@ import msgspec
 
 from squall.core.errors import ConfigError, Problem, SquallError
 from squall.core.identity import system_id
-from squall.core.load_driver import Generated, LoadContext, Publish
+from squall.core.load_driver import Answers, Generated, LoadContext, Publish
 from squall.core.target import Outcome, Program
+from squall.core.units import format_seconds
 from squall.plugins.locust.options import LocustOptions
 from squall.plugins.locust.wire import (
     LENGTH,
@@ -26,12 +28,19 @@ from squall.plugins.locust.wire import (
     ROW,
     SAYS,
     TOKEN,
+    Counted,
     Due,
     Finish,
     Finished,
     FromProcess,
+    FromWorker,
     Hello,
+    Lost,
+    Noted,
     Publishes,
+    Ready,
+    Relay,
+    Relayed,
     Role,
     Setup,
     Spawned,
@@ -47,6 +56,20 @@ POLL_S = 0.02
 SPAWN_S = 60.0
 FINISH_S = 60.0
 READ_ROWS = 4096
+JOINED = "workers.json"
+"""In the driver's folder: who joined from other machines, and how well each knew the time."""
+
+
+@dataclass
+class Joined:
+    """A worker on another machine: what that is called, once it has come, and how well it knows the time. `given`:
+    what it was told to publish and is not known to have begun, when it is due by event; of these none up to
+    `withdrawn`, once it has answered for that."""
+
+    host: str = ""
+    error_ns: int = 0
+    given: dict[int, int] = field(default_factory=dict)
+    withdrawn: int = -1
 
 
 class LocustDriver:
@@ -60,12 +83,14 @@ class LocustDriver:
             raise ConfigError([problem]) from None
         self._options = options
         self.users, self.failure, self._page = options.users, "", ""
+        self._from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
         self._decoder: msgspec.msgpack.Decoder[FromProcess] = msgspec.msgpack.Decoder(FromProcess)
         self._place: TemporaryDirectory[str] | None = None
         self._server: asyncio.Server | None = None
         self._links: dict[str, StreamWriter] = {}
         self._pids: dict[str, int | None] = {}
         self._journals: list[IO[bytes]] = []
+        self._joined: dict[str, Joined] = {}
         self._following: asyncio.Task[None] | None = None
         self._used: dict[str, Used] = {}
         self._warning, self._spawned, self._stopping = "", False, False
@@ -76,17 +101,35 @@ class LocustDriver:
         place, options = Path(self._place.name), self._options
         self._server = await asyncio.start_unix_server(self._connected, place / "bench")
         self._source = f"locust-{system_id()}"
-        several = options.workers > 1
-        self._workers = [f"locust-{number + 1}" for number in range(options.workers)] if several else ["locust"]
+        several = options.workers > 1 or options.join > 0
+        names = [f"locust-{number + 1}" for number in range(options.workers + options.join)] if several else ["locust"]
+        self._workers, elsewhere = names[: options.workers], names[options.workers :]
+        self._joined = {name: Joined() for name in elsewhere}
         role: Role = "worker" if several else "alone"
         self._leader = "locust-master" if several else "locust"
         port = await self._launch(self._leader, "master", place, 0) if several else 0
+        port = options.port if options.join else port
         await _all(*(self._launch(name, role, place, port) for name in self._workers))
         self._journals = [(place / f"{name}.journal").open("rb", buffering=0) for name in self._workers]
-        self._turns = cycle(self._workers)
+        self._turns = cycle(names)
+        await self._await_joined(options.join_within)
         if not await self._until(lambda: self._spawned, SPAWN_S + self.users / options.spawn_rate):
             raise SquallError(self.failure or f"locust did not start its {self.users} users in time")
         self._following = asyncio.create_task(self._follow())
+
+    async def _await_joined(self, within_s: float) -> None:
+        """Until all have come that are to join from elsewhere, and keep who they are. Raises SquallError."""
+        joined, address = self._joined, f"127.0.0.1:{self._options.port}"
+        if not await self._until(lambda: all(one.host for one in joined.values()), within_s):
+            came = sum(bool(one.host) for one in joined.values())
+            raise SquallError(
+                self.failure
+                or f"{came} of {len(joined)} workers joined within {format_seconds(within_s)} at {address} (driver "
+                f"locust, join); on each of their machines: squall load-worker {address}, through a tunnel to here"
+            )
+        if joined:
+            told = [{"name": name, "host": one.host, "clock_error_ns": one.error_ns} for name, one in joined.items()]
+            await asyncio.to_thread((self._ctx.folder / JOINED).write_bytes, msgspec.json.encode(told))
 
     async def _launch(self, name: str, role: Role, place: Path, master_port: int) -> int:
         """Start a process, and return its port when it has said hello."""
@@ -95,6 +138,7 @@ class LocustDriver:
         journal.touch()
 
         def command(port: int) -> Sequence[str]:
+            own = self._options.port if self._joined else port
             setup = Setup(
                 role=role,
                 name=name,
@@ -106,8 +150,9 @@ class LocustDriver:
                 users=self.users,
                 spawn_rate=self._options.spawn_rate,
                 workers=self._options.workers,
-                master_port=port if role == "master" else master_port,
+                master_port=own if role == "master" else master_port,
                 web=self._options.web and role != "worker",
+                elsewhere=[*self._joined],
             )
             return [sys.executable, "-P", str(PROGRAM), msgspec.json.encode(setup).decode()]
 
@@ -141,22 +186,54 @@ class LocustDriver:
             self._warning = self._warning or f"{name} used {message.cpu:.0f} % of its processor"
         elif isinstance(message, Finished):
             self._finished = message
+        elif isinstance(message, Relayed):
+            self._said_elsewhere(message.name, self._from_worker.decode(message.body))
+        elif isinstance(message, Lost):
+            self._lose(message.name)
+
+    def _said_elsewhere(self, name: str, message: FromWorker) -> None:
+        one = self._joined[name]
+        if isinstance(message, Ready):
+            one.host, one.error_ns = message.host, message.error_ns
+        elif isinstance(message, Noted):
+            self._record(message.rows, one.given)
+        elif isinstance(message, Used):
+            self._used[name] = message
+            one.given = {event: due_ns for event, due_ns in one.given.items() if event > one.withdrawn}
+        elif isinstance(message, Warned):
+            self._heard(name, message)
+
+    def _lose(self, name: str) -> None:
+        """Nobody knows which of what it was given it has begun, or still begins where it is cut off only."""
+        one = self._joined[name]
+        self.failure = self.failure or f"the generator was lost: {name}, a worker on {one.host}, does not answer"
+        for event, due_ns in one.given.items():
+            self._ctx.begun(event, due_ns)
+        one.given = {}
 
     def publish(self, due: Sequence[Publish]) -> None:
         shares: dict[str, list[Due]] = {}
         for event, due_ns, message in due:
             one = Due(event, due_ns, message.type, message.priority.name, message.key, message.payload)
-            shares.setdefault(next(self._turns), []).append(one)
+            name = next(self._turns)
+            shares.setdefault(name, []).append(one)
+            if name in self._joined:
+                self._joined[name].given[event] = due_ns
         for name, share in shares.items():
             self._send(name, Publishes(share))
 
     def withdraw(self) -> None:
-        for name in self._workers:
+        for one in self._joined.values():
+            one.withdrawn = max(one.given, default=one.withdrawn)
+        for name in (*self._workers, *self._joined):
             self._send(name, Withdraw())
 
-    def _send(self, name: str, message: ToProcess) -> None:
-        if not self._links[name].is_closing():
-            self._links[name].write(frame(message))
+    def _send(self, name: str, message: Publishes | Withdraw | Finish) -> None:
+        """To a worker elsewhere by way of the master."""
+        told: ToProcess = Relay(name, msgspec.msgpack.encode(message)) if name in self._joined else message
+        link = self._links[self._leader if name in self._joined else name]
+        if not link.is_closing():
+            link.write(frame(told))
 
     async def _follow(self) -> None:
         """Read what the processes note, until cancelled."""
@@ -169,25 +246,30 @@ class LocustDriver:
 
     def _read(self) -> None:
         """What was noted since. A row that is only half there is read when it is whole."""
-        ctx = self._ctx
         for journal in self._journals:
             while rows := journal.read(ROW.size * READ_ROWS):
                 whole = len(rows) - len(rows) % ROW.size
                 journal.seek(whole - len(rows), 1)
-                for event, at_ns, seq, code, duplicate in ROW.iter_unpack(rows[:whole]):
-                    says = SAYS[code]
-                    if says == "begun":
-                        ctx.begun(event, at_ns)
-                    else:
-                        seq_known = None if seq == NO_SEQ else seq
-                        ctx.ended(event, at_ns, Outcome(says, seq_known, duplicate=bool(duplicate)))
+                self._record(rows[:whole], None)
                 if whole < len(rows):
                     break
 
+    def _record(self, rows: bytes, given: dict[int, int] | None) -> None:
+        """Tell what rows say. given: what is with a worker elsewhere, and is known to have begun from now on."""
+        ctx = self._ctx
+        for event, at_ns, seq, code, duplicate in ROW.iter_unpack(rows):
+            says = SAYS[code]
+            if says != "begun":
+                ctx.ended(event, at_ns, Outcome(says, None if seq == NO_SEQ else seq, duplicate=bool(duplicate)))
+            elif given is None or given.pop(event, None) is not None:  # else it was told when its worker was lost
+                ctx.begun(event, at_ns)
+
     async def describe(self) -> str:
-        processes = f"{self._options.workers} processes" if self._options.workers > 1 else "1 process"
+        processes = "1 process" if self._options.workers == 1 else f"{self._options.workers} processes"
         page = f", {self._page}" if self._page else ""
-        return f"locust {self._version}: {self.users} users in {processes}{page}"
+        hosts = ", ".join(sorted(one.host for one in self._joined.values()))
+        joined = f" and {len(self._joined)} on other machines ({hosts})" if self._joined else ""
+        return f"locust {self._version}: {self.users} users in {processes}{joined}{page}"
 
     async def stop(self) -> Generated | None:
         if self._place is None:
@@ -218,10 +300,23 @@ class LocustDriver:
 
     def _generated(self, said: Finished) -> Generated:
         used = max(self._used.values(), key=lambda one: one.cpu + one.starved, default=Used(0.0, 0.0))
-        sums = (said.requests, said.failures, said.rate)
-        times = (said.p50_ms / 1e3, said.p95_ms / 1e3, said.p99_ms / 1e3)
-        name = f"locust {self._version}"
-        return Generated(name, self.users, self._options.workers, used.cpu, used.starved, self._warning, *sums, *times)
+        name, sums = f"locust {self._version}", _answers(said.total)[1:]
+        kinds = tuple(map(_answers, said.kinds))
+        return Generated(
+            name,
+            self.users,
+            self._options.workers + self._options.join,
+            used.cpu,
+            used.starved,
+            self._warning,
+            *sums,
+            kinds=kinds,
+        )
+
+
+def _answers(one: Counted) -> Answers:
+    times = (one.p50_ms / 1e3, one.p95_ms / 1e3, one.p99_ms / 1e3)
+    return Answers(one.name, one.requests, one.failures, one.rate, *times)
 
 
 async def _all(*launches: Coroutine[object, object, object]) -> None:

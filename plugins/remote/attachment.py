@@ -9,8 +9,9 @@ from typing import Protocol
 
 from squall.core.clock import Clock
 from squall.core.delivery import Ack, Decision, Nak, Term
-from squall.core.errors import SquallError, text_of
+from squall.core.errors import Reject, SquallError, text_of
 from squall.core.event import Event
+from squall.core.failures import FailureLog
 from squall.core.filters import Filter, Predicate
 from squall.core.subscription import Subscription
 from squall.plugins.remote import wire
@@ -26,6 +27,7 @@ class Wakes(Protocol):
 
     clock: Clock
     logger: logging.Logger
+    scrub: Callable[[str], str]
     on_end: Callable[[Event, Decision | Failed, bool], None] | None
 
     def wake(self) -> None: ...
@@ -47,6 +49,7 @@ class Attachment:
         self._tests: list[Predicate] = [one for one in subscription.filters if not isinstance(one, Filter)]
         self._settles = subscription.delivery == "at-least-once"
         self.handling = Handling(subscription, owner.clock, owner.logger, self._ended)
+        self._failures = FailureLog(subscription.label, owner.clock, owner.logger, owner.scrub)
         self._lease_ns, self._renewed_ns = asked.lease_ms * 1_000_000, 0
         self._window = self._owed = 0
         self._settle = pb.Settle()
@@ -132,6 +135,10 @@ class Attachment:
         failed = isinstance(how, Failed)
         self.subscription.delivery_count += not failed
         self.subscription.error_count += failed
+        if isinstance(how, Failed):
+            self._failures.add(hand.event, how.error, None if self._settles else Ack())
+        elif isinstance(how, Term):
+            self._failures.add(hand.event, Reject(how.text), how)
         if self._owner.on_end is not None:
             self._owner.on_end(hand.event, how, bool(hand.number))
         if not hand.number:

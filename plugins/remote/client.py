@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
@@ -17,6 +18,7 @@ from squall.core.delivery import Decision
 from squall.core.errors import AlreadyRunning, NotRunning, SquallError
 from squall.core.event import Event, Receipt
 from squall.core.identity import fresh_seed, seeded_ids, system_ids
+from squall.core.scrub import known_secrets, scrubber
 from squall.plugins.remote.attachments import Attachments
 from squall.plugins.remote.errors import ProtocolError, Unreachable
 from squall.plugins.remote.handling import Failed
@@ -54,6 +56,8 @@ class RemoteRouter:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.logger = logger or logging.getLogger("squall")
+        token = [] if settings.token is None else [settings.token]
+        self.scrub = scrubber([*known_secrets(os.environ, ()), *token])
         self.loop: asyncio.AbstractEventLoop | None = None
         base = fresh_seed() if seed is None else seed
         self.new_id = seeded_ids(Random(f"{base}:ids")) if self.clock.virtual else system_ids()

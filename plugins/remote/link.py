@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from itertools import count
 
 from google.protobuf.message import DecodeError
 from websockets.asyncio.client import ClientConnection, connect
@@ -37,12 +38,13 @@ class Link:
         self._heard_ns = self._asked_ns = self._swept_ns = clock.monotonic_ns()
         self._pings = 0
         self._flushes: dict[int, asyncio.Future[bool]] = {}
+        self._numbers = count(FLUSHES)
         self._unasked: list[pb.Ping] = []
 
     def flush(self, *, stored: bool) -> asyncio.Future[bool]:
         """Whether the server has received all that is said before this, once it is known; False: never. `stored`: and
         its store has what was settled."""
-        number = FLUSHES + len(self._flushes)
+        number = next(self._numbers)
         flushed = self._flushes[number] = asyncio.get_running_loop().create_future()
         self._unasked.append(pb.Ping(number=number, stored=stored))
         self.unsent.set()
@@ -55,7 +57,7 @@ class Link:
 
     def pong(self, number: int) -> None:
         """The server has what was said before the ping of this number."""
-        flushed = self._flushes.get(number)
+        flushed = self._flushes.pop(number, None)
         if flushed is not None and not flushed.done():
             flushed.set_result(True)
 

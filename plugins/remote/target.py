@@ -219,6 +219,7 @@ class _Client:
         self._now = remote.clock.monotonic_ns
         self._unconfirmed: list[bytes] = []
         self._confirming: asyncio.Task[None] | None = None
+        self._stopping = False
         self.id = ""
         self.left = False
 
@@ -258,7 +259,7 @@ class _Client:
     async def _confirm(self) -> None:
         """A settlement has no answer of its own; but a ping has one, when the store has what was settled before it.
         What was on its way when the connection was lost, or not stored yet, may count or not."""
-        while True:
+        while self._unconfirmed or not self._stopping:
             await self._remote.clock.sleep(CONFIRM_S)
             if self._unconfirmed:
                 payloads, self._unconfirmed = self._unconfirmed, []
@@ -270,7 +271,9 @@ class _Client:
         self.left = True
 
     async def stop(self) -> None:
+        self._stopping = True
         if self._confirming is not None:
+            await asyncio.wait([self._confirming], timeout=STOP_S)  # what was settled last is confirmed too
             self._confirming.cancel()
             await asyncio.gather(self._confirming, return_exceptions=True)
         await self._remote.stop(timeout_s=STOP_S)

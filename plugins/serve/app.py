@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
@@ -161,4 +162,5 @@ def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     told = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
     what = f"{request.method} {request.url.path}: {error.detail}"
-    return _refused(Problem(error.status_code, "BadRequest", what, told=told))
+    title = HTTPStatus(error.status_code).phrase.replace(" ", "")
+    return _refused(Problem(error.status_code, title, what, told=told))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
 
@@ -124,5 +125,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror}") from error
+        taken = "whoever has it must end first, or " if error.errno == errno.EADDRINUSE else ""
+        raise OSError(
+            f"cannot listen on {host} port {port}: {error.strerror}; {taken}choose another: --host and --port (0: any "
+            "free one), or host and port under serve in squall.yaml"
+        ) from error
     return listening

@@ -29,6 +29,7 @@ class FolderExporter:
     def __init__(self, folder: Path, dropped: Callable[[], int], counts: Callable[[], ExporterCounts]) -> None:
         self._folder, self._dropped, self._counts = folder, dropped, counts
         self._numbers = count()
+        pa.array(())  # the first array of a process imports pandas where it is installed: not while events pass
 
     def export(self, spans: Sequence[Span]) -> None:
         made = table(spans)

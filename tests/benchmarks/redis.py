@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from redis.asyncio import Redis
+from tests.benchmarks import durable
 from tests.benchmarks.load import PAYLOAD_BYTES, TYPE, Tally
 from tests.benchmarks.rounds import Sample, Scale, alternate
 from tests.benchmarks.table import Bar, Row, compare
@@ -136,4 +137,14 @@ def measure(scale: Scale) -> list[Row]:
             bar = Bar("≥", 0.8) if theirs == BY_HAND[0] else None
             figures = found[ours], found[theirs]
             rows.append(compare("redis", f"{job}, {ours}", "events/s", "events", *figures, theirs, bar))
+        if (durability, consumers) == ("disk", 1):
+            rows.append(_sqlite(scale, events, found[BY_HAND[0]]))
     return rows
+
+
+def _sqlite(scale: Scale, events: int, by_hand: list[Sample]) -> Row:
+    """A router with its store in SQLite, which syncs before it acknowledges too."""
+    case = {"job": "disk, 1 subscriber", "case": "squall", "events": events}
+    found = alternate(durable.once, {"sqlite": case}, scale.rounds, "redis: sqlite beside it")["sqlite"]
+    job = "disk, 1 consumer, a router on sqlite"
+    return compare("redis", job, "events/s", "events", found, by_hand, BY_HAND[0], Bar("≥", 1.0))

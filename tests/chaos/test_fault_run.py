@@ -135,7 +135,8 @@ async def test_an_outside_fault_is_planned_on_disk_started_counted_and_healed(be
     await bench.until(0.2)
     assert bench.line.done == ["start"]
     assert json.loads(bench.plan.read_text("utf-8")) == {
-        "version": 1, "kind": "network", "do": "down", "on": "network:line", "undo": {"line": "network:line"},
+        "version": 1, "kind": "network", "do": "down", "on": "network:line", "what": "",
+        "undo": {"line": "network:line"},
     }  # fmt: skip
     for _ in range(3):
         bench.line.send()

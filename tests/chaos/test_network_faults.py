@@ -61,11 +61,13 @@ def check_bitten_and_healed(result: RunResult) -> None:
     assert result.verdict.state == "valid", result.verdict
 
 
+@pytest.mark.slow  # a whole run
 async def test_faults_in_the_network_bite_and_are_healed(tmp_path: Path) -> None:
     """Through the embedded proxy, without a word in squall.yaml: nothing that was acknowledged is lost."""
     check_bitten_and_healed(await run(tmp_path, scenario(LATENCY, DOWN, PARTED)))
 
 
+@pytest.mark.slow  # a whole run
 async def test_a_toxiproxy_server_bites_alike(tmp_path: Path, toxiproxy_server: Server) -> None:
     """The operator's, named in squall.yaml; afterwards it has no proxy of squall's any more."""
     yaml = f"plugins: [network: {{toxiproxy: '127.0.0.1:{toxiproxy_server.port}'}}]\n"
@@ -75,6 +77,7 @@ async def test_a_toxiproxy_server_bites_alike(tmp_path: Path, toxiproxy_server: 
     assert await ToxiproxyClient("127.0.0.1", toxiproxy_server.port).proxies() == {}
 
 
+@pytest.mark.slow  # a whole run
 async def test_a_loss_behind_a_network_fault_is_found(tmp_path: Path) -> None:
     """A client that says ok without an answer: the verdict is invalid."""
 
@@ -88,6 +91,7 @@ async def test_a_loss_behind_a_network_fault_is_found(tmp_path: Path) -> None:
     assert faults_of(result)["down"][1] > 0
 
 
+@pytest.mark.slow  # a whole run
 async def test_a_fault_where_nothing_passes_is_unknown(tmp_path: Path) -> None:
     """A target that asked for the detour and never took it."""
 
@@ -101,6 +105,7 @@ async def test_a_fault_where_nothing_passes_is_unknown(tmp_path: Path) -> None:
     assert faults_of(result)["slow"][:2] == (0, 0)
 
 
+@pytest.mark.slow  # a whole run
 async def test_without_a_fault_there_the_target_connects_straight(tmp_path: Path) -> None:
     """No proxy, and no cost."""
     ways = []

@@ -262,6 +262,7 @@ async def test_one_that_cannot_be_ended_does_not_keep_the_others(
     assert not kept.parent.exists()
 
 
+@pytest.mark.slow  # whole runs
 @pytest.mark.parametrize(("do", "lives_after"), [("kill", 2), ("stop", 1), ("restart", 2)])
 async def test_each_fault_bites_is_healed_and_leaves_no_process(tmp_path: Path, do: str, lives_after: int) -> None:
     """With an append-only file nothing is lost by any."""
@@ -277,6 +278,7 @@ async def test_each_fault_bites_is_healed_and_leaves_no_process(tmp_path: Path, 
     assert (result.folder / "servers" / "redis.log").exists()
 
 
+@pytest.mark.slow  # whole runs
 async def test_what_memory_does_not_keep_is_told_and_not_condemned(tmp_path: Path) -> None:
     """Without an append-only file, and without `no_loss`: the claim is what is judged."""
     needed("redis-server", "make services")
@@ -291,6 +293,7 @@ async def test_what_memory_does_not_keep_is_told_and_not_condemned(tmp_path: Pat
     assert "lost as a claim of memory allows" in result.verdict.headline
 
 
+@pytest.mark.slow  # whole runs
 async def test_a_process_that_ends_by_itself_is_told(tmp_path: Path) -> None:
     """Nobody's fault stood: the verdict is unknown, and names it."""
     needed("redis-server", "make services")

@@ -6,12 +6,15 @@ The bench starts the servers, breaks them or the way to them, and ends them; not
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.chaos.test_scenarios import AT_ONCE, WITH_SERVERS, Ran, run
+from tests.chaos.test_scenarios import WITH_SERVERS, Ran, run
 from tests.needed import needed
 
 from squall.chaos.history import open_history
@@ -30,6 +33,8 @@ FAULTS = {
 }
 HUNGRY = "neo4j-gone"
 """Alone: Neo4j takes ten seconds of a core to start, twice, and who shares it with that cannot keep a rate."""
+AT_ONCE = 3
+"""A hundred events a second, or fewer, keep no core busy: they wait for servers and networks, most of the time."""
 VALID = [name for name in WITH_SERVERS if name != "redis-killed-no-aof"]
 
 
@@ -84,11 +89,24 @@ def test_no_process_outlives_it(ran: dict[str, Ran], name: str) -> None:
 
 
 def _is_server(pid: int) -> bool:
+    """Whether that is the pid of a server now, of a kind that scenarios start; one that has ended is none."""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
-            return any(word in file.read() for word in (b"redis-server", b"neo4j", b"squall"))
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
+    return any(words in command for words in (b"redis-server", b"neo4j", b"squall\0serve"))
+
+
+@pytest.mark.parametrize("words", [["redis-server"], ["org.neo4j.server.Neo4jCommunity"], ["squall", "serve"]])
+def test_one_that_is_left_over_would_be_seen(words: list[str]) -> None:
+    """Of each kind that scenarios start."""
+    command = [sys.executable, "-c", "print(flush=True); input()", *words]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it is itself: before, it may have no command yet
+        assert _is_server(process.pid)
+        process.communicate(b"\n")
+    assert not _is_server(process.pid)
 
 
 def test_with_its_file_redis_claims_disk_and_loses_nothing(ran: dict[str, Ran]) -> None:

@@ -86,7 +86,7 @@ async def test_handles_threads_and_tasks_that_are_left_behind_are_found(tmp_path
 
 @LOADED
 @pytest.mark.alone
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("store", [FULL_SOON, {"sqlite": {"durability": "process"}}], ids=lambda one: next(iter(one)))
 async def test_a_clean_run_is_not_accused(tmp_path: Path, seed: int, store: short_run.Section) -> None:
     """Whatever the seed and the store. A few seconds prove little of memory, and are not said to."""
@@ -163,6 +163,20 @@ def test_nobody_has_the_footprint_of_a_process_that_is_gone() -> None:
     assert footprint(child.pid) is None
     child.wait()
     assert footprint(child.pid) is None
+
+
+def test_a_thread_that_another_one_keeps_from_running_waits() -> None:
+    """On one processor two threads that would both run wait for each other; one that sleeps waits for nothing."""
+    program = """if True:
+        import os, subprocess, sys, time
+        from squall.chaos.footprint import waited_ns
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        other = subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])
+        while waited_ns() < 100_000_000:
+            pass
+        other.kill()
+    """
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
 
 
 def test_a_footprint_is_that_of_its_process() -> None:

@@ -14,6 +14,8 @@ from squall.chaos.history import open_history
 from squall.chaos.spans import complete_spans
 from squall.core.errors import ConfigError, StoreFileError
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 def traced(**options: object) -> Section:
     """A short run in which a tenth of billing's handlers fail and the store refuses for a while, traced so."""

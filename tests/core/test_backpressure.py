@@ -43,7 +43,7 @@ async def test_block_waits_for_room() -> None:
 
 
 async def test_block_gives_up_after_its_time() -> None:
-    """With outcome `fail`, who is full, how much waits and what to do; nothing was stored."""
+    """With outcome `fail`, who is full, how much may wait and what to do; nothing was stored."""
     async with World(backlog=Backlog(max_events=2, timeout=5)) as world:
         await paused(world, name="invoices")
         await world.publish("a", "b")
@@ -51,7 +51,9 @@ async def test_block_gives_up_after_its_time() -> None:
         await world.clock.advance(4.9)
         assert not waiting.done()
         await world.clock.advance(0.2)
-        with pytest.raises(Overflow, match=r"invoices: 2 events wait .* nothing was stored .*max_events") as caught:
+        with pytest.raises(
+            Overflow, match=r"invoices: no room for 1 more, at most 2 .* nothing was stored .*max_events"
+        ) as caught:
             await waiting
         assert caught.value.outcome == "fail"
         assert await stored(world) == ["a", "b"]

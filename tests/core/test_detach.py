@@ -13,6 +13,18 @@ from squall.core.delivery import Attempts
 from squall.core.store import Attached, Progress, Settlement
 
 
+async def leave(world: World, kept: KeptMemory) -> asyncio.Future[None]:
+    """Billing has handled event a, which the store refuses to settle while `refuse` is set, and is leaving."""
+    heard = Heard()
+    own = await world.subscriber.subscribe(">", heard, name="billing")
+    kept.store.refuse = True
+    await world.publish("a")
+    await until(lambda: heard.events)
+    leaving = asyncio.ensure_future(world.subscriber.detach(own))
+    await world.clock.settle()
+    return leaving
+
+
 async def test_a_durable_one_is_taken_up_again_by_its_name() -> None:
     """Under the same id, in the same router: nothing is lost, and only what was in hand comes again."""
     held, heard = Held(), Heard()
@@ -67,15 +79,9 @@ async def test_an_unnamed_one_is_gone() -> None:
 
 async def test_nobody_takes_the_name_before_the_store_has_the_last_settlement() -> None:
     """Else what was settled at the end would be given again."""
-    heard, again = Heard(), Heard()
-    kept = KeptMemory(SlowToSettle)
+    again, kept = Heard(), KeptMemory(SlowToSettle)
     async with World(store=kept) as world:
-        own = await world.subscriber.subscribe(">", heard, name="billing")
-        await world.publish("a")
-        await until(lambda: heard.events)
-        kept.store.refuse = True
-        leaving = asyncio.ensure_future(world.subscriber.detach(own))
-        await world.clock.settle()
+        leaving = await leave(world, kept)
         assert not leaving.done()
         with pytest.raises(SubscriptionError, match="attached already"):
             await world.subscriber.subscribe(">", again, name="billing")
@@ -110,15 +116,9 @@ async def test_a_settlement_that_comes_late_takes_nothing_with_it() -> None:
 
 async def test_what_is_stored_while_one_leaves_stays_owed() -> None:
     """Its workers and its last settlement take their time; others publish meanwhile."""
-    heard, again = Heard(), Heard()
-    kept = KeptMemory(SlowToSettle)
+    again, kept = Heard(), KeptMemory(SlowToSettle)
     async with World(store=kept) as world:
-        own = await world.subscriber.subscribe(">", heard, name="billing")
-        await world.publish("a")
-        await until(lambda: heard.events)
-        kept.store.refuse = True
-        leaving = asyncio.ensure_future(world.subscriber.detach(own))
-        await world.clock.settle()
+        leaving = await leave(world, kept)
         await world.publish("b", "c")
         kept.store.refuse = False
         await world.clock.advance(2)
@@ -193,14 +193,9 @@ async def test_a_handler_that_detaches_and_never_ends_is_over_its_time() -> None
 
 async def test_who_gives_up_a_detach_does_not_end_it() -> None:
     """What was settled last is written, and the name is free then."""
-    heard, again, kept = Heard(), Heard(), KeptMemory(SlowToSettle)
+    again, kept = Heard(), KeptMemory(SlowToSettle)
     async with World(store=kept) as world:
-        own = await world.subscriber.subscribe(">", heard, name="billing")
-        kept.store.refuse = True
-        await world.publish("a")
-        await until(lambda: heard.events)
-        leaving = asyncio.ensure_future(world.subscriber.detach(own))
-        await world.clock.settle()
+        leaving = await leave(world, kept)
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
         kept.store.refuse = False
@@ -212,13 +207,9 @@ async def test_who_gives_up_a_detach_does_not_end_it() -> None:
 
 async def test_a_detach_ends_though_the_store_refuses_settlements() -> None:
     """After ten seconds, with an error; what was settled last is given again, and nothing that comes late takes it."""
-    heard, again, kept = Heard(), Heard(), KeptMemory(SlowToSettle)
+    again, kept = Heard(), KeptMemory(SlowToSettle)
     async with World(store=kept) as world:
-        own = await world.subscriber.subscribe(">", heard, name="billing")
-        kept.store.refuse = True
-        await world.publish("a")
-        await until(lambda: heard.events)
-        leaving = asyncio.ensure_future(world.subscriber.detach(own))
+        leaving = await leave(world, kept)
         await world.clock.advance(9)
         assert not leaving.done()
         await world.clock.advance(2)
@@ -233,14 +224,9 @@ async def test_a_detach_ends_though_the_store_refuses_settlements() -> None:
 
 async def test_a_stop_ends_a_detach() -> None:
     """Within the stop's own time, whatever the store does."""
-    heard, kept = Heard(), KeptMemory(SlowToSettle)
+    kept = KeptMemory(SlowToSettle)
     async with World(store=kept) as world:
-        own = await world.subscriber.subscribe(">", heard, name="billing")
-        kept.store.refuse = True
-        await world.publish("a")
-        await until(lambda: heard.events)
-        leaving = asyncio.ensure_future(world.subscriber.detach(own))
-        await world.clock.settle()
+        leaving = await leave(world, kept)
         await world.stop(timeout_s=0.1)
         with pytest.raises(StoreError, match="the router has stopped"):
             await leaving
@@ -248,14 +234,9 @@ async def test_a_stop_ends_a_detach() -> None:
 
 async def test_what_leaves_is_counted_and_watched_meanwhile() -> None:
     """Its sums do not vanish from the router's while it waits for the store."""
-    heard, kept = Heard(), KeptMemory(SlowToSettle)
+    kept = KeptMemory(SlowToSettle)
     async with World(store=kept) as world:
-        own = await world.subscriber.subscribe(">", heard, name="billing")
-        await world.publish("a")
-        await until(lambda: heard.events)
-        kept.store.refuse = True
-        leaving = asyncio.ensure_future(world.subscriber.detach(own))
-        await world.clock.settle()
+        leaving = await leave(world, kept)
         assert world.router.get_metrics().delivered == 1
         kept.store.refuse = False
         await world.clock.advance(2)

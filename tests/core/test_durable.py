@@ -370,5 +370,5 @@ async def test_what_an_update_gives_up_is_told() -> None:
         await world.clock.settle()
         (warning,) = world.log.at_least(logging.WARNING)
         assert "'billing': its pattern or filters are others now" in warning
-        assert "up to 2 events, is not delivered any more" in warning
+        assert "is not delivered any more (events: up to 2)" in warning
     assert len(heard.events) == 5

@@ -175,7 +175,7 @@ async def test_a_stop_has_a_deadline() -> None:
         assert 2.9e9 <= world.clock.monotonic_ns() - before_ns <= 3.2e9
         assert held.cancelled == 2
         (warning,) = world.log.at_least(logging.WARNING)
-        assert "billing: stopped with 2 events undelivered" in warning
+        assert "what was not delivered is cancelled (events: 2)" in warning
     async with World(Policy(), store=kept) as world:
         await world.subscriber.subscribe(">", again, name="durable")
         await world.clock.settle()

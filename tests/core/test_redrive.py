@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from tests.core.test_quarantine import Damaged
 from tests.core.world import Heard, Held, KeptMemory, Policy, StoreWrapper, World
 
 from squall import (
@@ -22,6 +23,7 @@ from squall import (
     SubscriptionError,
     hookimpl,
 )
+from squall.core.errors import StoreError
 from squall.core.store import Redrive
 
 
@@ -272,6 +274,109 @@ async def test_who_takes_it_up_meanwhile_gets_it_once() -> None:
         await world.subscriber.resume_subscription(own)
         await world.clock.settle()
         assert heard.seqs == [1]
+        assert world.router.get_metrics().pending == 0
+
+
+async def test_what_cannot_be_decoded_is_given_back_once_it_can() -> None:
+    """What stands for it in the letters is no event for a handler: it waits on, and others beside it are given back.
+    When somebody has mended the store, its subscription gets the event itself."""
+    kept, heard = KeptMemory(Damaged), Heard(Reject("no"))
+    async with World(store=kept) as world:
+        own = await world.subscriber.subscribe(">", Heard(), name="invoices")
+        await world.subscriber.detach(own)
+        await world.publish("x", "y")
+        kept.store.bad = {1}
+        await world.subscriber.subscribe(">", heard, name="invoices")
+        await world.clock.advance(0.1)
+        assert sorted((one.event.seq, one.reason) for one in await world.dead()) == [
+            (1, "undecodable"),
+            (2, "rejected"),
+        ]
+        heard.fail = None
+        found = await world.router.redrive((await world.router.plan_redrive()).token)
+        assert ([one.event.seq for one in found.letters], [one.event.seq for one in found.left]) == ([2], [1])
+        await world.clock.advance(0.1)
+        assert heard.types == ["y", "y"]
+        assert (await world.router.store.counts()).dead_letters == 1
+        kept.store.bad = set()
+        assert await give_back(world) == [1]
+        assert heard.types == ["y", "y", "x"]
+        assert world.router.get_metrics().pending == 0
+
+
+async def test_a_pause_holds_what_is_given_back() -> None:
+    """Due or not; and it comes when the subscription is resumed."""
+    heard = Heard(Reject("no"))
+    async with World() as world:
+        own = await world.subscriber.subscribe(">", heard, name="invoices")
+        await world.publish("x", "x", "x")
+        await world.clock.settle()
+        await world.subscriber.pause_subscription(own)
+        heard.fail = None
+        heard.events.clear()
+        await world.router.redrive((await world.router.plan_redrive()).token, per_second=1)
+        await world.clock.advance(1.5)
+        assert heard.events == []
+        await world.subscriber.resume_subscription(own)
+        await world.clock.settle()
+        assert heard.seqs == [1, 2]
+        await world.clock.advance(1)
+        assert heard.seqs == [1, 2, 3]
+
+
+@pytest.mark.parametrize("per_second", [1, 1_000_000])
+async def test_events_of_a_key_are_given_back_one_by_one_in_order(per_second: float) -> None:
+    """Among themselves; and one that runs already is waited for."""
+    held = Held()
+    async with World() as world:
+        own = await world.subscriber.subscribe(">", Heard(Reject("no")), name="invoices", concurrency=4)
+        await world.publish("a", "b", "c", key="k")
+        await world.clock.settle()
+        await world.subscriber.detach(own)
+        await world.subscriber.subscribe(">", held, name="invoices", concurrency=4)
+        await world.publish("d", key="k")
+        await world.clock.settle()
+        await world.router.redrive((await world.router.plan_redrive()).token, per_second=per_second)
+        await world.clock.advance(4)
+        assert [call.event.type for call in held.calls] == ["d"]
+        for count in (2, 3, 4):
+            held.running[0].finish()
+            await world.clock.settle()
+            assert len(held.calls) == count
+        held.finish_all()
+        await world.clock.settle()
+        assert [call.event.type for call in held.calls] == ["d", "a", "b", "c"]
+
+
+class Forgetful(StoreWrapper):
+    """Its redrives are done, or not, and the answer is lost."""
+
+    def __init__(self, *inner: object) -> None:
+        super().__init__(*inner)  # type: ignore[arg-type]
+        self.does = True
+
+    async def redrive(self, wanted: Sequence[Redrive]) -> list[Redrive]:
+        if self.does:
+            await super().redrive(wanted)
+        raise StoreError("the connection was lost", "info")
+
+
+async def test_a_redrive_whose_answer_is_lost_is_looked_up() -> None:
+    """What the store has marked is delivered now, and not only after a restart; else the error is told."""
+    kept, heard = KeptMemory(Forgetful), Heard(Reject("no"))
+    async with World(store=kept) as world:
+        await world.subscriber.subscribe(">", heard, name="invoices")
+        await world.publish("x", "y")
+        await world.clock.settle()
+        heard.fail = None
+        kept.store.does = False
+        with pytest.raises(StoreError, match="the connection was lost"):
+            await world.router.redrive((await world.router.plan_redrive()).token)
+        await world.clock.advance(1)
+        assert heard.seqs == [1, 2]
+        kept.store.does = True
+        assert await give_back(world) == [1, 2]
+        assert heard.seqs == [1, 2, 1, 2]
         assert world.router.get_metrics().pending == 0
 
 

@@ -23,7 +23,9 @@ async def test_settlements_that_the_store_refuses_are_given_again() -> None:
         await world.publish("b")
         await world.clock.advance(5)
         assert await world.reasons() == []
-        assert len(world.log.at_least(logging.WARNING)) == 1
+        failed, refused = world.log.at_least(logging.WARNING)
+        assert "failed: ValueError" in failed
+        assert "its settlements are not stored yet" in refused
         kept.store.refuse = False
         await world.clock.advance(5)
         assert await world.reasons() == ["delivery_limit"]

@@ -168,7 +168,7 @@ def test_a_router_in_a_thread_may_be_as_a_file_says(tmp_path: Path) -> None:
         own = asyncio.run_coroutine_threadsafe(subscribing, router.loop).result(10)
         asyncio.run_coroutine_threadsafe(router.subscriber("billing").pause_subscription(own), router.loop).result(10)
         router.publisher("shop").publish_sync("a", b"")
-        with pytest.raises(Overflow, match="1 events wait already"):
+        with pytest.raises(Overflow, match="no room for 1 more, at most 1 may wait"):
             router.publisher("shop").publish_sync("a", b"")
         asyncio.run_coroutine_threadsafe(router.subscriber("billing").unsubscribe(own), router.loop).result(10)
     assert drawn(7) == drawn(7) != drawn(8)

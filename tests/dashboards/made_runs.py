@@ -14,6 +14,7 @@ from tests.chaos.check.model import FaultHit, FaultWindow, History, Terminal
 from tests.chaos.check.runs import DURABLE, MS, clean, failed
 from tests.chaos.report import folders
 from tests.chaos.report.test_report import HOSTILE as MARKUP
+from tests.chaos.sweep.by_hand import sweep, sweep_folder
 
 from squall.chaos.catalogue import load_catalogue
 from squall.chaos.composition import composed
@@ -23,6 +24,7 @@ from squall.core.config import Config
 
 HOSTILE = f"{MARKUP}🎉\u202eevil\x1b[31m[link](javascript:hostile=1) :red[x] $$y$$ " + "x" * 1_000_000
 """Markup, an emoji, a turn of direction, an escape, Streamlit's own markdown, and a megabyte."""
+HOSTILE_SWEEP = "20260101-000000-hostile"
 
 
 def real_run(root: Path, **others: object) -> Path:
@@ -93,4 +95,7 @@ def all_runs(root: Path) -> Path:
     by_hand(runs, "damaged", folders.valid_folder).joinpath("verdict.json").write_text("{", encoding="utf-8")
     by_hand(runs, "hostile", hostile_folder)
     by_hand(runs, "many", many_folder)
+    shown = next(runs.glob("dead/2*"))
+    sweep_folder(runs, sweep((f"dead/{shown.name}", "gone/20260101-000000-abc123")))
+    sweep_folder(runs, sweep((HOSTILE,), HOSTILE, HOSTILE, (HOSTILE,)), HOSTILE_SWEEP)
     return runs

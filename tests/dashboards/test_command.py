@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import signal
 import socket
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ import pytest
 from tests.chaos.cli.command import squall
 from tests.chaos.report import folders
 from tests.dashboards.browsing import STOP_S, dashboard
+from tests.docs.pages import ROOT
 
 from squall.dashboards.command import listening
 from squall.dashboards.markup import link, plain
@@ -48,6 +50,23 @@ def test_it_can_be_stopped_as_soon_as_it_has_said_where_it_is(tmp_path: Path) ->
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=STOP_S)
         assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """It is begun all the same: who runs into the folder afterwards sees it."""
+    with dashboard(tmp_path / "nowhere") as (process, _):
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=STOP_S)
+        assert process.returncode == 0
+        assert err.startswith(f"warning: {tmp_path / 'nowhere'}: there is no such folder yet")
+
+
+def test_make_passes_on_where_the_runs_are_and_the_port() -> None:
+    """As `make help` says."""
+    asked = ["make", "--dry-run", "--assume-old=.venv/.installed", "dashboard", "RUNS=elsewhere", "PORT=8600"]
+    told = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "squall dashboard --runs elsewhere --port 8600" in told
 
 
 def test_a_port_that_is_taken_is_told() -> None:

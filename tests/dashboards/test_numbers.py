@@ -18,7 +18,8 @@ from squall.chaos.history import open_history
 from squall.chaos.report.axis import axis_of
 from squall.chaos.report.measured import measure
 from squall.dashboards import flow, over_time
-from squall.dashboards.charts import run_plots
+from squall.dashboards.charts import Line, Plot, run_plots
+from squall.dashboards.charts import over_time as draw
 from squall.dashboards.tones import LIGHT
 from squall.dashboards.trace_data import ORDERS, Wanted, choose, waterfall
 
@@ -31,7 +32,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 def test_every_delivery_that_was_handled_is_in_the_heat_map(tmp_path: Path, seed: int) -> None:
-    """And the depths end with those that never ended."""
+    """And the depths end with those that handlers still have: nobody waits for what was lost."""
     generated = generate(Random(seed), subscriptions=3)
     history = generated.history
     write(history, tmp_path / "history")
@@ -41,25 +42,41 @@ def test_every_delivery_that_was_handled_is_in_the_heat_map(tmp_path: Path, seed
     published = {publish.event for publish in history.publishes}
     pairs = {(a.event, a.subscription) for a in history.attempts if a.event in published}
     done = {(a.event, a.subscription) for a in history.attempts if a.result == "ok" and a.event in published}
-    ended = done | ({(t.event, t.subscription) for t in history.terminals} & pairs)
+    in_hand = {(a.event, a.subscription) for a in history.attempts if a.ended is None} & pairs
+    in_hand -= done | {(t.event, t.subscription) for t in history.terminals}
     found = over_time._spread.__wrapped__(str(tmp_path), 0, axis)  # type: ignore[attr-defined]  # not what is remembered
     assert sum(count for _, _, count in found.heat.cells) == len(done)
     waiting = {depth.subscription: depth.waiting[-1] for depth in found.depths}
-    assert sum(waiting.values()) == len(pairs) - len(ended)
+    assert sum(waiting.values()) == len(in_hand)
+
+
+def test_what_is_lost_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """A handler died with event 5 at 50 ms, and nobody had it again; event 6 is in a handler's hands to the end."""
+    history = clean(40)
+    history.attempts[4].result, history.attempts[4].settlement = "died", None
+    history.attempts[5].result, history.attempts[5].ended = None, None
+    with open_history(write(history, tmp_path / "history")) as db:
+        axis = axis_of(db, FACTS)
+    assert axis is not None
+    (depth,) = over_time._spread.__wrapped__(str(tmp_path), 0, axis).depths  # type: ignore[attr-defined]  # read anew
+    assert depth.waiting[-1] == 1
 
 
 def test_the_flow_counts_every_attempt_once(tmp_path: Path, seed: int) -> None:
-    """By what became of the deliveries; what nobody had is there too."""
+    """By what became of the deliveries; what nobody had is there too. A refused publish is counted as that alone."""
     history = generate(Random(seed), subscriptions=3).history
     write(history, tmp_path / "history")
-    flows = flow._flows.__wrapped__(str(tmp_path), 0)  # type: ignore[attr-defined]  # not what is remembered
+    found = flow._flows.__wrapped__(str(tmp_path), 0)  # type: ignore[attr-defined]  # not what is remembered
+    flows = found.ways
     known = [a for a in history.attempts if a.event is not None]
     assert sum(one.attempts for one in flows) == len(known)
     assert sum(one.failed for one in flows) == sum(a.result in ("error", "timeout", "died") for a in known)
     pairs = Counter((a.event, a.subscription) for a in known)
     had = {event for event, _ in pairs}
-    alone = {publish.event for publish in history.publishes} - had
+    alone = {publish.event for publish in history.publishes if publish.outcome != "fail"} - had
     assert sum(one.total for one in flows) == len(pairs) + len(alone)
+    assert sum(one.deliveries for one in flows) == len(pairs)
+    assert sum(one.refused for one in found.refused) == sum(p.outcome == "fail" for p in history.publishes)
 
 
 def test_a_waterfall_has_every_attempt_of_every_event(tmp_path: Path, seed: int) -> None:
@@ -101,6 +118,21 @@ def test_the_way_of_a_dead_letter(tmp_path: Path) -> None:
     (end,) = [span for span in found.spans if span.tone == "end"]
     assert end.begun < found.begun + 60
     assert [shade.name for shade in found.shades] == ["errors"]
+
+
+def test_all_plots_have_one_axis_of_time() -> None:
+    """The heat map too, and the slider zooms the columns of its cells with it."""
+    heat = over_time.Heat(60, -8, -4, ((0, -8, 3), (59, -4, 1)))
+    plots = (Plot("Rates", "events/s", (Line("asked", [1.0, 2.0], "red"),)),)
+    option = draw(plots, [0.0, 25.0], (-3.2, 25.0), (), heat, LIGHT)
+    axes: list[dict[str, object]] = option["xAxis"]  # type: ignore[assignment]  # as ECharts has it
+    shown = [axis for axis in axes if axis.get("show", True)]
+    assert [(axis["gridIndex"], axis["type"], axis["min"], axis["max"]) for axis in shown] == [
+        (0, "value", -3.2, 25.0),
+        (1, "value", -3.2, 25.0),
+    ]
+    zooms: list[dict[str, object]] = option["dataZoom"]  # type: ignore[assignment]  # as ECharts has it
+    assert all(zoom["xAxisIndex"] == [0, 1, 2] for zoom in zooms)
 
 
 def test_what_a_soak_has_sampled_is_in_the_charts(tmp_path: Path) -> None:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import html
+import os
 import re
+import time
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from tests.chaos.check.runs import MS, clean, without
 from tests.chaos.report import folders
+from tests.chaos.sweep import by_hand
 from tests.chaos.test_live_file import write
 from tests.dashboards import made_runs
 
-from squall.chaos.run_folder import VERDICT
+from squall.chaos.check.expectations import NoLoss
+from squall.chaos.run_folder import LIVE, VERDICT
+from squall.chaos.sweep.file import SWEEP
+from squall.dashboards import flow
+from squall.dashboards.live_data import STALE_S
+from squall.dashboards.tones import LIGHT
+
+pytestmark = pytest.mark.slow  # each page is Streamlit's whole script
 
 
 def script(runs: str, name: str) -> None:
@@ -102,6 +113,27 @@ def test_dead_letters_are_filtered(dead: Path) -> None:
         assert there == found, query
 
 
+def test_refused_publishes_are_no_deliveries(tmp_path: Path) -> None:
+    """They are told by themselves, and the graph has nothing of them; where all were refused, too."""
+    history = clean(40)
+    for event in (3, 4, 5):
+        history.publishes[event - 1].outcome = "fail"
+        without(history, event)
+    folder = made_runs.by_hand(tmp_path / "runs", "refused", lambda root: folders.judged_folder(root, history))
+    page = opened(tmp_path / "runs", "flow", run="refused")
+    assert re.search(r"order\.created billing 37 37/s 0 \(0 %\) 37 handled Refused at the publisher", said(page))
+    assert "order.created 3 7.5 % of 40" in said(page)
+    found = flow._flows.__wrapped__(str(folder), 0)  # type: ignore[attr-defined]  # not what is remembered
+    assert "refused" not in str(flow.sankey(found.ways, LIGHT))
+    for publish in history.publishes:
+        publish.outcome = "fail"
+    history.attempts.clear()
+    made_runs.by_hand(tmp_path / "runs", "none", lambda root: folders.judged_folder(root, history))
+    told = said(opened(tmp_path / "runs", "flow", run="none"))
+    assert "order.created 40 100 % of 40" in told
+    assert "Deliveries" not in told
+
+
 def test_a_trace_tells_every_attempt(dead: Path) -> None:
     """As a graph and step by step, without what happened around it afterwards."""
     told = said(opened(dead, "traces", run="dead", event="7"))
@@ -129,10 +161,94 @@ def test_differences_are_marked(dead: Path) -> None:
     assert "Both ran the same text" in same
 
 
+def slow_folder(root: Path) -> Path:
+    """Forty events, each handled 40 ms later than need be; none lost."""
+    history = clean(40)
+    for one in history.attempts:
+        for moment in ("begun", "ended", "settle_invoked", "settle_ok"):
+            setattr(one, moment, getattr(one, moment) + 40 * MS)
+    return folders.judged_folder(root, history, expected=[NoLoss()])
+
+
+def test_a_run_that_loses_is_not_called_faster(tmp_path: Path) -> None:
+    """Its latencies are of what it did handle: they are told, and not judged; how many it never handled is."""
+    runs = tmp_path / "runs"
+    made_runs.by_hand(runs, "slow", slow_folder)
+    made_runs.by_hand(runs, "lossy", folders.invalid_folder)
+    made_runs.by_hand(runs, "quick", lambda root: folders.judged_folder(root, clean(40), expected=[NoLoss()]))
+    lossy, quick = (said(opened(runs, "compare", a="slow", b=name)) for name in ("lossy", "quick"))
+    assert "latency p99 45 ms 5 ms \N{MINUS SIGN}89% better" in quick
+    assert "latency p99 45 ms 5 ms \N{MINUS SIGN}89% latency max" in lossy
+    assert "never handled, deliveries 0 2 +2 worse" in lossy
+    listed = said(opened(runs, "runs"))
+    assert "5 ms and 2 deliveries never" in listed
+    assert listed.count("never") == 1
+
+
 def test_one_run_is_compared_with_nothing(tmp_path: Path) -> None:
     """It says what to do."""
     folders.valid_folder(tmp_path / "runs")
     assert "There is one run" in said(opened(tmp_path / "runs", "compare"))
+
+
+def test_without_sweeps_the_page_says_how_to_make_one(dead: Path) -> None:
+    """Whether one is named or not."""
+    assert "No sweeps yet" in said(opened(dead, "sweeps"))
+    assert "squall sweep capacity --over rate" in said(opened(dead, "sweeps", sweep="gone"))
+
+
+def test_sweeps_are_listed_with_their_knees(dead: Path) -> None:
+    """The newest first; one that is damaged says so, and keeps nobody from the others; one that goes on says that."""
+    by_hand.sweep_folder(dead)
+    by_hand.sweep_folder(dead, by_hand.begun(by_hand.sweep(scenario="longer")), "20260103-000000-abc123")
+    by_hand.sweep_folder(dead, name="20260104-000000-abc123").joinpath(SWEEP).write_text("{", encoding="utf-8")
+    told = said(opened(dead, "sweeps"))
+    knee = r"Knee found capacity over rate 2 Jan 2026, 00:00 UTC · it breaks at rate \d+ .* 95% interval \d+ to \d+ 6 $"
+    assert re.search(
+        r"3 sweeps, newest first.* unreadable .*is not a sweep .* Not over longer over rate .*" + knee, told
+    )
+
+
+def test_a_sweep_shows_its_knee_its_runs_and_what_was_not_sent(dead: Path) -> None:
+    """Every run leads to its overview, but one that is no longer there; values of which nothing is known are told."""
+    run = f"dead/{next(dead.glob('dead/2*')).name}"
+    by_hand.sweep_folder(dead, by_hand.sweep((run, "gone/20260101-000000-abc123")))
+    page = opened(dead, "sweeps", sweep=by_hand.NAME)
+    told = said(page)
+    assert re.search(r"Knee found It breaks at rate \d+ \(95% interval \d+ to \d+\): latency p99", told, re.IGNORECASE)
+    assert "Never broke up to 20 1 run" in told
+    assert "Limit of the generator 100 could not be sent in time" in told
+    assert "100 70 of 100 events (70 %)" in told
+    assert "✓ 10 holds 10/s 21 ms" in told
+    assert "✗ 40 breaks latency p99 40/s 900 ms" in told
+    assert "? 80 unknown headline of 80" in told
+    assert "gone/20260101-000000-abc123 (no longer there)" in told
+    bodies = " ".join(one.proto.body for one in page.get("html"))
+    assert bodies.count(f'href="overview?run={run}"') == 3
+    assert len(re.findall('class="dot', bodies)) == 2 * len(by_hand.OUTCOMES)
+
+
+def test_a_sweep_that_goes_on_says_so(dead: Path) -> None:
+    """And shows what it has so far; a sweep that is not there names those that are."""
+    by_hand.sweep_folder(dead, by_hand.begun(by_hand.sweep()))
+    told = said(opened(dead, "sweeps", sweep=by_hand.NAME))
+    assert "Not over" in told
+    assert "load the page anew" in told
+    assert "✓ 10 holds" in told
+    assert f"there is no sweep 'gone' (the newest: {by_hand.NAME})" in said(opened(dead, "sweeps", sweep="gone"))
+
+
+@pytest.mark.parametrize("content", ["", "what\n"], ids=["empty", "foreign"])
+def test_a_live_file_of_no_use_takes_no_page_down(tmp_path: Path, content: str) -> None:
+    """A run was killed before it had said anything, or its disk was full; that it is judged cannot be told any more."""
+    folder = folders.bare_folder(tmp_path / "runs")
+    made_runs.by_hand(tmp_path / "runs", "lossy", folders.invalid_folder)
+    (folder / LIVE).write_text(content, encoding="utf-8")
+    long_ago = time.time() - 2 * STALE_S
+    os.utime(folder / LIVE, (long_ago, long_ago))
+    told = said(opened(tmp_path / "runs", "runs"))
+    assert "2 of 40 acknowledged events were lost" in told
+    assert "is not what squall wrote" in told if content else "ended before it was judged" in told
 
 
 def test_a_live_run_is_shown_until_its_verdict(tmp_path: Path) -> None:

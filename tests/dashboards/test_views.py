@@ -8,21 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from tests.browser import SIZES
+from tests.browser import SIZES, WIDTHS, fits, unreadable
 from tests.chaos.report import folders
+from tests.chaos.sweep import by_hand
 from tests.chaos.test_live_file import write
 from tests.dashboards.browsing import READY_MS, dashboard, follow, keep, looking, settled
+from tests.dashboards.made_runs import HOSTILE_SWEEP
 
 from squall.chaos.run_folder import LIVE, VERDICT
 
 pytestmark = pytest.mark.slow
 
 NARROW, WIDE = SIZES
+MAIN = '[data-testid="stMain"]'
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ VIEWS = [
     View("trace", "traces?run=dead&event=7", ("Dead-lettered for billing", "attempt 3", "given up", "under errors")),
     View("flow", "flow?run=short", ("Flow", "order.created", "billing", "dead-lettered")),
     View("dead-letters", "dead_letters?run=short", ("Dead letters", "billing", "failed", "errors")),
+    View("sweeps", "sweeps", ("Sweeps", "2 sweeps, newest first", "Knee found", "capacity over rate")),
+    View("sweep", f"sweeps?sweep={by_hand.NAME}", ("it breaks at rate", "The curve", "70 of 100 events", "dead/2026")),
+    View("compare-real", "compare?run=short", ("Compare", "plugin retry")),
     View("compare", "compare?run=lossy&a=dead&b=lossy", ("Compare", "no_loss", "marked", "Both ran the same text")),
     View("plugins", "plugins?run=short", ("Publishing", "Delivering to billing, audit", "retry", "attempts 2")),
     View("live", "live", ("Live", "No run goes on now")),
@@ -55,18 +60,6 @@ def address(runs: Path, chromium: Path) -> Iterator[str]:
     """Where a dashboard of those runs is, for all tests."""
     with dashboard(runs) as (_, address):
         yield address
-
-
-AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-
-
-def unreadable(page: Page) -> list[str]:
-    """What axe-core finds that somebody cannot read or reach."""
-    page.evaluate(AXE)
-    found = """axe.run({resultTypes: ["violations"]}).then(({violations}) => violations.map((one) =>
-        `${one.id}: ${one.help} ${one.nodes.map((node) => node.html).join(" ").slice(0, 500)}`))"""
-    problems: list[str] = page.evaluate(found)
-    return problems
 
 
 PICTURE = "canvas => canvas.toDataURL()"
@@ -96,12 +89,40 @@ def test_a_view_opens_by_its_address_and_can_be_read(
         settled(page)
         for text in view.says:
             expect(page.locator('[data-testid="stMain"]')).to_contain_text(text, ignore_case=True, timeout=READY_MS)
-        outside = """all => all.filter(e => e.getBoundingClientRect().right > innerWidth + 1
-            && !e.closest("pre, .fan")).length"""
-        assert page.locator('[data-testid="stMain"] *').evaluate_all(outside) == 0
+        fits(page, size["width"], MAIN)
         assert unreadable(page) == []
         keep(page, f"{view.name}-{'narrow' if size is NARROW else 'wide'}-{'dark' if dark else 'light'}")
         assert page.url == address + view.address
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+def test_nothing_has_to_be_scrolled_sideways(browser: Browser, address: str, view: View) -> None:
+    """On a phone, on a tablet, at a desk."""
+    with looking(browser, WIDE) as page:
+        page.goto(address + view.address)
+        settled(page)
+        expect(page.locator(MAIN)).to_contain_text(view.says[-1], ignore_case=True, timeout=READY_MS)
+        for width in WIDTHS:
+            fits(page, width, MAIN)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_heading_is_not_covered(browser: Browser, address: str, width: int) -> None:
+    """By the bar at the top, which is there where the side is folded away."""
+    with looking(browser, {"width": width, "height": 900}) as page:
+        page.goto(f"{address}plugins?run=dead")
+        settled(page)
+        page.locator("h1").click(position={"x": 2, "y": 2}, trial=True)
+
+
+def test_a_phone_is_told_of_no_wheel(browser: Browser, address: str) -> None:
+    """Nor of a keyboard; a desk is."""
+    for size, told in ((NARROW, False), (WIDE, True)):
+        with looking(browser, size) as page:
+            for view in ("traces?run=dead&event=7", "overview?run=dead"):
+                page.goto(address + view)
+                settled(page)
+                expect(page.get_by_text("Shift").first).to_be_visible(visible=told, timeout=READY_MS)
 
 
 def test_links_lead_from_view_to_view_and_back(browser: Browser, address: str) -> None:
@@ -177,7 +198,15 @@ def test_the_waterfall_works_by_keyboard_and_pointer(browser: Browser, address: 
 def test_what_a_run_contains_is_text(browser: Browser, address: str) -> None:
     """Markup, scripts, turned directions, Streamlit's own markdown and a megabyte: shown, cut, never done."""
     with looking(browser, NARROW) as page:
-        for view in ("overview", "traces", "flow", "dead_letters", "compare", "traces?event=5"):
+        for view in (
+            "overview",
+            "traces",
+            "flow",
+            "dead_letters",
+            "compare",
+            "traces?event=5",
+            f"sweeps?sweep={HOSTILE_SWEEP}",
+        ):
             page.goto(f"{address}{view}{'&' if '?' in view else '?'}run=hostile")
             settled(page)
             assert page.evaluate("typeof hostile") == "undefined", view

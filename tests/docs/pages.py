@@ -38,6 +38,7 @@ from tests.docs.api_reference import signature
 from squall.core.yaml_source import load_document, parse_document
 
 ROOT = Path(__file__).resolve().parents[2]
+GUIDE = ROOT / "docs" / "first-plugin.md"
 COMMAND_TIMEOUT_S = 180
 NOT_CLONED = (".git", ".venv", "build", "dist", "runs", "data")
 MADE = ("__pycache__", "*.egg-info", ".*_cache", ".hypothesis")

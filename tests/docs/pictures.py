@@ -23,12 +23,11 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 from tests.browser import headless
 from tests.dashboards.browsing import dashboard, settled
-from tests.docs.pages import ROOT, environment, run_page
+from tests.docs.pages import GUIDE, ROOT, environment, run_page
 
 from squall.chaos.installed import where
 
 PICTURES = ROOT / "docs" / "pictures"
-GUIDE = ROOT / "docs" / "first-plugin.md"
 WIDTH = 1280
 COLUMNS = 110
 MAX_BYTES = 200_000

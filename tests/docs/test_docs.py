@@ -2,12 +2,12 @@
 
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
-from tests.docs.pages import ROOT, BrokenPage, commands, parse, run_page
+from tests.docs.pages import GUIDE, ROOT, BrokenPage, commands, parse, run_page
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 HIDDEN = (".", "_", "build", "dist", "runs", "data")
@@ -16,13 +16,17 @@ MAX_LINE = 120
 MAX_IMAGE_BYTES = 200_000
 MAX_PLUGIN_LINES = 30
 
-every_page = pytest.mark.parametrize(
-    "page", [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in PAGES]
-)
+
+def each(pages: Iterable[Path]) -> pytest.MarkDecorator:
+    """A test of each of these pages."""
+    return pytest.mark.parametrize("page", [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in pages])
+
+
+every_page = each(PAGES)
 
 
 @pytest.mark.slow
-@every_page
+@each(page for page in PAGES if page != GUIDE)  # which test_pictures.py follows, to see what comes of it
 def test_page_runs_as_written(page: Path, tmp_path: Path) -> None:
     """Each block of the page is run, written or validated, in order, in one folder."""
     run_page(page, tmp_path)
@@ -64,6 +68,14 @@ def test_only_what_sets_up_is_not_run(page: Path) -> None:
             assert all(SETTING_UP.fullmatch(command) for command in commands(block)), block.place
         if block.kind == "text":
             assert not re.search(r"^\$ ", block.text, re.MULTILINE), block.place
+
+
+@every_page
+def test_no_command_leads_away(page: Path) -> None:
+    """A reader has one shell for all blocks: who goes elsewhere has to come back, `(cd storm-kit && pytest)`."""
+    for block in parse(page):
+        if block.kind in ("console", "bash") and "setup" not in block.notes:
+            assert not any(re.search(r"(^|[;&\n] *)cd ", command) for command in commands(block)), block.place
 
 
 def links(page: Path) -> list[str]:

@@ -21,6 +21,11 @@ def guide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pictures.guide_followed(tmp_path_factory.mktemp("guide") / "clone")
 
 
+def test_the_guide_runs_as_written(guide: Path) -> None:
+    """As every page does: each of its blocks, in order; what it is followed to is a run."""
+    assert (guide / "storm-kit" / "runs" / "storm-kit" / "latest" / "report.html").exists()
+
+
 def test_the_guide_ends_with_the_plugin_in_the_dashboards_chain(browser: Browser, guide: Path) -> None:
     """As its last section says: the run at the top, and under Plugins the plugin, where an event passes it."""
     with (

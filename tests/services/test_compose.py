@@ -5,7 +5,7 @@ No container engine runs in continuous integration, so nothing here starts a con
 
 import re
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,17 @@ from squall.plugins.sqlite import SqlitePlugin
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
-NAMES = ("redis", "neo4j", "toxiproxy", "jaeger", "serve")
+SERVERS = ("redis", "neo4j", "toxiproxy", "jaeger", "serve")
+NAMES = (*SERVERS, "dashboard")
 
 
 @pytest.fixture(scope="module")
 def composed() -> Any:
     """The file as `docker-compose config` understands it."""
     program = needed("docker-compose", "apt-get install docker-compose")
-    said = subprocess.run([program, "--file", COMPOSE, "config"], capture_output=True, text=True, check=False)
+    said = subprocess.run(
+        [program, "--file", COMPOSE, "--profile", "dashboard", "config"], capture_output=True, text=True, check=False
+    )
     assert said.returncode == 0, said.stderr
     return yaml.safe_load(said.stdout)
 
@@ -49,7 +52,7 @@ def test_version_is_pinned(written: Any, name: str) -> None:
     assert re.fullmatch(r"[\w-]+(/[\w-]+)?:\d+\.\d+\.\d+(-\w+)?", written["services"][name]["image"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SERVERS)
 def test_port_is_open_on_loopback_alone(written: Any, name: str) -> None:
     """None of them asks for a password."""
     ports = written["services"][name]["ports"]
@@ -76,6 +79,25 @@ def test_serve_is_what_this_repository_has(written: Any, monkeypatch: pytest.Mon
     assert port == f"127.0.0.1:{options.port}:{options.port}"
     stored = next(plugin.options for plugin in plugins if isinstance(plugin, SqlitePlugin))
     assert Path(stored.path).parent == Path(volume.partition(":")[2])
+
+
+def test_dashboard_looks_at_what_was_run_here(written: Any) -> None:
+    """This version's, at the host's loopback, on a port that no other service has there; it cannot write."""
+    service = written["services"]["dashboard"]
+    assert (service["profiles"], service["network_mode"], "ports" in service) == (["dashboard"], "host", False)
+    assert service["image"] == f"squall-dashboard:{version('squall')}"
+    build = service["build"]
+    dockerfile = (ROOT / build["context"] / build["dockerfile"]).read_text(encoding="utf-8")
+    assert "ARG EXTRAS=" in dockerfile
+    assert build["args"]["EXTRAS"] in metadata("squall").get_all("Provides-Extra", [])
+    verb, runs, folder, option, port = service["command"]
+    assert (verb, runs, option) == ("dashboard", "--runs", "--port")
+    (volume,) = service["volumes"]
+    assert volume == {"type": "bind", "source": "./runs", "target": folder, "read_only": True}
+    taken = [mapped.split(":")[1] for name in SERVERS for mapped in written["services"][name]["ports"]]
+    for first, _, last in (one.partition("-") for one in taken):
+        assert not int(first) <= int(port) <= int(last or first), "a server of the file has this port"
+    assert f"http://127.0.0.1:{port}/_stcore/health" in service["healthcheck"]["test"][-1]
 
 
 def test_redis_writes_before_it_acknowledges(written: Any) -> None:

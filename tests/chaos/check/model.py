@@ -242,8 +242,9 @@ def write(history: History, folder: Path) -> Path:
 
 @cache
 def _engine() -> duckdb.DuckDBPyConnection:
-    """One for all histories: to start one takes longer than to judge by it."""
-    db = duckdb.connect()
+    """One for all histories: to start one takes longer than to judge by it. Of one thread: histories this small are not
+    worth a second, which would only wait for the tests beside it."""
+    db = duckdb.connect(config={"threads": 1})
     db.execute("SET GLOBAL preserve_insertion_order = false")
     return db
 

@@ -13,6 +13,7 @@ from tests.chaos.check.runs import (
     FACTS,
     MS,
     clean,
+    failed,
     finding_of,
     handled,
     published,
@@ -21,7 +22,8 @@ from tests.chaos.check.runs import (
 )
 
 from squall.chaos.check.engine import judge
-from squall.chaos.check.expectations import Duplicates, NoLoss, Recovery
+from squall.chaos.check.expectations import Duplicates, Latency, NoLoss, Recovery, Throughput
+from squall.chaos.check.facts import Span
 from squall.chaos.check.verdict import FindingState
 
 Change = Callable[[History], None]
@@ -292,3 +294,46 @@ def test_a_load_need_not_be_kept_to_the_last_event(achieved: int, codes: list[st
     """Ninety-five of a hundred in time are the load that was asked for."""
     verdict = verdict_of(clean(), facts=replace(FACTS, asked=3000, achieved=achieved))
     assert [reason.code for reason in verdict.reasons] == codes
+
+
+@pytest.mark.parametrize(
+    ("achieved", "starved", "state"),
+    [(1000, 0.2, "unknown"), (1000, 0.19, "invalid"), (2850, 0.9, "invalid")],
+    ids=["a busy machine", "enough of a processor", "a load that was kept"],
+)
+def test_a_bench_that_did_not_get_to_run_breaks_no_limit_of_time(
+    achieved: int, starved: float, state: FindingState
+) -> None:
+    """Where it could not even send the load in time, because other programs had the processors."""
+    history = clean()
+    history.faults.append(FaultWindow(0, "errors", 40 * MS, 60 * MS))
+    history.hits.append(FaultHit(0, 53 * MS, 5, 0))
+    history.attempts[4] = failed(5)
+    history.attempts.append(handled(5, begun_ms=900, attempt=2))
+    expected = [
+        Recovery(of="errors", within=0.5, age=0.1),
+        Latency.model_validate({"p50": "1ms"}),
+        Throughput.model_validate({"min": 1000}),
+    ]
+    verdict = verdict_of(history, *expected, facts=replace(FACTS, asked=3000, achieved=achieved, starved=starved))
+    titles = ("recovery of errors", "latency p50", "throughput")
+    found = [one for one in verdict.findings if (one.title or one.name) in titles]
+    assert [one.state for one in found] == [state] * 3, verdict.findings
+    assert verdict.state == state
+    if state == "unknown":
+        assert verdict.causes == ()
+        assert "the machine was busy: 20 % of the time the bench waited for a processor" in verdict.reasons[0].text
+
+
+@pytest.mark.parametrize("lost", ["event", "progress"])
+def test_a_busy_machine_excuses_nothing_else(lost: str) -> None:
+    """A loss is one, and so is a target that stands still for long."""
+    history = clean()
+    if lost == "event":
+        history = without(history, 5)
+        history.counters = [Counter(2000 * MS, "pending", 0, 0)]
+    else:
+        del history.attempts[-1]
+        history.counters = [Counter(20_000 * MS, "pending", 0, 1)]
+    facts = replace(FACTS, asked=3000, achieved=1000, starved=0.9, drain=Span(1000 * MS, 20_000 * MS), drained=False)
+    assert verdict_of(history, facts=facts).state == "invalid"

@@ -75,6 +75,7 @@ def test_a_leak_of_100_bytes_an_event_is_found(seed: int) -> None:
     assert "tracemalloc" in cause.advice
 
 
+@pytest.mark.slow  # forty times half an hour of samples
 @pytest.mark.parametrize("seed", range(40))
 def test_what_only_wavers_is_valid(seed: int) -> None:
     """All five, whatever the noise."""

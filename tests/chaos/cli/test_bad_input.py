@@ -192,6 +192,9 @@ def test_of_very_many_mistakes_fifty_are_shown_and_all_are_counted(here: Path) -
         (["run", "fifo"], "fifo: is not a file"),
         (["run"], "FILE"),
         (["rnu"], "rnu"),
+        (["dashboard", "--port", "99999"], "'--port': expected less than or equal to 65535"),
+        (["serve", "--port", "99999"], "port: expected at most 65535, got 99999"),
+        (["serve", "--port", "x"], "'--port': expected a valid integer"),
     ],
 )
 def test_a_wrong_argument_is_a_mistake(here: Path, arguments: list[str], complaint: str) -> None:

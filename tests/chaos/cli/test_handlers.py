@@ -139,9 +139,25 @@ def test_code_that_would_end_the_process_is_the_subscribers_failure(shop: Path, 
 
 
 def test_code_that_raises_is_the_subscribers_failure(shop: Path, here: Path) -> None:
-    """It fails deliveries, not the run: they end in the dead letters."""
+    """It fails deliveries, not the run: they end in the dead letters. The first error is in the run's log, once: what
+    the router says of each failed attempt is not."""
     shop.write_text("def handle(payload):\n    raise ValueError('no')\n", encoding="utf-8")
     write(here / "scenario.yaml", CALLING.replace("subscribers", "plugins: [{retry: {attempts: 1}}]\nsubscribers"))
     said = squall(*configured(shop, f"{shop.stem}:handle"))
     assert said.code == 0, said.out
+    assert " failed: " not in said.err
     assert "40 owed · 0 acked · 40 dead-lettered" in said.out
+    assert "log.txt (1 warning)" in said.out
+    (line,) = next(here.glob("runs/calm/2*/log.txt")).read_text("utf-8").splitlines()
+    assert "its handler shop raised ValueError: no" in line
+    assert f"{shop.name}:2, in handle)" in line
+
+
+def test_what_faults_raise_is_no_warning(shop: Path, here: Path) -> None:
+    """Handlers are to fail by them: it is the verdict that judges what becomes of it."""
+    fault = "faults: [{id: x, at: 0s, for: 200ms, do: exception, on: 'handler:all'}]\n"
+    write(here / "scenario.yaml", CALLING.replace("load:", f"plugins: [{{retry: {{attempts: 1}}}}]\n{fault}load:"))
+    said = squall(*configured(shop, f"{shop.stem}:handle"))
+    assert "dead-lettered" in said.out, said.err
+    assert " failed: " not in said.err
+    assert "log.txt" not in said.out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from array import array
 from pathlib import Path
@@ -45,6 +47,24 @@ def test_chunks_can_be_read_while_more_come(tmp_path: Path) -> None:
     with open_history(tmp_path / "h") as connection:
         assert connection.execute("SELECT list(begun ORDER BY begun) FROM attempt").fetchone() == ([3, 5],)
         assert connection.execute("SELECT count(*) FROM publish").fetchone() == (0,)
+
+
+IMPORTS = """\
+import sys
+from pathlib import Path
+from squall.chaos.history import HistoryWriter
+writer = HistoryWriter(Path(sys.argv[1]))
+before = set(sys.modules)
+writer.append("topic", {"topic": [0], "name": ["order.created"]})
+print(sorted(set(sys.modules) - before))
+"""
+
+
+def test_nothing_is_left_to_import_when_the_first_rows_come(tmp_path: Path) -> None:
+    """Whoever imports holds up the loop that events pass through."""
+    pytest.importorskip("pandas")
+    command = [sys.executable, "-c", IMPORTS, str(tmp_path / "h")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_compaction_sorts_by_time_and_keeps_written_order_of_ties(tmp_path: Path) -> None:

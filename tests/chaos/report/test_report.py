@@ -36,6 +36,7 @@ from squall.chaos.scenario import load_scenario
 from squall.chaos.watch import Progress
 from squall.core.config import Config
 from squall.core.errors import StoreFileError
+from squall.core.load_driver import Answers, Generated
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -115,6 +116,19 @@ def test_a_valid_run_is_told_by_its_figures(tmp_path: Path) -> None:
         assert told in text, told
 
 
+def test_what_a_load_driver_counted_is_a_table_of_its_own(tmp_path: Path) -> None:
+    """All requests, then each kind, whose name is not ours; without a driver there is none."""
+    counted = (Answers(HOSTILE, 40, 0, 4.0, 0.001, 0.002, 0.003), Answers("order.paid", 60, 2, 6.0, 0.5, 0.6, 0.7))
+    driver = Generated("locust 9", 20, 1, 0.5, 0.0, "", 100, 2, 10.0, 0.25, 0.35, 0.45, counted)
+    history = clean(3)
+    page = page_of(folders.judged_folder(tmp_path / "driven", history, facts=replace(FACTS, generated=driver)))
+    rows = re.sub(r"\s+", " ", page.text).partition("What the generator counted itself")[2]
+    assert "By locust 9" in rows
+    assert "all 100 2 10/s 250 ms 350 ms 450 ms order.paid 60 2 6/s 500 ms 600 ms 700 ms" in rows
+    assert f"{HOSTILE} 40 none 4/s 1 ms 2 ms 3 ms" in rows
+    assert "generator counted" not in page_of(folders.judged_folder(tmp_path / "bench", history)).text
+
+
 def test_how_to_repeat_it_names_what_was_set(tmp_path: Path) -> None:
     """Variables that the scenario's text does not have, as a shell takes them."""
     folder = folders.valid_folder(tmp_path)
@@ -136,10 +150,10 @@ def test_a_threshold_that_is_broken_is_told_once(tmp_path: Path) -> None:
 def test_the_latency_that_is_read_first_says_whose_it_is(tmp_path: Path) -> None:
     """Of the subscribers that are named, of the load, or of the phase there was."""
     named = folders.judged_folder(tmp_path / "a", clean(40), expected=[Latency(p99=1.0, subscribers=("billing",))])
-    assert re.search(r"Latency p99 [0-9.]+ ms billing · of the load", page_of(named).text)
+    assert re.search(r"Latency p99 [0-9.]+ ms until handled by billing · of the load", page_of(named).text)
     steady = replace(FACTS, load=None, steady=FACTS.load)
     early = page_of(folders.judged_folder(tmp_path / "b", clean(40), expected=[Latency(p99=1.0)], facts=steady)).text
-    assert re.search(r"Latency p99 [0-9.]+ ms of the steady phase", early)
+    assert re.search(r"Latency p99 [0-9.]+ ms until handled by all · of the steady phase", early)
     assert "Seconds from the first publish, counted" in early
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.browser import SIZES
+from tests.browser import SIZES, WIDTHS, fits
 from tests.chaos.report import folders
 from tests.chaos.report.test_report import HOSTILE
 
+from squall.chaos.composition import Composed, Entry, save_composed
 from squall.chaos.report import write_report
+from squall.chaos.run_folder import COMPOSED
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +56,32 @@ def test_it_reads_at_every_width(page: Page, make: Callable[[Path], Path], told:
     assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]  # type: ignore[index]
     outside = "all => all.filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('pre')).length"
     assert page.locator("main *").evaluate_all(outside) == 0
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_names_are_not_broken_in_the_middle(page: Page, tmp_path: Path, width: int) -> None:
+    """However long what stands beside them is: of plugins, faults, invariants and subscribers."""
+    folder = folders.valid_folder(tmp_path)
+    options = {f"an_option_of_a_plugin_{number}": "a value that is long" for number in range(12)}
+    plugins = tuple(Entry(name, ("gate", "observer"), "", options) for name in ("breaker", "metrics", "redis_streams"))
+    made = Composed(plugins, ("kernel's checks", "route", "sqlite"), {"billing": ("breaker", "handler", "retry")}, 1.0)
+    save_composed(made, folder / COMPOSED)
+    page.goto(write_report(folder).as_uri())
+    fits(page, width, "main")
+    lines = """heads => heads.filter(head => {
+        const name = document.createRange();
+        const text = document.createTreeWalker(head, NodeFilter.SHOW_TEXT);
+        while (text.nextNode()) {
+            if (text.currentNode.data.trim().length < 3 || text.currentNode.parentElement.tagName === "SMALL") continue;
+            name.selectNodeContents(text.currentNode);
+            if (name.getClientRects().length > 1 && !text.currentNode.data.trim().includes(" ")) return true;
+        }
+    }).map(head => head.innerText)"""
+    heads = page.locator("tbody th[scope=row]")
+    assert heads.evaluate_all(lines) == []
+    assert {"breaker", "metrics", "redis_streams", "errors"} <= {
+        text.partition("\n")[0] for text in heads.all_inner_texts()
+    }
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,14 @@ from squall.chaos.check.verdict import Finding, Reason, State, Verdict
 from squall.chaos.run import RunResult, run_scenario
 from squall.chaos.run_folder import list_runs
 from squall.chaos.scenario import load_scenario
-from squall.chaos.sweep.drive import Asked, outcome_of, run_sweep
-from squall.chaos.sweep.file import SWEEP, Sweep, list_sweeps, load_sweep, make_sweep_folder
-from squall.chaos.sweep.plan import Plan
+from squall.chaos.sweep.drive import Asked, concluded, outcome_of, run_sweep
+from squall.chaos.sweep.file import SWEEP, Point, Sweep, list_sweeps, load_sweep, make_sweep_folder
+from squall.chaos.sweep.plan import Outcome, Plan
 from squall.chaos.sweep.values import read_range
 from squall.core.config import Config
 from squall.core.errors import ConfigError, StoreFileError
+
+pytestmark = pytest.mark.slow  # whole runs
 
 RATE_LIMIT = 200
 LIMITED = {
@@ -117,12 +120,65 @@ def test_a_late_generator_is_no_slow_target(broke: tuple[str, ...], late: bool, 
     assert outcome_of(Verdict(state, "", tuple(finding(name) for name in broke), reasons)) == outcome
 
 
+def point(value: float, *broke: str) -> Point:
+    outcome: Outcome = "broke" if broke else "held"
+    return Point(value, f"{value:g}", 1, f"limited/{value:g}", outcome, "", broke)
+
+
+def test_what_breaks_is_what_breaks_first() -> None:
+    """Not what else breaks far above the knee."""
+    values = read_range("10", "90", log=False)
+    asked = Asked("limited", "rate", values, Plan(values.grid(2, log=False), whole=True))
+    points = [point(10), point(90, "latency", "no_loss"), point(50, "latency"), point(30)]
+    begun = Sweep("limited", "rate", "", 10, 90, True, False, "bisection", 5, "")
+    sweep = concluded(begun, asked, points, interrupted=False)
+    assert sweep.sentence.startswith("it breaks at rate ")
+    assert sweep.sentence.endswith(": latency")
+
+
+def test_a_run_that_cannot_be_made_ends_the_sweep_and_keeps_its_points(tmp_path: Path) -> None:
+    """The error is passed on; the file says that it is over, why, and what was found by then."""
+    path = tmp_path / "limited.yaml"
+    path.write_text(json.dumps(LIMITED), encoding="utf-8")
+    values = read_range("20", "1000", log=False)
+    made = make_sweep_folder(tmp_path / "runs", VirtualClock(), "abc")
+
+    def run_one(text: str, more: int) -> RunResult:
+        if more:
+            raise StoreFileError("the disk is full")
+        return asyncio.run(virtual(path, [f"rate={text}"], 1, tmp_path / "runs"))
+
+    with pytest.raises(StoreFileError, match="the disk is full"):
+        run_sweep(Asked("limited", "rate", values, Plan(values.grid(2, log=False), whole=True)), run_one, made, 0)
+    sweep = load_sweep(made)
+    assert (sweep.over, sweep.interrupted) == (True, False)
+    assert [one.text for one in sweep.points] == ["20"]
+    assert sweep.sentence.startswith("the run at rate 1000 could not be made; so far: ")
+
+
+def test_who_ends_a_sweep_in_its_first_run_is_told_so(tmp_path: Path) -> None:
+    """There is nothing yet of which anything could be said."""
+    path = tmp_path / "limited.yaml"
+    path.write_text(json.dumps(LIMITED), encoding="utf-8")
+    values = read_range("20", "1000", log=False)
+    made = make_sweep_folder(tmp_path / "runs", VirtualClock(), "abc")
+
+    def run_one(text: str, more: int) -> RunResult:
+        return replace(asyncio.run(virtual(path, [f"rate={text}"], 1, tmp_path / "runs")), interrupted=True)
+
+    sweep = run_sweep(Asked("limited", "rate", values, Plan(values.grid(2, log=False), whole=True)), run_one, made, 0)
+    assert (sweep.exit_code, sweep.points, sweep.over) == (130, (), True)
+    assert sweep.sentence == "interrupted before the first run was over"
+
+
 def test_units_are_kept_and_mistakes_told() -> None:
     """Values are written as they were given."""
     values = read_range("5ms", "50ms", log=True)
     assert values.grid(3, log=True) == (5.0, 16.0, 50.0)
     assert values.text(16.0) == "16ms"
     assert read_range("0.1", "1", log=False).text(0.25) == "0.25"
+    assert read_range("0.00001s", "3000000s", log=True).text(0.00002) == "0.00002s"  # no unit follows an exponent
+    assert read_range("0.00001s", "3000000s", log=True).text(2_500_000.0) == "2500000s"
     for low, high, said in (("5ms", "1s", "one unit"), ("5", "4", "more than --from"), ("x", "4", "a number")):
         with pytest.raises(ConfigError, match=said):
             read_range(low, high, log=False)

@@ -49,6 +49,10 @@ def made(read: Scenario) -> LoadDriver | None:
         ({"locust": {"user": 5}}, "'user' is not an option of locust"),
         ({"locust": {"users": 0}}, "users"),
         ({"locust": {"users": 2, "workers": 3}}, "3 workers need as many users at least, got 2"),
+        ({"locust": {"users": 2, "workers": 1, "join": 2}}, "3 workers need as many users at least, got 2"),
+        ({"locust": {"workers": 0}}, "somebody must publish: expected workers, or some that join, got none"),
+        ({"locust": {"join": 1, "port": 80}}, "port"),
+        ({"locust": {"join": 1, "join_within": "0s"}}, "join_within"),
     ],
 )
 def test_a_mistake_is_one_error_at_its_place(tmp_path: Path, driver: object, says: str) -> None:

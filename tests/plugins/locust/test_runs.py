@@ -27,7 +27,8 @@ from squall.chaos.scenario import load_scenario
 from squall.chaos.watch import Progress
 from squall.core.config import Config
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
+ALONE = pytest.mark.alone  # a rate is to be kept, or a server to be back in time
 
 LONG_S = 300
 BEGUN_S = 120.0
@@ -76,11 +77,13 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return run("locust-users", tmp_path_factory.mktemp("runs"))
 
 
+@ALONE
 def test_the_shipped_scenario_is_valid(shipped: Ran) -> None:
     assert shipped.exit_code == 0, (shipped.verdict["headline"], shipped.states(), shipped.verdict["reasons"])
     assert {shipped.states()[kind] for kind in ("no_loss", "duplicates", "order (key)", "error budget")} == {"valid"}
 
 
+@ALONE
 def test_each_publish_is_recorded_as_the_benchs_own_are(shipped: Ran) -> None:
     """When it was due, begun and answered, in this order, evenly by the rate; with the seq of its receipt."""
     (counted,) = rows(
@@ -99,28 +102,37 @@ def test_each_publish_is_recorded_as_the_benchs_own_are(shipped: Ran) -> None:
     assert told == [(0,)]
 
 
+@ALONE
 def test_its_statistics_are_in_the_folder_the_verdict_and_the_report(shipped: Ran) -> None:
     """Locust counted what the bench recorded."""
     said = facts(shipped.folder)["generated"]
     assert (said["requests"], said["failures"], said["users"], said["processes"]) == (300, 0, 20, 1)
     assert said["rate"] > 10
     assert 0 < said["p50_s"] <= said["p95_s"] <= said["p99_s"] < 30
+    kinds = {one[0]: one[1:] for one in said["kinds"]}
+    assert kinds.keys() == {"order.created", "order.paid"}
+    assert sum(requests for requests, *_ in kinds.values()) == 300
+    assert all(0 < p50 <= p95 <= p99 for *_, p50, p95, p99 in kinds.values())
     notes = shipped.verdict["notes"]
     assert isinstance(notes, list)
     (note,) = [one["text"] for one in notes if one["code"] == "generated"]
     assert "published: 20 users in 1 process" in note
     assert "by its own count 300 requests, 0 failed" in note
-    assert "published: 20 users in 1 process" in (shipped.folder / "report.html").read_text("utf-8")
+    report = (shipped.folder / "report.html").read_text("utf-8")
+    assert "published: 20 users in 1 process" in report
+    assert "What the generator counted itself" in report
     kept = shipped.folder / "driver"
     assert "order.created" in (kept / "locust_stats.csv").read_text("utf-8")
     assert len((kept / "locust_stats_history.csv").read_text("utf-8").splitlines()) > 1
     assert "<html" in (kept / "locust.html").read_text("utf-8")
 
 
+@ALONE
 def test_no_process_outlives_it(shipped: Ran) -> None:
     assert processes(shipped.folder.parent.parent) == {}
 
 
+@ALONE
 async def test_workers_share_the_users_and_people_may_watch(tmp_path: Path) -> None:
     """Both publish, under Locust's master, whose own page answers on loopback meanwhile."""
     seen: dict[str, Any] = {}
@@ -192,6 +204,7 @@ async def test_what_a_killed_locust_had_begun_is_known(tmp_path: Path) -> None:
     assert begun > unanswered
 
 
+@ALONE
 async def test_a_load_that_is_not_kept_says_who_was_the_limit(tmp_path: Path) -> None:
     """One user waits for each answer: it cannot send ten thousand a second, whoever is slow."""
     result = await judged(tmp_path, sections({"users": 1}, {"for": "1s", "rate": 10_000}))
@@ -203,6 +216,7 @@ async def test_a_load_that_is_not_kept_says_who_was_the_limit(tmp_path: Path) ->
     assert states["no_loss"] == "valid"
 
 
+@ALONE
 async def test_a_server_that_is_gone_is_recorded_as_what_locust_saw(tmp_path: Path) -> None:
     """Nobody listened: surely not stored. Locust goes on, and what was acknowledged is there again afterwards."""
     fault = {"id": "killed", "at": "1s", "for": "1s", "do": "kill", "on": "process:serve"}

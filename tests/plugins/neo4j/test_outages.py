@@ -20,6 +20,8 @@ from tests.plugins.redis.cutting import Cutting
 from squall import ConfigError, EventRouter, WiringError
 from squall.plugins.memory import MemoryPlugin
 
+pytestmark = pytest.mark.slow  # Neo4j, and more than one of it
+
 COMMIT = b"\x00\x02\xb0\x12"  # as Bolt frames it
 
 

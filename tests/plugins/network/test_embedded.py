@@ -251,6 +251,7 @@ async def test_a_disabled_proxys_port_is_nobodys_own_end() -> None:
             await through.connect()
 
 
+@pytest.mark.slow
 async def test_who_is_gone_for_good_takes_nothing_more() -> None:
     """A client that was reset while what it said is held: the server learns of it when it answers, as over TCP."""
     async with embedded() as client, line(client) as through:

@@ -135,6 +135,7 @@ async def test_somebody_else_at_the_address() -> None:
                 await store_of(f"redis://127.0.0.1:{port}", lambda events: None)
 
 
+@pytest.mark.slow
 async def test_a_server_that_loads_is_waited_for(tmp_path: Path) -> None:
     """At the start it is an error that says so; while running, an append waits until it has loaded."""
     slow = ("--key-load-delay", "100", "--auto-aof-rewrite-percentage", "0")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
 
+import pytest
 from tests.docs.pages import ROOT, parse
 from tests.servers import Server
 
@@ -60,6 +61,7 @@ def lines(said: Queue[str], number: int) -> list[str]:
     return [said.get(timeout=LATE_S) for _ in range(number)]
 
 
+@pytest.mark.slow
 def test_the_two_routers_do_what_the_page_says(redis_server: Server, tmp_path: Path) -> None:
     """One bills, the other stands by, and goes on when the first is killed."""
     blocks = parse(PAGE)

@@ -245,3 +245,16 @@ async def test_a_flush_says_whether_all_that_was_said_was_received() -> None:
             await way.cut()
             assert not await flushing
         assert not await remote.flush()
+
+
+async def test_what_was_flushed_is_forgotten_once_it_is_known() -> None:
+    """However many are under way at once, each has an answer of its own; a connection may last for months."""
+    async with Served() as served, squall.connect(f"http://127.0.0.1:{served.port}") as remote:
+        link = remote._link
+        assert link is not None
+        flushes = []
+        for _ in range(50):
+            flushes.append(asyncio.ensure_future(remote.flush()))
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*flushes) == [True] * 50
+        assert link._flushes == {}

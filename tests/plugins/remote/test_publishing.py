@@ -174,6 +174,7 @@ async def test_a_quiet_connection_is_kept_by_pings() -> None:
         assert remote.connected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 async def test_over_any_cuts_each_publish_is_what_its_outcome_says(seed: int) -> None:
     """ok: stored once and delivered; fail: never; info: at most once. In the publisher's order."""

@@ -22,6 +22,7 @@ from squall.plugins.remote.errors import Unreachable
 PATIENCE_S = 30.0
 
 
+@pytest.mark.slow
 async def test_a_killed_server_that_comes_back_delivers_to_the_same_handlers(tmp_path: Path) -> None:
     """kill -9, and a start on the same port: named and unnamed subscriptions are both consumed again, and nothing that
     was acknowledged is missing."""
@@ -187,6 +188,7 @@ async def test_stopping_waits_for_handlers_and_tells_what_they_did() -> None:
             await until(lambda: served.pending() == 0)
 
 
+@pytest.mark.slow
 async def test_a_server_that_drains_is_waited_for_and_publishes_go_to_its_successor(tmp_path: Path) -> None:
     """What it refused as it stopped was surely not stored, and is sent again: no publish fails over a restart."""
     server = squall_server(tmp_path)

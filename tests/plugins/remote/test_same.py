@@ -343,9 +343,11 @@ async def test_a_slow_subscriber_delays_no_other(where: Where) -> None:
     """Each has its own credit."""
     held, heard = Held(), Heard()
     async with bus(where) as one:
-        await one.subscriber.subscribe("*", held, in_flight=5)
+        slow = await one.subscriber.subscribe("*", held, in_flight=5)
         await one.subscriber.subscribe("*", heard)
         await asyncio.gather(*(one.publisher.publish("a", b"") for _ in range(500)))
         await until(lambda: len(heard.events) == 500)
         assert len(held.calls) == 1
+        await one.subscriber.pause_subscription(slow)
         held.finish_all()
+        await one.subscriber.unsubscribe(slow)  # else a stop waits for all that it has not handled

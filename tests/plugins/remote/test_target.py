@@ -11,16 +11,20 @@ from typing import Literal
 
 import pytest
 import redis
+from tests.chaos.targets.test_redis_streams import Sink
 from tests.chaos.whole_run import run
 from tests.core.stores import KeptMemory, SlowToSettle
 from tests.plugins.serve.served import Served, until
 from tests.servers import Server
 
-from squall import SystemClock, VirtualClock, connect
+import squall
 from squall.chaos.history import open_history
 from squall.chaos.run import RunResult
 from squall.core.target import Message, Outcome, Received, Settlement, SubscriberSpec
+from squall.plugins.remote import target
 from squall.plugins.remote.target import ServedTarget, _Client
+
+pytestmark = pytest.mark.slow  # whole runs
 
 RETRY = {"retry": {"attempts": 3, "base": "10ms", "cap": "10ms"}}
 
@@ -149,8 +153,8 @@ class Confirmations:
 async def test_a_settlement_is_confirmed_when_it_is_stored(dies: bool) -> None:
     """Not when the server has it in memory alone: one that dies then delivers the event again, rightly."""
     kept, sink = KeptMemory(SlowToSettle), Confirmations()
-    async with Served(kept, clock=(clock := VirtualClock())) as served:
-        remote = connect(f"http://127.0.0.1:{served.port}", clock=SystemClock())
+    async with Served(kept, clock=(clock := squall.VirtualClock())) as served:
+        remote = squall.connect(f"http://127.0.0.1:{served.port}", clock=squall.SystemClock())
         client = _Client(remote, SubscriberSpec("billing", "order.>", durable=True), sink)
         await client.start()
         kept.store.refuse = True
@@ -172,6 +176,21 @@ async def test_a_settlement_is_confirmed_when_it_is_stored(dies: bool) -> None:
         await client.stop()
 
 
+async def test_what_was_settled_last_is_confirmed_before_a_subscriber_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a second delivery of it would have an excuse, and a run's last events an end that nobody knows."""
+    monkeypatch.setattr(target, "CONFIRM_S", target.STOP_S / 2)  # so that it is not confirmed by the way before
+    sink = Sink()
+    async with Served() as served:
+        url = f"http://127.0.0.1:{served.port}"
+        client = _Client(squall.connect(url), SubscriberSpec("billing", ">"), sink)
+        await client.start()
+        async with squall.connect(url) as remote:
+            await remote.publisher("shop").publish("a", b"last")
+            await until(lambda: sink.asked == [("ack", b"last")])
+            await client.stop()
+        assert sink.answered == [b"last"]
+
+
 class Dies(ServedTarget):
     """It is killed from outside, by nobody's fault, once the last event of the load is acknowledged."""
 
@@ -189,7 +208,6 @@ def pid_of(target: ServedTarget) -> int:
     return pid
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("plugins", [["sqlite"], []])
 async def test_a_server_that_dies_by_itself_is_a_reason_of_the_verdict(tmp_path: Path, plugins: list[str]) -> None:
     """Nobody can be asked for dead letters any more: what seems lost may be one. The folder is whole all the same."""

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from squall import Backlog, DeadLetter, EventRouter, Plugin, VirtualClock
@@ -182,6 +184,24 @@ class Client:
         """The server has obeyed all that was sent before."""
         await self.send(ping=pb.Ping(number=42))
         assert (await self.expect("pong")).pong.number == 42
+
+
+async def closing(client: Client) -> int:
+    """The close code that comes next."""
+    with pytest.raises(ConnectionClosed) as caught:
+        await client.next()
+    assert caught.value.rcvd is not None
+    return caught.value.rcvd.code
+
+
+def event(event_type: str, event_id: str = "", **more: int) -> pb.Outgoing:
+    """One to be published, with so little in it."""
+    return pb.Outgoing(event=pb.Event(id=event_id, type=event_type, source="shop"), **more)
+
+
+def types(deliveries: list[pb.Delivery]) -> list[str]:
+    """Of the events that were delivered."""
+    return [one.event.type for one in deliveries]
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Answer:

@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.plugins.serve.served import Client, Served, until
+from tests.plugins.serve.served import Client, Served, closing, event, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from squall import VirtualClock
@@ -40,18 +40,11 @@ async def healthy_neighbour(served: Served) -> AsyncIterator[None]:
         await works()
 
 
-def event(event_type: str) -> pb.Outgoing:
-    return pb.Outgoing(event=pb.Event(type=event_type, source="shop"))
-
-
 async def closed(client: Client) -> tuple[pb.Failure, int]:
     """The failure that the client is told, and the close code that follows it."""
     failure = (await client.expect("failure")).failure
     assert failure.fatal
-    with pytest.raises(ConnectionClosed) as caught:
-        await client.next()
-    assert caught.value.rcvd is not None
-    return failure, caught.value.rcvd.code
+    return failure, await closing(client)
 
 
 @pytest.mark.parametrize(
@@ -123,9 +116,9 @@ async def test_a_frame_cut_anywhere_publishes_nothing(cut: int) -> None:
 
 
 async def test_noise_closes_the_connection() -> None:
-    """Bytes that are no WebSocket frames."""
+    """Bytes that are no WebSocket frames: there is no such opcode as the first has."""
     async with Served() as served, healthy_neighbour(served), served.client() as client:
-        client.socket.transport.write(os.urandom(64) + b"\xff" * 64)
+        client.socket.transport.write(b"\xff" + os.urandom(127))
         with pytest.raises(ConnectionClosed):
             await client.next()
         await until(lambda: len(served.server.hub.connections) == 1)

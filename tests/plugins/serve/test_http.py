@@ -86,20 +86,21 @@ async def test_an_address_is_held_to_its_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_line", "status"),
+    ("request_line", "status", "title"),
     [
-        (b"GET /v1/events", 405),
-        (b"POST /readyz", 405),
-        (b"GET /nowhere", 404),
-        (b"GET /v1/stream", 426),
-        (b"GET /../etc/passwd", 404),
+        (b"GET /v1/events", 405, "MethodNotAllowed"),
+        (b"POST /readyz", 405, "MethodNotAllowed"),
+        (b"GET /nowhere", 404, "NotFound"),
+        (b"GET /v1/stream", 426, "BadRequest"),
+        (b"GET /../etc/passwd", 404, "NotFound"),
     ],
 )
-async def test_other_requests_are_problems_too(request_line: bytes, status: int) -> None:
-    """As JSON, with what was asked."""
+async def test_other_requests_are_problems_too(request_line: bytes, status: int, title: str) -> None:
+    """As JSON, with what was asked, and named for what is wrong."""
     async with Served() as served:
         answer = await served.raw(request_line + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
         assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert answer.json["title"] == title
         assert request_line.split()[1].decode() in answer.json["detail"]
         assert ("allow" in answer.headers) == (status == 405)
 

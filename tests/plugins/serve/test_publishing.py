@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from tests.plugins.serve.served import Client, Served, until
+from tests.plugins.serve.served import Client, Served, event, until
 
 from squall import VirtualClock
 from squall.protos import wire_pb2 as pb
@@ -16,10 +16,6 @@ BATCH = "application/cloudevents-batch+json"
 async def publish(client: Client, *events: pb.Outgoing, atomic: bool = False) -> list[pb.Receipt]:
     await client.send(publish=pb.Publish(request=1, events=events, atomic=atomic))
     return list((await client.expect("published")).published.receipts)
-
-
-def event(event_type: str, event_id: str = "", **more: int) -> pb.Outgoing:
-    return pb.Outgoing(event=pb.Event(id=event_id, type=event_type, source="shop"), **more)
 
 
 async def test_an_event_posted_again_is_stored_once() -> None:

@@ -93,6 +93,7 @@ async def torments(line: str, random: Random) -> None:
             left = await torment(client, random, left)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 async def test_frames_that_are_nearly_right_hurt_nobody(seed: int, tmp_path: Path) -> None:
     """A healthy client publishes and subscribes all the while and afterwards, the server's memory is bounded, and

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.plugins.serve.children import client_of, serving
-from tests.plugins.serve.served import Client, Served, until
-from websockets.exceptions import ConnectionClosed
+from tests.plugins.serve.served import Served, closing, until
 
 from squall import VirtualClock
 from squall.protos import wire_pb2 as pb
@@ -20,14 +19,6 @@ plugins:
   - sqlite: {path: bus.db}
   - serve: {port: 0, token: "env:BUS_TOKEN", drain: 20s}
 """
-
-
-async def closing(client: Client) -> int:
-    """The close code that comes next."""
-    with pytest.raises(ConnectionClosed) as caught:
-        await client.next()
-    assert caught.value.rcvd is not None
-    return caught.value.rcvd.code
 
 
 async def test_what_is_in_flight_may_be_settled() -> None:
@@ -88,6 +79,7 @@ async def test_an_unnamed_subscription_gets_what_waits_for_it() -> None:
         await stopping
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_the_process_drains_when_it_is_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
     """Exit code 0; what was acknowledged is there after a restart, and what was settled is not delivered again."""
@@ -120,6 +112,7 @@ async def test_the_process_drains_when_it_is_told_to_stop(tmp_path: Path, number
         assert await process.wait() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "arguments", "code", "message"),
     [
@@ -155,5 +148,7 @@ async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         async with serving(tmp_path, "--port", str(served.port)) as (process, _):
             _, errors = await process.communicate()
             assert process.returncode == 4
-            assert f"cannot listen on 127.0.0.1 port {served.port}: Address already in use" in errors.decode()
+            told = f"cannot listen on 127.0.0.1 port {served.port}: Address already in use; whoever has it must end"
+            assert errors.decode().startswith(told)
+            assert "--port (0: any free one)" in errors.decode()
         await until(lambda: served.server.hub.not_ready() is None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.core.stores import KeptMemory, SlowToSettle
-from tests.plugins.serve.served import Client, Served, until
+from tests.plugins.serve.served import Client, Served, types, until
 
 from squall import EventRouter, Priority, VirtualClock
 from squall.plugins.memory import MemoryPlugin
@@ -19,10 +19,6 @@ from squall.protos import wire_pb2 as pb
 async def publish(router: EventRouter, *types: str, **more: Any) -> None:
     for one in types:
         await router.publisher("shop").publish(one, b"", **more)
-
-
-def types(deliveries: list[pb.Delivery]) -> list[str]:
-    return [one.event.type for one in deliveries]
 
 
 async def test_no_more_comes_than_credit_was_given_for() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,26 @@ KINDS = {
 def unfinished(folder: Path) -> list[Path]:
     """Files that were not renamed."""
     return list(folder.glob("*.tmp-*"))
+
+
+IMPORTS = """\
+import sys
+from pathlib import Path
+from squall.plugins.tracing.exporting import ExporterCounts
+from squall.plugins.tracing.folder import FolderExporter
+from squall.plugins.tracing.spans import Span
+exporter = FolderExporter(Path(sys.argv[1]), lambda: 0, lambda: ExporterCounts(0, 0, 0, 0))
+before = set(sys.modules)
+exporter.export([Span("a", "b", None, "ack", "order.created", 1, 2, 3)])
+print(sorted(set(sys.modules) - before))
+"""
+
+
+def test_nothing_is_left_to_import_when_the_first_spans_come(tmp_path: Path) -> None:
+    """Whoever imports holds up the loop that events pass through."""
+    pytest.importorskip("pandas")
+    command = [sys.executable, "-c", IMPORTS, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 async def one_failure(router: EventRouter) -> None:
