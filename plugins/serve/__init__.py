@@ -23,7 +23,7 @@ class _Stored(Observer):
 class ServePlugin(Plugin):
     """Enabled, it says how `squall serve` serves; a router in a program of one's own is not served by it."""
 
-    summary: ClassVar[str] = "command serve: a router for remote clients, by HTTP and WebSocket"
+    summary: ClassVar[str] = "commands serve, dlq: a router for remote clients, by HTTP and WebSocket; its dead letters"
     Options = ServeOptions
     options: ServeOptions
 
@@ -39,5 +39,6 @@ class ServePlugin(Plugin):
     @hookimpl
     def squall_cli_commands(self) -> Mapping[str, Callable[..., int]]:
         from squall.plugins.serve.command import serve
+        from squall.plugins.serve.dlq import dlq
 
-        return {"serve": serve}
+        return {"serve": serve, "dlq": dlq}

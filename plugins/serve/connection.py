@@ -157,7 +157,7 @@ class Connection:
         if publish.atomic:
             self._later(self._publishing, self._publish_together(publish.request, events))
             return
-        begun = self._hub.publishing.begin(events)
+        begun = self._hub.publishing.begin(events, self.address)
         if begun.waiting:
             self._later(self._publishing, self._publish_each(publish.request, begun))
         else:
@@ -174,7 +174,7 @@ class Connection:
 
     async def _publish_together(self, request: int, events: list[Outgoing | SquallError]) -> None:
         try:
-            results: list[Result] = list(await self._hub.publishing.together(events))
+            results: list[Result] = list(await self._hub.publishing.together(events, self.address))
         except SquallError as error:
             results = [error] * len(events)
         self._published(request, results)
