@@ -70,7 +70,9 @@ def _first_line(module: str) -> str:
         for part in others:  # without the packages that it lies in, which importlib would run to find it
             name = f"{name}.{part}"
             spec = PathFinder.find_spec(name, spec.submodule_search_locations) if spec else None
-        source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+        if spec is None:
+            raise ModuleNotFoundError(f"no module named {name}")
+        source = Path(spec.origin).read_text(encoding="utf-8") if spec.origin else ""
         return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
     except (ImportError, OSError, SyntaxError, ValueError) as error:
         return f"({module} cannot be read: {error})"
