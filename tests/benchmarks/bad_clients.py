@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -103,5 +102,4 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    os.nice(19)  # elsewhere they would have processors of their own: what they cost the server is measured
     asyncio.run(main(int(sys.argv[1])))
