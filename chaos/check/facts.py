@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from squall.core.errors import StoreFileError
+from squall.chaos.whole_file import read_document, write_document
 from squall.core.load_driver import Generated
 
 FACTS = "facts.json"
@@ -65,21 +65,9 @@ _ADAPTER = TypeAdapter(RunFacts)
 
 def save_facts(facts: RunFacts, folder: Path) -> None:
     """Write facts.json into folder. Raises StoreFileError."""
-    path = folder / FACTS
-    temporary = folder / f"{FACTS}.tmp-0"
-    try:
-        temporary.write_bytes(_ADAPTER.dump_json(facts, indent=2) + b"\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreFileError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_document(folder / FACTS, _ADAPTER, facts)
 
 
 def load_facts(folder: Path) -> RunFacts:
     """Read facts.json from folder. Raises StoreFileError when it is missing or not what `save_facts` wrote."""
-    path = folder / FACTS
-    try:
-        return _ADAPTER.validate_json(path.read_bytes())
-    except OSError as error:
-        raise StoreFileError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValidationError as error:
-        raise StoreFileError(f"{path}: is not what squall wrote ({error})") from error
+    return read_document(folder / FACTS, _ADAPTER, "what squall wrote")

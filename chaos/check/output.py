@@ -7,15 +7,15 @@ fields; one that changes their meaning gets another number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from squall.chaos.check.verdict import Finding, Verdict
 from squall.chaos.visible import visible
+from squall.chaos.whole_file import read_document, write_document, write_whole
 from squall.core.errors import StoreFileError
 
 VERSION = 1
@@ -36,17 +36,12 @@ _ADAPTER = TypeAdapter(VerdictFile)
 def save_verdict(verdict: Verdict, path: Path) -> None:
     """Write verdict.json. Raises StoreFileError when it cannot be written."""
     whole = VerdictFile(VERSION, verdict.exit_code, verdict)
-    _write(path, lambda temporary: temporary.write_bytes(_ADAPTER.dump_json(whole, indent=2) + b"\n"))
+    write_document(path, _ADAPTER, whole)
 
 
 def load_verdict(path: Path) -> Verdict:
     """Read verdict.json. Raises StoreFileError when it is missing, foreign, or of another version."""
-    try:
-        whole = _ADAPTER.validate_json(path.read_bytes())
-    except OSError as error:
-        raise StoreFileError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValidationError as error:
-        raise StoreFileError(f"{path}: is not a verdict that squall wrote ({error})") from error
+    whole = read_document(path, _ADAPTER, "a verdict that squall wrote")
     if whole.version != VERSION:
         raise StoreFileError(f"{path}: its version is {whole.version}, this squall reads version {VERSION}")
     return whole.verdict
@@ -66,7 +61,7 @@ def save_junit(verdict: Verdict, scenario: str, path: Path) -> None:
         suite.add_testcase(case)
     report = JUnitXml()
     report.add_testsuite(suite)
-    _write(path, lambda temporary: report.write(str(temporary), pretty=True))
+    write_whole(path, lambda temporary: report.write(str(temporary), pretty=True))
 
 
 def _case(finding: Finding, verdict: Verdict, scenario: str) -> TestCase:
@@ -86,12 +81,3 @@ def _case(finding: Finding, verdict: Verdict, scenario: str) -> TestCase:
     elif finding.state == "not judged":
         case.result = [Skipped(visible(finding.summary))]
     return case
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f"{path.name}.tmp-0")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreFileError(f"{path}: cannot be written ({error.strerror or error})") from error

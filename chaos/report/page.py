@@ -27,6 +27,7 @@ from squall.chaos.report.answers import answer_rows
 from squall.chaos.report.measured import Measured, measure
 from squall.chaos.report.words import many
 from squall.chaos.run_folder import COMPOSED, ENVIRONMENT, REPORT, SCENARIO, VERDICT, run_name
+from squall.chaos.whole_file import write_whole
 from squall.core.errors import StoreFileError
 from squall.core.units import format_seconds
 from squall.core.yaml_source import load_document
@@ -92,12 +93,7 @@ def write_report(folder: Path) -> Path:
     """
     path = folder / REPORT
     text = _render(read_run(folder))
-    temporary = path.with_name(f"{path.name}.tmp-0")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreFileError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
 
 

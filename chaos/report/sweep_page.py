@@ -16,7 +16,7 @@ from squall.chaos.report.chart import Tick
 from squall.chaos.report.words import NOTHING, many, rate
 from squall.chaos.sweep.file import Level, Point, Sweep
 from squall.chaos.sweep.plan import Outcome, State
-from squall.core.errors import StoreFileError
+from squall.chaos.whole_file import write_whole
 
 SWEEP_REPORT = "sweep.html"
 TEMPLATE = "sweep.html.j2"
@@ -111,13 +111,8 @@ class SweptRow:
 def write_sweep_report(sweep: Sweep, folder: Path) -> Path:
     """Write sweep.html into a sweep's folder and return its path. The page needs nothing but itself. Raises
     StoreFileError when it cannot be written."""
-    path = folder / SWEEP_REPORT
-    temporary = path.with_name(f"{path.name}.tmp-0")
-    try:
-        temporary.write_text(_render(sweep, folder.name), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreFileError(f"{path}: cannot be written ({error.strerror or error})") from error
+    path, text = folder / SWEEP_REPORT, _render(sweep, folder.name)
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
 
 

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from squall.chaos.sweep.knee import CONFIDENCE, Knee
 from squall.chaos.sweep.plan import Outcome, State
+from squall.chaos.whole_file import read_document, write_document
 from squall.core.clock import Clock
 from squall.core.errors import ConfigError, Problem, StoreFileError
 
@@ -121,23 +122,13 @@ def make_sweep_folder(runs: Path, clock: Clock, sweep_id: str) -> Path:
 
 def save_sweep(sweep: Sweep, folder: Path) -> None:
     """Write sweep.json. Raises StoreFileError when it cannot be written."""
-    path, temporary = folder / SWEEP, folder / f"{SWEEP}.tmp-0"
-    try:
-        temporary.write_bytes(_ADAPTER.dump_json(sweep, indent=2) + b"\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreFileError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_document(folder / SWEEP, _ADAPTER, sweep)
 
 
 def load_sweep(folder: Path) -> Sweep:
     """Read sweep.json. Raises StoreFileError when it is missing, foreign, or of another version."""
     path = folder / SWEEP
-    try:
-        sweep = _ADAPTER.validate_json(path.read_bytes())
-    except OSError as error:
-        raise StoreFileError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValidationError as error:
-        raise StoreFileError(f"{path}: is not a sweep that squall wrote ({error})") from error
+    sweep = read_document(path, _ADAPTER, "a sweep that squall wrote")
     if sweep.version != VERSION:
         raise StoreFileError(f"{path}: its version is {sweep.version}, this squall reads version {VERSION}")
     return sweep
