@@ -27,7 +27,7 @@ CANCEL_S = 5.0
 @dataclass(frozen=True)
 class FaultProgress:
     """One fault as people watch it. in_s: seconds until it is to begin, negative afterwards; for_s: how long it is to
-    last; hits: what it has acted on so far, one by one."""
+    last; hits: what it has acted on so far. One in the network knows that when it is over, and has 0 till then."""
 
     id: str
     do: str
@@ -58,6 +58,11 @@ class _Window:
     @property
     def state(self) -> State:
         return "planned" if self.begun_ns is None else "active" if self.ended_ns is None else "healed"
+
+    @property
+    def hit_count(self) -> int:
+        """Those that it told one by one, and, once it is over, those that it counted by itself."""
+        return len(self.hits) + self.counted.bitten
 
 
 class FaultRun:
@@ -197,7 +202,7 @@ class FaultRun:
                 window.state,
                 window.planned.begin_s - load_s,
                 window.planned.end_s - window.planned.begin_s,
-                len(window.hits),
+                window.hit_count,
             )
             for window in self._windows
         )
@@ -225,7 +230,7 @@ class FaultRun:
                     "begun": [window.begun_ns or 0 for _, window in begun],
                     "ended": [window.ended_ns for _, window in begun],
                     "passes": [window.counted.passes for _, window in begun],
-                    "hits": [len(window.hits) + window.counted.bitten for _, window in begun],
+                    "hits": [window.hit_count for _, window in begun],
                     "healed": [None if window.ended_ns is None else window.error is None for _, window in begun],
                     "error": [window.error or window.blind for _, window in begun],
                 },

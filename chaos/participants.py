@@ -67,6 +67,7 @@ class Participants:
         for name, subscriber in self._scenario.subscribers.items():
             if subscriber.join is None:
                 await self._join(name, subscriber)
+        self._record_stays()
 
     async def come_and_go(self, load_began_ns: int) -> None:
         """Who joins or leaves during the load, at its time."""
@@ -81,6 +82,7 @@ class Participants:
                 await self._leave(name)
             else:
                 await self._join(name, self._scenario.subscribers[name])
+            self._record_stays()
 
     async def _join(self, name: str, subscriber: Subscriber) -> None:
         spec, now = subscriber.spec(name), self._recorder.now
@@ -136,11 +138,12 @@ class Participants:
             )
 
     def _record_stays(self) -> None:
+        """Write who subscribes, as far as it is known by now: a run that is killed has told it."""
         stays = list(self._stays.values())
         specs = [self._scenario.subscribers[stay.name] for stay in stays]
         if not stays:
             return
-        self._writer.append(
+        self._writer.rewrite(
             "subscription",
             {
                 "subscription": [stay.number for stay in stays],

@@ -100,7 +100,7 @@ def fault_lines(faults: Sequence[FaultProgress], width: int) -> list[Text]:
         line.append(f"{name[:column]:<{column}}  ", "" if one.state == "active" else "dim")
         if one.state == "active":
             line.append(bar(-one.in_s / one.for_s if one.for_s else 1.0, 10, "yellow"))
-            line.append(f" {format_count(one.hits)} hits", "yellow")
+            line.append(f" {_so_far(one)}", "yellow")
         elif one.state == "planned":
             line.append(f"in {one.in_s:.0f} s", "dim")
         else:
@@ -109,6 +109,11 @@ def fault_lines(faults: Sequence[FaultProgress], width: int) -> list[Text]:
     if len(faults) > len(shown):
         lines.append(Text(f"{'':<{LABEL + 3}}and {len(faults) - len(shown)} more", "dim"))
     return lines
+
+
+def _so_far(fault: FaultProgress) -> str:
+    """Of one that acts: that it is on, where it has told of no hit yet."""
+    return f"{format_count(fault.hits)} hits" if fault.hits else "on"
 
 
 def _fault_name(fault: FaultProgress) -> str:
@@ -143,7 +148,7 @@ def _counts(progress: Progress) -> str:
 def plain_line(progress: Progress) -> str:
     """One line, where nothing can be redrawn."""
     total = "" if progress.total_s is None else f"/{progress.total_s:.0f}"
-    active = [f"{one.id} {format_count(one.hits)} hits" for one in progress.faults if one.state == "active"]
+    active = [f"{one.id} {_so_far(one)}" for one in progress.faults if one.state == "active"]
     rates = f"{format_rate(round(progress.asked))} asked, {format_count(round(progress.achieved))} acknowledged"
     parts = [f"  {NAMES[progress.phase]:<6} {progress.phase_s:4.0f}{total} s"]
     if progress.phase == "check":  # nothing is counted any more

@@ -145,8 +145,9 @@ class Observer:
     def settled(self, subscription: Subscription, attempts: Attempts, ok_ns: int, answer: str) -> None:
         """The store answered for a batch of `attempted`: 'ok', or 'refused': then it is asked again, until 'ok'."""
 
-    def redriven(self, subscription_id: str, letters: Sequence[DeadLetter]) -> None:
-        """Dead letters were given back to this subscription, which may have nobody here who handles it just now."""
+    def redriven(self, subscription_id: str, letters: Sequence[DeadLetter], origin: str) -> None:
+        """Dead letters were given back to this subscription, which may have nobody here who handles it just now.
+        `origin` says who asked, or from where; empty where that is not told."""
 
     def subscription_changed(self, subscription: Subscription, change: SubscriptionChange) -> None:
         """Somebody has subscribed, or done with the subscription what its owner may; the store has it already."""

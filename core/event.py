@@ -54,7 +54,8 @@ class Event(_SeedFields, kw_only=True, gc=False):
     monotonic number (0 until stored), `published_ns` the monotonic time of the publish (0 when read from a store).
     `due_ns` and `expires_ns` are wall times before which, and from which on, it is not delivered (0: none); `own_id`
     says that its publisher gave the id. `given` is for a store that recognises ids itself: 16 bytes which tell what was
-    published with the id from anything else (empty: it need not be recognised).
+    published with the id from anything else (empty: it need not be recognised). `origin` is the address of the remote
+    client that has just published it here (empty: none has).
 
     The garbage collector does not walk events (a hundred thousand of them would cost it a third of the throughput):
     a reference cycle through `metadata`, which holds plain data, would never be freed.
@@ -67,6 +68,7 @@ class Event(_SeedFields, kw_only=True, gc=False):
     expires_ns: int = 0
     own_id: bool = False
     given: bytes = b""
+    origin: str = ""
 
     @property
     def data(self) -> Any:

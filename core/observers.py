@@ -53,8 +53,8 @@ class Observers:
         if self.wants_settled:
             self._tell("settled", subscription, batch, now(), answer)
 
-    def redriven(self, subscription_id: str, letters: Sequence[DeadLetter]) -> None:
-        self._tell("redriven", subscription_id, letters)
+    def redriven(self, subscription_id: str, letters: Sequence[DeadLetter], origin: str) -> None:
+        self._tell("redriven", subscription_id, letters, origin)
 
     def subscription_changed(self, subscription: Subscription, change: SubscriptionChange) -> None:
         self._tell("subscription_changed", subscription, change)

@@ -97,7 +97,7 @@ class Redrives:
         letters = found[: query.limit]
         return RedrivePlan(letters, _token(letters), len(found) > query.limit)
 
-    async def give_back(self, token: str, query: DeadLetterQuery, per_second: float) -> Redriven:
+    async def give_back(self, token: str, query: DeadLetterQuery, per_second: float, origin: str) -> Redriven:
         """Give back what the dry run showed: so many per second, the first at once. Raises OutdatedToken, ConfigError,
         SubscriptionError and StoreError."""
         if not (isinstance(per_second, int | float) and 0 < per_second <= MAX_PER_SECOND):
@@ -112,12 +112,12 @@ class Redrives:
                 "again, and look what it shows"
             )
         # In a task of its own: whoever asks may be cancelled, and what is marked is to be delivered all the same.
-        giving = asyncio.get_running_loop().create_task(self._give_back(planned.letters, per_second))
+        giving = asyncio.get_running_loop().create_task(self._give_back(planned.letters, per_second, origin))
         self._giving.add(giving)
         giving.add_done_callback(self._giving.discard)
         return await asyncio.shield(giving)
 
-    async def _give_back(self, letters: Sequence[DeadLetter], per_second: float) -> Redriven:
+    async def _give_back(self, letters: Sequence[DeadLetter], per_second: float, origin: str) -> Redriven:
         now_ns = self._clock.time_ns()
         readable = await self._readable(letters)
         wanted = [
@@ -133,7 +133,7 @@ class Redrives:
             dispatcher = self._subscriptions.dispatchers.get(one.subscription_id)
             if dispatcher is not None:
                 _deliver_again(dispatcher, letter.event, (one.due_ns - now_ns) / 1e9)
-        self._tell(given)
+        self._tell(given, origin)
         return Redriven(given, [one for one in letters if (one.subscription_id, one.event.seq) not in marked])
 
     async def _readable(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
@@ -185,12 +185,12 @@ class Redrives:
             return None  # another router delivers it: that one has to be asked
         return Redrive(letter.subscription_id, letter.event.seq, letter.redrives, durable, due_ns, now_ns)
 
-    def _tell(self, letters: Iterable[DeadLetter]) -> None:
+    def _tell(self, letters: Iterable[DeadLetter], origin: str) -> None:
         by_subscription: dict[str, list[DeadLetter]] = {}
         for letter in letters:
             by_subscription.setdefault(letter.subscription_id, []).append(letter)
         for subscription_id, some in by_subscription.items():
-            self._observers.redriven(subscription_id, some)
+            self._observers.redriven(subscription_id, some, origin)
 
 
 def _deliver_again(dispatcher: Dispatcher, event: Event, delay_s: float) -> None:

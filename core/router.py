@@ -226,11 +226,13 @@ class EventRouter:
         NotRunning, WrongThread and StoreError."""
         return await self._redrives.plan(query or DeadLetterQuery())
 
-    async def redrive(self, token: str, query: DeadLetterQuery | None = None, *, per_second: float = 100.0) -> Redriven:
+    async def redrive(
+        self, token: str, query: DeadLetterQuery | None = None, *, per_second: float = 100.0, origin: str = ""
+    ) -> Redriven:
         """Deliver dead letters again, each to the subscription that gave it up and to no other, with attempts that
-        start anew. `token` is of plan_redrive with the same query; what has changed since is refused. Raises
-        OutdatedToken, ConfigError, SubscriptionError, and as plan_redrive."""
-        return await self._redrives.give_back(token, query or DeadLetterQuery(), per_second)
+        start anew. `token` is of plan_redrive with the same query; what has changed since is refused. `origin` tells an
+        audit who asks, or from where. Raises OutdatedToken, ConfigError, SubscriptionError, and as plan_redrive."""
+        return await self._redrives.give_back(token, query or DeadLetterQuery(), per_second, origin)
 
     def add_routing_rule(self, rule: RoutingRule) -> None:
         """Add custom routing rule: rules act in the order in which they were added, before an event is stored."""

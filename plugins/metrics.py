@@ -15,6 +15,7 @@ from squall.core.event import Event, Priority
 from squall.core.options import Options as BaseOptions
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.core.queue import PriorityEventQueue
+from squall.core.store import DeadLetter
 from squall.core.subscription import Subscription
 from squall.core.units import Seconds
 
@@ -100,9 +101,10 @@ class SubscriptionSnapshot:
     """One subscription's numbers so far.
 
     attempts: handler calls by outcome. acked, naked, dead_lettered: settlements that the store took; refused: those
-    that it did not, each time that it was asked. handled_rate: attempts per second. latency: from publish to the
-    handler's end; handler: its own time. gates: the state of each gate that ever changed. queue_depths: events that
-    wait in memory, by priority; processing_rates: deliveries begun per second, by priority, over the last whole second.
+    that it did not, each time that it was asked. redriven: dead letters that were given back. handled_rate: attempts
+    per second. latency: from publish to the handler's end; handler: its own time. gates: the state of each gate that
+    ever changed. queue_depths: events that wait in memory, by priority; processing_rates: deliveries begun per second,
+    by priority, over the last whole second.
     """
 
     label: str
@@ -110,6 +112,7 @@ class SubscriptionSnapshot:
     acked: int
     naked: int
     dead_lettered: Mapping[str, int]
+    redriven: int
     refused: int
     dropped: Mapping[str, int]
     handled_rate: float
@@ -163,13 +166,13 @@ class _Counts:
 
     __slots__ = (
         "acked", "dead_lettered", "dropped", "failed", "gate_changes", "gates", "handler", "label", "latency", "naked",
-        "ok", "queue", "rate", "refused", "untimed",
+        "ok", "queue", "rate", "redriven", "refused", "untimed",
     )  # fmt: skip
 
     def __init__(self, label: str, rate: _Rate) -> None:
         self.label = label
         self.rate = rate
-        self.ok = self.acked = self.naked = self.refused = self.gate_changes = 0
+        self.ok = self.acked = self.naked = self.refused = self.redriven = self.gate_changes = 0
         self.untimed: list[Attempt] = []
         self.failed: Counter[str] = Counter()
         self.dead_lettered: Counter[str] = Counter()
@@ -198,6 +201,7 @@ class _Counts:
             acked=self.acked,
             naked=self.naked,
             dead_lettered=dict(self.dead_lettered),
+            redriven=self.redriven,
             refused=self.refused,
             dropped=dict(self.dropped),
             handled_rate=self.rate.per_second(now_ns),
@@ -265,6 +269,9 @@ class MetricsObserver(Observer):
                 counts.naked += 1
             else:
                 counts.acked += 1
+
+    def redriven(self, subscription_id: str, letters: Sequence[DeadLetter], origin: str) -> None:
+        self._counts(subscription_id).redriven += len(letters)
 
     def wired(self, subscription: Subscription) -> None:
         """A subscription is there, of which nothing may have ended yet: what waits for it counts from now on."""
@@ -341,6 +348,8 @@ def _add_subscription(out: _Exposition, one: SubscriptionSnapshot, **who: str) -
         out.add("settlements_total", "counter", "Settlements; refused: by the store.", count, **who, how=how)
     for reason, count in one.dead_lettered.items():
         out.add("dead_lettered_total", "counter", "Events given up.", count, **who, reason=reason)
+    if one.redriven:
+        out.add("redriven_total", "counter", "Dead letters given back.", one.redriven, **who)
     for reason, count in one.dropped.items():
         about = "Events that a subscription had no room for."
         out.add("subscription_dropped_total", "counter", about, count, **who, reason=reason)

@@ -297,10 +297,12 @@ class Left(_message.Message):
     def __init__(self, sub: _Optional[int] = ...) -> None: ...
 
 class Ping(_message.Message):
-    __slots__ = ("number",)
+    __slots__ = ("number", "stored")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
     number: int
-    def __init__(self, number: _Optional[int] = ...) -> None: ...
+    stored: bool
+    def __init__(self, number: _Optional[int] = ..., stored: _Optional[bool] = ...) -> None: ...
 
 class Pong(_message.Message):
     __slots__ = ("number",)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ASYNC_TEST_TIMEOUT_S = 60.0
 LEFTOVER_GRACE_S = 2.0
+SERVERS = {"neo4j_url", "redis_cluster", "redis_server", "redis_without_aof", "toxiproxy_server"}
+"""Fixtures that start one."""
 
 # Without a deadline: two cores shared with other work make single examples slow now and then. `make check` explores
 # anew each time; a strict run takes the same examples every time, so that a red one is red again.
@@ -40,9 +42,9 @@ async def _bounded(test: Callable[..., Awaitable[None]], arguments: dict[str, ob
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs Neo4j is slow, whoever asks for it: a Java machine takes ten seconds of a core to start."""
+    """What needs a server is slow, whoever asks for it: of Neo4j, that takes ten seconds of a core to start."""
     for item in items:
-        if "neo4j_url" in getattr(item, "fixturenames", ()):
+        if SERVERS & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.slow)
 
 

@@ -14,6 +14,8 @@ from squall.chaos.figures import latency as latency_text
 from squall.core.units import format_count, format_rate, format_seconds
 
 Windows = Sequence[Span]
+OUTSIDE = "outside faults, recovery included"
+"""What is due once a fault is gone counts as outside, though it may wait behind what the fault has left over."""
 SLOWEST = 20
 """How many of the slowest events of a latency that was missed are looked at."""
 
@@ -134,7 +136,7 @@ def _with_gaps(case: Case, finding: Finding, *, missing: bool) -> Finding:
 def _judge_latency(
     wanted: Latency | None, subscriber: str | None, window: Window, figures: dict[str, float]
 ) -> Finding:
-    words = {"all": "", "outside-faults": " outside faults", "inside-faults": " inside faults"}[window]
+    words = {"all": "", "outside-faults": f" {OUTSIDE}", "inside-faults": " inside faults"}[window]
     limits = wanted.limits if wanted else {}
     title = f"latency {' '.join(limits)}".strip() if wanted else "latency"
     if subscriber:
@@ -155,10 +157,11 @@ def _judge_latency(
 
 
 def _quantile(name: str, seconds: float) -> str:
-    """`12.3 ms`; where what is never handled reaches into the quantile, how much of it that is at least."""
+    """`12.3 ms`; where what is never handled reaches into the quantile, that, and how much of it there is at least."""
     if not math.isinf(seconds):
         return latency_text(seconds)
-    return "some never handled" if name == "max" else f"{100 * (1 - QUANTILES[name]):.3g} % or more never handled"
+    share = "some" if name == "max" else f"{100 * (1 - QUANTILES[name]):.3g} % or more"
+    return f"infinite, as {share} were never handled"
 
 
 def _handled(of: str) -> str:

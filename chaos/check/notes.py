@@ -131,12 +131,16 @@ def _stalls(case: Case, quiet: Sequence[Silence]) -> Iterator[Note]:
     groups: dict[str, list[Stall]] = {}
     for one in found:
         groups.setdefault(_what_stood(case, one), []).append(one)
-    for what, group in sorted(groups.items(), key=lambda item: -len(item[1]))[:SHOWN_STALLS]:
+    for what, group in sorted(groups.items(), key=lambda item: -_sum_ns(item[1]))[:SHOWN_STALLS]:
         most = max(group, key=lambda one: one.span.ended - one.span.begun)
         longest = latency((most.span.ended - most.span.begun) / 1e9)
         often = f"{counted(len(group), 'time')}, for {longest} at most" if len(group) > 1 else f"once, for {longest}"
         when = f"at {seconds(case, most.span.begun)} s"
         yield Note("stall", f"acknowledgements stood still {often} ({when}): {what}")
+
+
+def _sum_ns(stalls: Sequence[Stall]) -> int:
+    return sum(one.span.ended - one.span.begun for one in stalls)
 
 
 def _what_stood(case: Case, stall: Stall) -> str:
@@ -145,8 +149,11 @@ def _what_stood(case: Case, stall: Stall) -> str:
     if stall.loop:
         return "the whole process did nothing: the machine was busy, or something held the event loop"
     faults = _faults_at_the_store(case, stall.span)
+    under = f", under {', '.join(faults)}" if faults else ""
+    if stall.refused:
+        return f"what was due was refused{under}"
     if faults:
-        return f"the store did not answer, under {', '.join(faults)}"
+        return f"the store did not answer{under}"
     held = [
         f"{case.subscribers[one.subscription].name}'s {one.gate}"
         for one in gate_states(case.db)

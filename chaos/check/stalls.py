@@ -11,10 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from squall.chaos.check.case import Case
+from squall.chaos.check.case import FOREVER, Case
 from squall.chaos.check.facts import Span
 
 STALL_NS = 75_000_000
+BREAK_NS = 200_000_000
+"""Between publishes of one standstill: without any due for longer, there is nothing that stands still."""
+MANY = 10
+"""So many that were refused one after the other are a standstill, though each was refused at once."""
 SILENCE_NS = 10_000_000
 DUE_NS = 5_000_000
 BUCKET_NS = 1_000_000
@@ -33,10 +37,12 @@ class Silence:
 
 @dataclass(frozen=True)
 class Stall:
-    """No publish was acknowledged in it, though one was due throughout. `loop`: mostly because nothing happened at all;
-    `handler`: since the handler of this subscription held the loop."""
+    """No publish was acknowledged in it, though one was due throughout, or one after the other was refused. `refused`:
+    most were; `loop`: mostly because nothing happened at all; `handler`: since the handler of this subscription held
+    the loop."""
 
     span: Span
+    refused: bool
     loop: bool
     handler: int | None
 
@@ -91,29 +97,42 @@ def holding(found: Sequence[Silence]) -> Holding | None:
 
 
 def acknowledgement_stalls(case: Case, found: Sequence[Silence]) -> Sequence[Stall]:
-    """The first MAX_STALLS of the load: from when a publish was due that the stall kept from being acknowledged."""
+    """The first MAX_STALLS of the load: from when a publish was due that was not acknowledged then, to the next
+    acknowledgement; or to the last refusal, where what is due later is none of it."""
     load, holds = case.facts.load, holding(found)
     if load is None:
         return ()
     rows = case.rows(
         f"""
-        WITH acks AS (
-            SELECT ended // {BUCKET_NS} AS bucket, min(ended) AS low, max(ended) AS high FROM publish
-            WHERE outcome = 'ok' AND ended >= {load.begun} AND ended < {load.ended} GROUP BY 1),
+        WITH marks AS (
+            SELECT min(ended) AS low, max(ended) AS high FROM publish
+            WHERE outcome = 'ok' AND ended >= {load.begun} AND ended < {load.ended} GROUP BY ended // {BUCKET_NS}
+            UNION ALL VALUES ({load.begun}, {load.begun}), ({load.ended}, {load.ended})),
         gaps AS (
-            FROM (SELECT lag(high) OVER (ORDER BY bucket) AS begun, low AS ended FROM acks)
-            WHERE ended - begun >= {STALL_NS})
-        SELECT greatest(g.begun, min(p.intended)) AS begun, g.ended FROM gaps g
-        JOIN publish p ON p.intended < g.ended AND p.ended >= g.ended
-        WHERE p.outcome = 'ok' AND p.intended >= {load.begun}
-        GROUP BY g.begun, g.ended HAVING g.ended - greatest(g.begun, min(p.intended)) >= {STALL_NS}
+            FROM (SELECT lag(high) OVER (ORDER BY low, high) AS begun, low AS ended FROM marks)
+            WHERE ended - begun >= {STALL_NS}),
+        due AS (
+            SELECT g.begun AS gap, greatest(p.intended, g.begun) AS begun, p.outcome <> 'ok' AS refused,
+                least(coalesce(p.ended, g.ended), g.ended) AS ended
+            FROM gaps g JOIN publish p ON p.intended < g.ended AND coalesce(p.ended, {FOREVER}) > g.begun
+            WHERE p.intended >= {load.begun}),
+        breaks AS (
+            SELECT *, begun - max(ended) OVER (
+                PARTITION BY gap ORDER BY begun, ended ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS broken
+            FROM due),
+        runs AS (
+            SELECT *, count(*) FILTER (broken >= {BREAK_NS}) OVER (
+                PARTITION BY gap ORDER BY begun, ended ROWS UNBOUNDED PRECEDING) AS run
+            FROM breaks)
+        SELECT min(begun), max(ended), 2 * count(*) FILTER (refused) > count(*) FROM runs GROUP BY gap, run
+        HAVING max(ended) - min(begun) >= {STALL_NS} AND (max(ended - begun) >= {STALL_NS} OR count(*) >= {MANY})
         ORDER BY 1 LIMIT {MAX_STALLS}"""
     )
-    return [_stall(Span(*row), found, holds) for row in rows]
+    return [_stall(Span(begun, ended), refused, found, holds) for begun, ended, refused in rows]
 
 
-def _stall(span: Span, found: Sequence[Silence], holds: Holding | None) -> Stall:
+def _stall(span: Span, refused: bool, found: Sequence[Silence], holds: Holding | None) -> Stall:
     inside = [(max(0, min(span.ended, one.span.ended) - max(span.begun, one.span.begun)), one.handler) for one in found]
     mostly = 2 * sum(lasted for lasted, _ in inside) >= span.ended - span.begun
     held = holds is not None and any(lasted and handler == holds.subscription for lasted, handler in inside)
-    return Stall(span, mostly, holds.subscription if mostly and held and holds is not None else None)
+    return Stall(span, refused, mostly, holds.subscription if mostly and held and holds is not None else None)

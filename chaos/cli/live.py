@@ -17,6 +17,7 @@ from squall.chaos.visible import visible
 from squall.chaos.watch import Progress
 
 PLAIN_S = 5.0
+FIRST_S = 1.0  # of a phase: by then there are rates to tell
 
 
 class Live:
@@ -45,7 +46,7 @@ class Live:
         if self._told is None:  # not earlier: a mistake that shows in set up stands alone
             self._begin()
         lines = self._frames.lines(progress, width())
-        slot = (progress.phase, int(progress.phase_s / PLAIN_S))
+        slot = (progress.phase, int(progress.phase_s / PLAIN_S) + (progress.phase_s >= FIRST_S))
         if self._screen is not None:
             self._screen.update(Text("\n").join(lines), refresh=True)
         elif slot != self._told:

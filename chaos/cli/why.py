@@ -78,7 +78,8 @@ def tell(folder: Path, verdict: Verdict | None, event: int) -> Story:
     facts = load_facts(folder) if (folder / FACTS).exists() else RunFacts()
     violations = [one for finding in verdict.findings for one in finding.violations] if verdict else []
     story = why(folder / "history", facts, event, violations)
-    if story is None and not any((folder / "history").rglob("*.parquet")):
+    records = (path for table in ("publish", "attempt") for path in (folder / "history").glob(f"{table}*.parquet"))
+    if story is None and not any(records):
         message = f"{folder} holds no records: the run was killed before they were written, or it has just begun"
         raise ConfigError([Problem("EVENT", message)])
     if story is None:

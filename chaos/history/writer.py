@@ -58,15 +58,30 @@ class HistoryWriter:
         """
         if table in TABLES and not any(len(column) for column in columns.values()):
             return
+        rows = self._rows(table, columns)
+        with self._lock:
+            number = self._chunks[table]
+            self._chunks[table] += 1
+        self._write(table, rows, number)
+        with self._lock:
+            self.rows[table] += rows.num_rows
+
+    def rewrite(self, table: str, columns: Mapping[str, Column]) -> None:
+        """Write all rows of a small table that is never appended to, instead of those before. As `append`."""
+        rows = self._rows(table, columns)
+        self._write(table, rows, 0)
+        with self._lock:
+            self.rows[table] = rows.num_rows
+
+    def _rows(self, table: str, columns: Mapping[str, Column]) -> pa.Table:
         try:
-            rows = rows_of(table, columns)
+            return rows_of(table, columns)
         except (KeyError, ValueError, TypeError, pa.ArrowException) as error:
             message = f"history table {table}: {error}"
             self.failures.append(message)
             raise ValueError(message) from error
-        with self._lock:
-            number = self._chunks[table]
-            self._chunks[table] += 1
+
+    def _write(self, table: str, rows: pa.Table, number: int) -> None:
         path = self.folder / f"{table}-{number:06d}.parquet"
         temporary = path.with_suffix(f".tmp-{number}")
         try:
@@ -74,8 +89,6 @@ class HistoryWriter:
             temporary.replace(path)
         except (OSError, pa.ArrowException) as error:
             raise self._failed(path, error) from error
-        with self._lock:
-            self.rows[table] += rows.num_rows
 
     def compact(self) -> None:
         """Make one file a table, sorted by its time, and remove the chunks. Nothing may be appended afterwards.

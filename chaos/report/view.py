@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from squall.chaos.check.evidence import OPEN, Gated
 from squall.chaos.check.facts import RunFacts
+from squall.chaos.check.measure import OUTSIDE
 from squall.chaos.check.verdict import Finding, FindingState, Verdict
 from squall.chaos.composition import Composed
 from squall.chaos.figures import latency, passed
@@ -163,7 +164,7 @@ def key_figures(verdict: Verdict | None, measured: Measured, facts: RunFacts) ->
         outside, inside = found.get("p99_outside_s", found["p99_s"]), found.get("p99_inside_s")
         inside = found["p99_s"] if "p99_outside_s" in found else inside
         value, _, unit = latency(outside).partition(" ")
-        notes = ["of the load" if facts.load else "of the steady phase"] if inside is None else ["outside faults"]
+        notes = ["of the load" if facts.load else "of the steady phase"] if inside is None else [OUTSIDE]
         notes += [f"inside: {latency(inside)}"] if inside is not None else []
         yield KeyFigure("Latency p99", value, unit, " · ".join([f"until handled by {by}", *notes]))
     if facts.load and facts.load.ended > facts.load.begun:

@@ -265,11 +265,12 @@ class LocustDriver:
                 ctx.begun(event, at_ns)
 
     async def describe(self) -> str:
-        processes = "1 process" if self._options.workers == 1 else f"{self._options.workers} processes"
+        places = [_processes(self._options.workers)] if self._options.workers else []
+        if self._joined:
+            hosts = ", ".join(sorted({one.host for one in self._joined.values()}))
+            places.append(f"{_processes(len(self._joined))} elsewhere ({hosts})")
         page = f", {self._page}" if self._page else ""
-        hosts = ", ".join(sorted(one.host for one in self._joined.values()))
-        joined = f" and {len(self._joined)} on other machines ({hosts})" if self._joined else ""
-        return f"locust {self._version}: {self.users} users in {processes}{joined}{page}"
+        return f"locust {self._version}: {self.users} users in {' and '.join(places)}{page}"
 
     async def stop(self) -> Generated | None:
         if self._place is None:
@@ -312,6 +313,10 @@ class LocustDriver:
             *sums,
             kinds=kinds,
         )
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def _answers(one: Counted) -> Answers:

@@ -93,8 +93,8 @@ WRITES: Mapping[Kind, LiteralString] = {
         ON CREATE SET p.count = 0, p.first = row.first
         SET p.count = p.count + row.count, p.last = CASE WHEN p.last > row.last THEN p.last ELSE row.last END
         MERGE (e:AuditEvent {id: row.audit})
-        ON CREATE SET e.action = 'published', e.ts = row.first, e.count = 0, e.router = $router.id,
-            e.host = $router.host, e.pid = $router.pid
+        ON CREATE SET e.action = 'published', e.ts = row.first, e.count = 0, e.origin = row.origin,
+            e.router = $router.id, e.host = $router.host, e.pid = $router.pid
         SET e.count = e.count + row.count, e.until = row.last
         MERGE (e)-[:BY]->(v)
         MERGE (e)-[:ABOUT]->(t)

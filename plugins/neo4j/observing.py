@@ -15,6 +15,7 @@ import msgspec
 from squall.core.delivery import ACK, Ack, Attempts, Observer, SubscriptionChange, Term
 from squall.core.event import Event
 from squall.core.filters import Filter
+from squall.core.store import DeadLetter
 from squall.core.subscription import Subscription
 from squall.plugins.neo4j.batches import Kind, Row, at
 
@@ -23,8 +24,13 @@ OTHERS = "$others"
 squall's own."""
 
 
+MAX_TOLD = 20
+Flow = tuple[str, str, str]
+"""Source, topic, and the address of the remote client that published; empty where none did."""
+
+
 class _Publishes:
-    """Events of one source and topic since the last time."""
+    """Events of one flow since the last time."""
 
     __slots__ = ("count", "first_ns", "last_ns")
 
@@ -55,7 +61,7 @@ class FlowObserver(Observer):
     def __init__(self, router_id: str, time_ns: Callable[[], int], max_waiting: int, audit_window_s: float) -> None:
         self._router_id, self._time_ns = router_id, time_ns
         self._max, self._window_ns = max_waiting, round(audit_window_s * 1e9)
-        self._publishes: dict[tuple[str, str], _Publishes] = {}
+        self._publishes: dict[Flow, _Publishes] = {}
         self._deliveries: dict[tuple[str, str], _Deliveries] = {}
         self._changed: dict[str, Row] = {}
         self._audit: deque[Row] = deque()
@@ -71,11 +77,12 @@ class FlowObserver(Observer):
         if not events:
             return
         sources, topics = [one.source for one in events], [one.type for one in events]
-        flows: Mapping[tuple[str, str], int]
-        if _alike(sources) and _alike(topics):
-            flows = {(sources[0], topics[0]): len(events)}
+        origins = [one.origin for one in events]
+        flows: Mapping[Flow, int]
+        if _alike(sources) and _alike(topics) and _alike(origins):
+            flows = {(sources[0], topics[0], origins[0]): len(events)}
         else:
-            flows = Counter(zip(sources, topics, strict=True))
+            flows = Counter(zip(sources, topics, origins, strict=True))
         now_ns = self._time_ns()
         for flow, count in flows.items():
             found = self._publishes.get(flow)
@@ -114,7 +121,7 @@ class FlowObserver(Observer):
             self._paused.add(subscription.id)
         else:
             self._paused.discard(subscription.id)
-        self._note(now, change, subscription)
+        self._note(change, now, **_about(subscription))
         self._keep(subscription, change, now)
 
     def gate_changed(self, subscription: Subscription, gate: str, state: str) -> None:
@@ -122,12 +129,24 @@ class FlowObserver(Observer):
         if subscription.paused and subscription.id not in self._paused:
             now = at(self._time_ns())
             self._paused.add(subscription.id)
-            self._note(now, "paused", subscription, detail=f"by its gate {gate}")
+            self._note("paused", now, **_about(subscription), detail=f"by its gate {gate}")
             self._keep(subscription, "paused", now)
+
+    def redriven(self, subscription_id: str, letters: Sequence[DeadLetter], origin: str) -> None:
+        seqs = ", ".join(str(one.event.seq) for one in letters[:MAX_TOLD]) + (", …" if len(letters) > MAX_TOLD else "")
+        self._note(
+            "redrove",
+            at(self._time_ns()),
+            subscription=subscription_id,
+            name=letters[0].subscription,
+            pattern=letters[0].pattern,
+            detail=f"dead letters of {len(letters)} events: {seqs}",
+            origin=origin or None,
+        )
 
     def noted(self, action: str) -> None:
         """The router itself has done something."""
-        self._note(at(self._time_ns()), action)
+        self._note(action, at(self._time_ns()))
 
     # What is written
 
@@ -143,7 +162,7 @@ class FlowObserver(Observer):
         yield from (("deliveries", _deliveries_row(*flow, deliveries[flow])) for flow in sorted(deliveries))
         yield from (("audit", row) for row in audit)
 
-    def _publishes_row(self, source: str, topic: str, flow: _Publishes) -> Row:
+    def _publishes_row(self, source: str, topic: str, origin: str, flow: _Publishes) -> Row:
         begin_ns = flow.first_ns - flow.first_ns % self._window_ns
         return {
             "service": source,
@@ -151,12 +170,13 @@ class FlowObserver(Observer):
             "count": flow.count,
             "first": at(flow.first_ns),
             "last": at(flow.last_ns),
-            "audit": f"{self._router_id}/{begin_ns // 1_000_000_000}/{source}/{topic}",
+            "origin": origin or None,
+            "audit": f"{self._router_id}/{begin_ns // 1_000_000_000}/{origin}/{source}/{topic}",
         }
 
-    def _new_publishes(self, flow: tuple[str, str], now_ns: int) -> _Publishes:
+    def _new_publishes(self, flow: Flow, now_ns: int) -> _Publishes:
         if len(self._publishes) >= self._max:
-            flow = (OTHERS, OTHERS)
+            flow = (OTHERS, OTHERS, "")
         return self._publishes.setdefault(flow, _Publishes(now_ns))
 
     def _delivery(self, subscription: Subscription, topic: str, now_ns: int) -> _Deliveries:
@@ -176,25 +196,24 @@ class FlowObserver(Observer):
             del self._changed[next(iter(self._changed))]
             self.rows_dropped += 1
 
-    def _note(self, now: datetime, action: str, about: Subscription | None = None, detail: str | None = None) -> None:
+    def _note(self, action: str, now: datetime, **told: str | None) -> None:
         self._numbered += 1
         if len(self._audit) >= self._max:
             self._audit.popleft()
             self.rows_dropped += 1
-        self._audit.append(
-            {
-                "id": f"{self._router_id}/{self._numbered}",
-                "ts": now,
-                "action": action,
-                "subscription": about and about.id,
-                "name": about and about.name,
-                "pattern": about and about.pattern,
-                "service": about and about.subscriber_id,
-                "detail": detail,
-                # A handler that stands for a client elsewhere may say where that is.
-                "origin": about and getattr(about.handler, "origin", None),
-            }
-        )
+        row: dict[str, object] = dict.fromkeys(("subscription", "name", "pattern", "service", "detail", "origin"))
+        self._audit.append(row | {"id": f"{self._router_id}/{self._numbered}", "ts": now, "action": action} | told)
+
+
+def _about(subscription: Subscription) -> dict[str, str | None]:
+    return {
+        "subscription": subscription.id,
+        "name": subscription.name,
+        "pattern": subscription.pattern,
+        "service": subscription.subscriber_id,
+        # A handler that stands for a client elsewhere may say where that is.
+        "origin": getattr(subscription.handler, "origin", None),
+    }
 
 
 def _alike(names: Sequence[str]) -> bool:

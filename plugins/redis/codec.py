@@ -85,3 +85,8 @@ def unpack_letter(data: bytes) -> DeadLetter:
         return DeadLetter(unpack_event(event, seq, priority), *rest)
     except (TypeError, msgspec.MsgspecError) as error:
         raise ValueError(f"dead letter: {error}") from error
+
+
+def letter_name(subscription_id: str, seq: int) -> str:
+    """What tells a dead letter apart."""
+    return f"{subscription_id}:{seq}"

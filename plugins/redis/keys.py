@@ -16,11 +16,13 @@ class Keys:
     streams: tuple[str, ...] = field(init=False)
     dead: str = field(init=False)
     died: str = field(init=False)
+    redriven: str = field(init=False)
+    given_back: str = field(init=False)
     names: str = field(init=False)
     epoch: str = field(init=False)
 
     def __post_init__(self) -> None:
-        for field_name in ("head", "dead", "died", "names", "epoch"):
+        for field_name in ("head", "dead", "died", "redriven", "given_back", "names", "epoch"):
             object.__setattr__(self, field_name, self._key(field_name))
         object.__setattr__(self, "streams", tuple(self._key(f"events:{level.name.lower()}") for level in Priority))
 

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 from squall.core.errors import StoreError
 from squall.core.event import Event, Priority
-from squall.core.quarantine import Undecodable, stand_in
+from squall.core.quarantine import UNDECODABLE, Undecodable, stand_in
 from squall.core.query import bounds, search
 from squall.core.recent import RecentEvents
 from squall.core.store import DeadLetter, Page, Query
 from squall.plugins.redis import scripts
-from squall.plugins.redis.codec import unpack_event, unpack_letter
+from squall.plugins.redis.codec import letter_name, unpack_event, unpack_letter
 from squall.plugins.redis.keys import Keys
 from squall.plugins.redis.server import Interrupted, Link, Links, Rejected, Unreachable
 
@@ -82,17 +82,33 @@ class Reader:
         while len(found) < after + limit:
             entries = await self._call("XRANGE", self._keys.dead, start, "+", "COUNT", AT_ONCE)
             letters = [unpack_letter(fields[1]) for _, fields in entries]
-            found += [one for one in letters if subscription in (None, one.subscription_id, one.subscription)]
+            asked = [one for one in letters if subscription in (None, one.subscription_id, one.subscription)]
+            found += await self._as_they_are(asked)
             if len(entries) < AT_ONCE:
                 break
             start = "(" + entries[-1][0].decode()
         return found[after : after + limit]
 
+    async def _as_they_are(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """The letters as they came, and as they are now where they were given back since."""
+        if not letters:
+            return []
+        names = [letter_name(one.subscription_id, one.event.seq) for one in letters]
+        now, since = await self._calls([
+            ("HMGET", self._keys.redriven, *names),
+            ("HMGET", self._keys.given_back, *names),
+        ])  # fmt: skip
+        return [
+            letter if packed is None else _redriven(packed, given_back)
+            for letter, packed, given_back in zip(letters, now, since, strict=True)
+        ]
+
     async def counts(self) -> tuple[int, int, int]:
-        """How many events and dead letters there are, and the greatest seq given. Raises StoreError."""
-        names = (*self._keys.streams, self._keys.dead)
-        *lengths, dead, head = await self._calls([*(("XLEN", name) for name in names), ("GET", self._keys.head)])
-        return sum(lengths), dead, int(head or 0)
+        """How many events there are, dead letters that wait, and the greatest seq given. Raises StoreError."""
+        commands = [("XLEN", name) for name in (*self._keys.streams, self._keys.dead)]
+        commands += [("HLEN", self._keys.given_back), ("GET", self._keys.head)]
+        *lengths, dead, given_back, head = await self._calls(commands)
+        return sum(lengths), dead - given_back, int(head or 0)
 
     async def _picked(self, query: Query, low: int, high: int) -> list[Event]:
         seqs = sorted({seq for seq in query.seqs or () if low <= seq <= high})
@@ -104,7 +120,17 @@ class Reader:
             except (Unreachable, Interrupted, Rejected) as error:
                 raise _failed(error) from error
             found += map(self._event, answer)
+        if missing := set(seqs) - {event.seq for event in found}:
+            found = sorted([*found, *await self._kept_for_redrive(missing)], key=lambda event: event.seq)
         return found[::-1] if query.newest_first else found
+
+    async def _kept_for_redrive(self, seqs: set[int]) -> list[Event]:
+        """Of these events, which were trimmed or never were, those that were redriven: their letters have them."""
+        names = {int(name.rpartition(b":")[2]): name for name in await self._call("HKEYS", self._keys.redriven)}
+        asked = [name for seq, name in names.items() if seq in seqs]
+        letters = await self._call("HMGET", self._keys.redriven, *asked) if asked else []
+        kept = [_redriven(packed, None) for packed in letters]
+        return [one.event for one in kept if one.reason != UNDECODABLE]  # whose letter has not the event itself
 
     async def _call(self, *command: str | int) -> Any:
         return (await self._calls([command]))[0]
@@ -148,6 +174,13 @@ async def following(link: Link, keys: Keys, after: int, *, count: int, block_ms:
     if strays[:1] == [0]:
         raise ValueError(f"there is an entry {events[0].seq}-0 which is no event; the last event is {after}")
     return events[: strays[0]] if strays else events
+
+
+def _redriven(packed: bytes, given_back: bytes | None) -> DeadLetter:
+    """A letter as the redrive script keeps it."""
+    redrives, _, letter = packed.partition(b":")
+    since_ns = 0 if given_back is None else int(given_back.partition(b":")[0])
+    return unpack_letter(letter)._replace(redrives=int(redrives), redriven_ns=since_ns)
 
 
 def _or_stand_in(entry: Any, level: int) -> Event:

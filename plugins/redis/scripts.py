@@ -34,8 +34,8 @@ end
 COMMIT = Script(
     _EXPECT
     + """
--- KEYS: head, the four streams, the writer's answers, dead letters, who has died, a hash a settled subscription, then
--- a publisher's own id each.
+-- KEYS: head, the four streams, the writer's answers, dead letters, who has died, redriven letters as they are now,
+-- since when those do not wait, a hash a settled subscription, then a publisher's own id each.
 -- ARGV: the group's number, for how many ms ids are remembered, priorities as digits, an event each; how many ids, and
 -- of each the first and the last event of its append, its own, and what was given with it; then, a settlement each: the
 -- number of its hash (0: none), who we are to it, and, each list after its length, fields to set, fields to delete,
@@ -92,7 +92,7 @@ end
 while at <= #ARGV do
   local number, me = tonumber(ARGV[at]), ARGV[at + 1]
   at = at + 2
-  local key, owner = KEYS[8 + number], number > 0 and redis.call('HGET', KEYS[8 + number], 'owner')
+  local key, owner = KEYS[10 + number], number > 0 and redis.call('HGET', KEYS[10 + number], 'owner')
   if owner and owner ~= me then answer = answer .. ' ' .. number end
   local first, last = several()
   for i = first, owner == me and last or 0, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
@@ -100,7 +100,16 @@ while at <= #ARGV do
   for i = first, owner == me and last or 0 do redis.call('HDEL', key, ARGV[i]) end
   first, last = several()
   for i = first, (not owner or owner == me) and last or 0, 2 do
-    if redis.call('HSETNX', KEYS[8], ARGV[i], 1) == 1 then redis.call('XADD', KEYS[7], '*', 'l', ARGV[i + 1]) end
+    local letter, packed = ARGV[i], ARGV[i + 1]
+    if redis.call('HEXISTS', KEYS[8], letter) == 0 then
+      redis.call('HSET', KEYS[8], letter, redis.call('XADD', KEYS[7], '*', 'l', packed))
+    elseif redis.call('HEXISTS', KEYS[10], letter) == 1 then
+      local redrives, before = string.match(redis.call('HGET', KEYS[9], letter), '^(%d+:)(.*)$')
+      if before ~= packed then
+        redis.call('HSET', KEYS[9], letter, redrives .. packed)
+        redis.call('HDEL', KEYS[10], letter)
+      end
+    end
   end
 end
 answer = answer .. ';' .. repeated
@@ -220,17 +229,61 @@ return 1
 )
 """Forgets a named subscription."""
 
+REDRIVE = Script(
+    _EXPECT
+    + """
+-- KEYS: dead letters, who has died, redriven letters as they are now, since when those do not wait; then, a letter
+-- each, the lease and the hash of its subscription.
+-- ARGV: a letter each: its name, its redrives as they were seen, the time and who asks, our token, and of durable
+-- subscriptions the field of the attempt and what it is.
+local kinds = {'stream', 'hash', 'hash', 'hash'}
+for i = 5, #KEYS, 2 do kinds[i] = 'string' end
+local wrong = misfit(kinds)
+if wrong then return wrong end
+local given = {}
+for i = 1, (#KEYS - 4) / 2 do
+  local lease, key = KEYS[2 * i + 3], KEYS[2 * i + 4]
+  local letter, redrives, asked, token, field, attempt = unpack(ARGV, 6 * i - 5, 6 * i)
+  local since, found = redis.call('HGET', KEYS[4], letter), redis.call('HGET', KEYS[3], letter)
+  if not found then
+    local at = redis.call('HGET', KEYS[2], letter) or '-'
+    local entry = redis.call('XRANGE', KEYS[1], at, at)[1]
+    found = entry and redrives .. ':' .. entry[2][2] or ''
+  end
+  local count, packed = string.match(found, '^(%d+):(.*)$')
+  local owner = field ~= '' and redis.call('HGET', key, 'owner')
+  local ours = field == '' or owner and (owner == token or token == '' and redis.call('EXISTS', lease) == 0)
+  if since == asked then
+    table.insert(given, i)
+  elseif not since and count == redrives and ours then
+    redis.call('HSET', KEYS[3], letter, string.format('%d:', count + 1) .. packed)
+    redis.call('HSET', KEYS[4], letter, asked)
+    if field ~= '' then redis.call('HSET', key, 'owner', token, field, attempt) end
+    table.insert(given, i)
+  end
+end
+return given
+"""
+)
+"""Gives dead letters back, once however often it is sent; returns the numbers of those that were. Of a subscription
+that no router delivers, whoever fell silent with its turn has it no more: it would not know what it is owed now."""
+
 TRIM = Script(
     """
 -- KEYS: head, the four streams, then a hash each named subscription. ARGV: how many events are kept.
 local first, holder = tonumber(redis.call('GET', KEYS[1]) or '0') - tonumber(ARGV[1]) + 1, ''
+local oldest = math.huge
+for i = 2, 5 do
+  local one = redis.call('XRANGE', KEYS[i], '-', '+', 'COUNT', 1)[1]
+  if one then oldest = math.min(oldest, tonumber(string.match(one[1], '^%d+'))) end
+end
 for i = 6, #KEYS do
   local fields, stored = redis.call('HGETALL', KEYS[i]), {}
   local owed = math.huge
   for j = 1, #fields, 2 do
     stored[fields[j]] = fields[j + 1]
     local attempt = string.match(fields[j], '^attempt:(%d+)$')
-    if attempt then owed = math.min(owed, tonumber(attempt)) end
+    if attempt and tonumber(attempt) >= oldest then owed = math.min(owed, tonumber(attempt)) end
   end
   for priority = 0, stored['from'] and 3 or -1 do
     local cursor = stored['cursor:' .. priority]
@@ -248,8 +301,9 @@ for i = 2, 5 do redis.call('XTRIM', KEYS[i], 'MINID', '~', string.format('%.0f-0
 return {first, holder}
 """
 )
-"""Removes the oldest events, blocks of them, but none that a named subscription is owed. Returns the first seq that is
-kept, and the subscription that keeps more than is asked for."""
+"""Removes the oldest events, blocks of them, but none that a named subscription is owed (what of that is gone already
+is redriven: its letter has it). Returns the first seq that is kept, and the subscription that keeps more than is asked
+for."""
 
 PICK = Script(
     """

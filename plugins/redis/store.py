@@ -186,7 +186,20 @@ class RedisStore:
         return await self.reader.dead_letters(subscription, after, limit)
 
     async def redrive(self, wanted: Sequence[Redrive]) -> list[Redrive]:
-        raise StoreError("redis: nothing was redriven: dead letters in Redis cannot be given back yet", "fail")
+        names, arguments = subscriptions.redrive_arguments(self._keys, wanted, system_id(), self._leases.token)
+        until_ns = self._clock.monotonic_ns() + round(self._server.timeout_s * 1e9)
+        unknown: StoreError | None = None
+        while True:
+            try:
+                given = await self._work(lambda link: link.run(scripts.REDRIVE, names, arguments))
+                return [wanted[number - 1] for number in given]
+            except StoreError as error:
+                unknown = error if error.outcome == "info" else unknown
+                if unknown is None:
+                    raise
+                if self._closed or self._clock.monotonic_ns() >= until_ns:
+                    raise unknown from error
+            await self._clock.sleep(self._backoff_s(0))
 
     async def counts(self) -> StoreCounts:
         unattended = await self.directory.unattended(self._inactive_after_s)
@@ -272,6 +285,7 @@ class RedisStore:
         ids, settled = subscriptions.settlement_arguments([one[1:] for one in group.settlements])
         keys = self._keys
         names = (keys.head, *keys.streams, keys.writer(self._router_id), keys.dead, keys.died)
+        names += (keys.redriven, keys.given_back)
         names += tuple(keys.subscription(one) for one in ids)
         names += tuple(keys.own_id(group.events[own - 1].id) for *_, own in group.ids)
         priorities = "".join([str(int(event.priority)) for event in group.events])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from squall.core.errors import SubscriptionError
-from squall.core.store import Attached, AttemptRow, Cursor, DurableSpec, Settlement
+from squall.core.store import Attached, AttemptRow, Cursor, DurableSpec, Redrive, Settlement
 from squall.plugins.redis import scripts
-from squall.plugins.redis.codec import pack_letter
+from squall.plugins.redis.codec import letter_name, pack_letter
 from squall.plugins.redis.keys import Keys
 from squall.plugins.redis.server import Link
 
@@ -60,7 +60,7 @@ def settlement_arguments(
         fields, cleared = _fields(one) if one.durable else [], one.cleared if one.durable else []
         dead: list[str | bytes] = []
         for letter in one.dead:
-            dead += (f"{letter.subscription_id}:{letter.event.seq}", pack_letter(letter))
+            dead += (letter_name(letter.subscription_id, letter.event.seq), pack_letter(letter))
         if one.durable:
             ids.append(one.subscription_id)
         given += (len(ids) if one.durable else 0, token, len(fields), *fields)
@@ -77,6 +77,20 @@ def _fields(settlement: Settlement) -> list[str | bytes]:
         error = nak.error.encode(errors="backslashreplace").decode()  # better altered than never stored
         fields += (f"attempt:{nak.seq}", _json((nak.attempts, nak.due_ns, error, nak.first_ns)))
     return fields
+
+
+def redrive_arguments(
+    keys: Keys, wanted: Sequence[Redrive], asked: str, token: Callable[[str], str]
+) -> tuple[list[str], list[str | bytes]]:
+    """The keys and arguments of the redrive script. `asked` is the name of this call, `token` who we are to a
+    subscription."""
+    names, given = [keys.dead, keys.died, keys.redriven, keys.given_back], list[str | bytes]()
+    for one in wanted:
+        names += (keys.lease(one.subscription_id), keys.subscription(one.subscription_id))
+        given += (letter_name(one.subscription_id, one.seq), str(one.redrives), f"{one.now_ns}:{asked}")
+        owed = (f"attempt:{one.seq}", _json((0, one.due_ns, "", 0))) if one.durable else ("", "")
+        given += (token(one.subscription_id), *owed)
+    return names, given
 
 
 def attached_from(subscription_id: str, flat: Sequence[bytes]) -> Attached:

@@ -194,10 +194,10 @@ class RemoteRouter:
             self._said.append(frame)
             self._link.unsent.set()
 
-    async def flush(self) -> bool:
-        """Wait until the server has received all that was said so far, settlements too. False: the connection was lost
-        before that was known."""
-        return self._link is not None and await self._link.flush()
+    async def flush(self, *, stored: bool = False) -> bool:
+        """Wait until the server has received all that was said so far, settlements too; `stored`: until its store has
+        these. False: the connection was lost before that was known."""
+        return self._link is not None and await self._link.flush(stored=stored)
 
     def wake(self) -> None:
         """There is something to be sent."""

@@ -21,7 +21,7 @@ from squall.protos import wire_pb2 as pb
 MIN_OPEN_S, MAX_OPEN_S = 1.0, 10.0
 MAX_FRAME_BYTES = 16_777_216
 MAX_SHOWN = 300
-FLUSHES = 1 << 32  # numbers of pings that ask whether all was received; below are those that ask for a sign of life
+FLUSHES = 1 << 32  # numbers of pings that ask what became of what was said; below are those that ask for a sign of life
 _LASTING = range(400, 500)
 _BUSY = (408, 425, 429)
 
@@ -39,23 +39,24 @@ class Link:
         self._pings = 0
         self._flushes: dict[int, asyncio.Future[bool]] = {}
         self._numbers = count(FLUSHES)
-        self._unasked: list[int] = []
+        self._unasked: list[pb.Ping] = []
 
-    def flush(self) -> asyncio.Future[bool]:
-        """Whether the server has received all that is said before this, once it is known; False: never."""
+    def flush(self, *, stored: bool) -> asyncio.Future[bool]:
+        """Whether the server has received all that is said before this, once it is known; False: never. `stored`: and
+        its store has what was settled."""
         number = next(self._numbers)
         flushed = self._flushes[number] = asyncio.get_running_loop().create_future()
-        self._unasked.append(number)
+        self._unasked.append(pb.Ping(number=number, stored=stored))
         self.unsent.set()
         return flushed
 
     def flush_frames(self) -> list[pb.ClientFrame]:
         """What asks for that; to be sent after all else that is to be said."""
         unasked, self._unasked = self._unasked, []
-        return [pb.ClientFrame(ping=pb.Ping(number=number)) for number in unasked]
+        return [pb.ClientFrame(ping=ping) for ping in unasked]
 
     def pong(self, number: int) -> None:
-        """The server has received what was said before the ping of this number."""
+        """The server has what was said before the ping of this number."""
         flushed = self._flushes.pop(number, None)
         if flushed is not None and not flushed.done():
             flushed.set_result(True)

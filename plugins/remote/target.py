@@ -257,14 +257,14 @@ class _Client:
         self._unconfirmed.append(event.payload)
 
     async def _confirm(self) -> None:
-        """A settlement has no answer of its own; but what was sent before a ping has been received when it is answered.
-        What was on its way when the connection was lost may count or not."""
+        """A settlement has no answer of its own; but a ping has one, when the store has what was settled before it.
+        What was on its way when the connection was lost, or not stored yet, may count or not."""
         while self._unconfirmed or not self._stopping:
             await self._remote.clock.sleep(CONFIRM_S)
             if self._unconfirmed:
                 payloads, self._unconfirmed = self._unconfirmed, []
-                received = await self._remote.flush()
-                self._sink.settled(payloads, self._now(), "ok" if received else "lost")
+                stored = await self._remote.flush(stored=True)
+                self._sink.settled(payloads, self._now(), "ok" if stored else "lost")
 
     async def leave(self) -> None:
         await self._remote.subscriber(self._spec.name).unsubscribe(self.id)

@@ -16,13 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from squall.core.errors import SquallError
+from squall.core.errors import NotRunning, SquallError
 from squall.core.event import Receipt
 from squall.plugins.serve import cloudevents, inspection, openapi, wire
 from squall.plugins.serve.access import address_of
 from squall.plugins.serve.connection import Connection
 from squall.plugins.serve.errors import BadRequest
 from squall.plugins.serve.hub import Hub
+from squall.plugins.serve.letters import Plan, Redriven
 from squall.plugins.serve.problems import Problem, problem_of
 from squall.plugins.serve.publishing import Outgoing
 from squall.plugins.serve.transports import ABORT
@@ -33,11 +34,14 @@ def make_app(hub: Hub) -> Starlette:
 
     async def publish(request: Request) -> Response:
         try:
-            posted = cloudevents.read(request.headers.raw, await _body(request, hub))
+            posted, address = (
+                cloudevents.read(request.headers.raw, await _body(request, hub)),
+                address_of(request.scope),
+            )
             if isinstance(posted, Outgoing):
-                return _json(_shown(await _publish_one(hub, address_of(request.scope), posted)))
-            hub.limit(address_of(request.scope), posted)
-            return _json({"receipts": [_shown(one) for one in await hub.publishing.together(posted)]})
+                return _json(_shown(await _publish_one(hub, address, posted)))
+            hub.limit(address, posted)
+            return _json({"receipts": [_shown(one) for one in await hub.publishing.together(posted, address)]})
         except SquallError as error:
             return _refused(problem_of(error))
 
@@ -60,7 +64,9 @@ def make_app(hub: Hub) -> Starlette:
         WebSocketRoute("/v1/stream", stream),
         Route("/v1/stream", no_stream),
     ]
-    return Starlette(routes=[*routes, *_for_operators(hub)], exception_handlers={HTTPException: _http_error})
+    return Starlette(
+        routes=[*routes, *_for_operators(hub), *_for_dead_letters(hub)], exception_handlers={HTTPException: _http_error}
+    )
 
 
 def _for_operators(hub: Hub) -> list[Route]:
@@ -77,12 +83,6 @@ def _for_operators(hub: Hub) -> list[Route]:
     async def status(request: Request) -> Response:
         return await _asked(inspection.status(hub.router))
 
-    async def dead_letters(request: Request) -> Response:
-        after = request.query_params.get("after", "0")
-        if not (after.isascii() and after.isdecimal() and len(after) <= openapi.MAX_DIGITS):
-            return _refused(Problem(400, "BadRequest", f"after: expected {openapi.WHOLE_NUMBER}, got {after!r:.40}"))
-        return await _asked(inspection.dead_letters(hub.router, int(after)))
-
     described = openapi.document(version("squall"))
 
     async def openapi_json(request: Request) -> Response:
@@ -96,13 +96,34 @@ def _for_operators(hub: Hub) -> list[Route]:
         Route("/readyz", ready),
         Route("/metrics", metrics),
         Route("/v1/status", status),
-        Route("/v1/dead-letters", dead_letters),
         Route("/openapi.json", openapi_json),
         Route("/docs", docs),
     ]
 
 
-async def _asked(answer: Awaitable[dict[str, Any]]) -> Response:
+def _for_dead_letters(hub: Hub) -> list[Route]:
+    async def dead_letters(request: Request) -> Response:
+        after = request.query_params.get("after", "0")
+        if not (after.isascii() and after.isdecimal() and len(after) <= openapi.MAX_DIGITS):
+            return _refused(Problem(400, "BadRequest", f"after: expected {openapi.WHOLE_NUMBER}, got {after!r:.40}"))
+        return await _asked(inspection.dead_letters(hub.router, int(after), request.query_params.get("subscription")))
+
+    async def redrive(request: Request) -> Response:
+        async def answer() -> Plan | Redriven:
+            body = await _body(request, hub)
+            if hub.draining:
+                raise NotRunning("the server is stopping: redrive when it is back")
+            return await inspection.redrive(hub.router, body, address_of(request.scope))
+
+        return await _asked(answer())
+
+    return [
+        Route("/v1/dead-letters", dead_letters),
+        Route("/v1/dead-letters/redrive", redrive, methods=["POST"]),
+    ]
+
+
+async def _asked(answer: Awaitable[object]) -> Response:
     try:
         return _json(await answer)
     except SquallError as error:
@@ -112,7 +133,7 @@ async def _asked(answer: Awaitable[dict[str, Any]]) -> Response:
 async def _publish_one(hub: Hub, address: str, posted: Outgoing) -> Receipt:
     events: list[Outgoing | SquallError] = [posted]
     hub.limit(address, events)
-    begun = hub.publishing.begin(events)
+    begun = hub.publishing.begin(events, address)
     if begun.waiting:
         await begun.answered()
     (result,) = begun.results()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
@@ -26,6 +26,7 @@ Send = Callable[[Any], Awaitable[None]]
 
 FRAME_BYTES = 262_144
 MAX_UNSENT = 64
+MAX_FLUSHES = 64
 GOING_AWAY, UNSUPPORTED = 1001, 1003
 
 
@@ -39,6 +40,7 @@ class Connection:
     def __init__(self, hub: Hub, receive: Receive, send: Send, address: str) -> None:
         self.address = address
         self.subscriptions: dict[int, RemoteHandler] = {}
+        self._left: list[RemoteHandler] = []
         self._hub, self._receive, self._send = hub, receive, send
         self._given = self._last_sub = self._held = 0
         self._answers: list[pb.ServerFrame] = []
@@ -46,6 +48,7 @@ class Connection:
         self._unsent = asyncio.Event()
         self._sent = asyncio.Event()
         self._publishing: set[asyncio.Task[None]] = set()
+        self._flushing: set[asyncio.Task[None]] = set()
         self._closing: tuple[int, str] | None = None
         self._obey: dict[str, Callable[[Any], Awaitable[None]]] = {
             "publish": self._publish,
@@ -66,8 +69,11 @@ class Connection:
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
+            for task in self._flushing:
+                task.cancel()
             await self._give_back()
             await asyncio.gather(*self._publishing)
+            await asyncio.gather(*self._flushing, return_exceptions=True)
         for end in ends:
             if isinstance(end, Exception) and not isinstance(end, OSError):
                 raise end
@@ -149,18 +155,18 @@ class Connection:
         events = [_outgoing(one) for one in publish.events]
         self._hub.limit(self.address, events)
         if publish.atomic:
-            self._later(self._publish_together(publish.request, events))
+            self._later(self._publishing, self._publish_together(publish.request, events))
             return
-        begun = self._hub.publishing.begin(events)
+        begun = self._hub.publishing.begin(events, self.address)
         if begun.waiting:
-            self._later(self._publish_each(publish.request, begun))
+            self._later(self._publishing, self._publish_each(publish.request, begun))
         else:
             self._published(publish.request, begun.results())
 
-    def _later(self, publishing: Any) -> None:
-        task = asyncio.get_running_loop().create_task(publishing)
-        self._publishing.add(task)
-        task.add_done_callback(self._publishing.discard)
+    def _later(self, among: set[asyncio.Task[None]], doing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(doing)
+        among.add(task)
+        task.add_done_callback(among.discard)
 
     async def _publish_each(self, request: int, begun: Begun) -> None:
         await begun.answered()
@@ -168,7 +174,7 @@ class Connection:
 
     async def _publish_together(self, request: int, events: list[Outgoing | SquallError]) -> None:
         try:
-            results: list[Result] = list(await self._hub.publishing.together(events))
+            results: list[Result] = list(await self._hub.publishing.together(events, self.address))
         except SquallError as error:
             results = [error] * len(events)
         self._published(request, results)
@@ -202,7 +208,7 @@ class Connection:
         lost += [term.delivery for term in settle.term if not _term(handler, term)]
         lost += [number for number in settle.in_progress if not handler.renew(number)]
         if handler.leaving and not handler.in_hand:
-            self.subscriptions.pop(settle.sub, None)
+            self._forget(settle.sub)
         if never := [number for number in lost if not 0 < number <= self._given]:
             raise ProtocolError(f"delivery {never[0]} was never given on this connection: the last is {self._given}")
         if lost:
@@ -224,11 +230,32 @@ class Connection:
         except SquallError as error:
             self.fail(type(error).__name__, str(error), leave.sub)
         if not handler.in_hand:  # what its client has in hand, it may settle still
-            del self.subscriptions[leave.sub]
+            self._forget(leave.sub)
         self.answer(pb.ServerFrame(left=pb.Left(sub=leave.sub)))
 
+    def _forget(self, sub: int) -> None:
+        """It has left, and its client has nothing more of it in hand."""
+        self._left = [one for one in self._left if one.unstored]
+        if (handler := self.subscriptions.pop(sub, None)) is not None:
+            self._left.append(handler)
+
     async def _ping(self, ping: pb.Ping) -> None:
-        self.answer(pb.ServerFrame(pong=pb.Pong(number=ping.number)))
+        if not ping.stored:
+            self._pong(ping.number)
+            return
+        while len(self._flushing) >= MAX_FLUSHES:
+            await asyncio.wait(self._flushing, return_when=asyncio.FIRST_COMPLETED)
+        # What is settled now, not what is when the task begins.
+        stored = [one.all_stored() for one in (*self.subscriptions.values(), *self._left)]
+        self._later(self._flushing, self._flush(ping.number, stored))
+
+    async def _flush(self, number: int, stored: Iterable[asyncio.Future[None]]) -> None:
+        for one in stored:
+            await one
+        self._pong(number)
+
+    def _pong(self, number: int) -> None:
+        self.answer(pb.ServerFrame(pong=pb.Pong(number=number)))
 
     def _handler(self, sub: int) -> RemoteHandler | None:
         """None where it has left, or was taken over: what the client says of it was on its way by then."""

@@ -1,12 +1,16 @@
-"""What the router holds, for operators and for who tests it: subscriptions, sums, dead letters."""
+"""What the router holds, for operators and for who tests it: subscriptions, sums, dead letters and their redrive."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from typing import Any
 
+import msgspec
+
+from squall.core.errors import ConfigError, SubscriptionError
+from squall.core.redrive import DeadLetterQuery
 from squall.core.router import EventRouter
-from squall.core.store import DeadLetter
+from squall.plugins.serve.errors import BadRequest
+from squall.plugins.serve.letters import Letter, Page, Plan, Redrive, Redriven, WholeLetter
 
 MAX_PAGE = 500
 
@@ -35,23 +39,29 @@ async def status(router: EventRouter) -> dict[str, Any]:
     }
 
 
-async def dead_letters(router: EventRouter, after: int) -> dict[str, Any]:
-    """A page of dead letters in the order of their arrival, from the after-th on."""
-    page = await router.store.dead_letters(after=after, limit=MAX_PAGE)
-    return {"dead_letters": [_shown(letter) for letter in page]}
+async def dead_letters(router: EventRouter, after: int, subscription: str | None) -> Page:
+    """A page of dead letters in the order of their arrival, from the after-th on: of a subscription, by its id or name,
+    or of all."""
+    return Page([WholeLetter.whole(one) for one in await router.store.dead_letters(subscription, after, MAX_PAGE)])
 
 
-def _shown(letter: DeadLetter) -> dict[str, Any]:
-    event = letter.event
-    return {
-        "id": event.id,
-        "seq": event.seq,
-        "type": event.type,
-        "key": event.key,
-        "payload_base64": b64encode(event.payload).decode(),
-        "subscription": letter.subscription,
-        "reason": letter.reason,
-        "attempts": letter.attempts,
-        "error_type": letter.error_type,
-        "error": letter.error,
-    }
+async def redrive(router: EventRouter, body: bytes, origin: str) -> Plan | Redriven:
+    """The dry run of a redrive, or with its token the redrive, for a client at this address. Raises BadRequest, and as
+    the router does."""
+    try:
+        decoder = msgspec.json.Decoder(float_hook=_number)
+        asked = msgspec.convert(decoder.decode(body.decode()), Redrive)
+        query = DeadLetterQuery(asked.subscription, asked.reason, asked.pattern, asked.seqs, asked.limit)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, ConfigError, SubscriptionError) as error:
+        raise BadRequest(f"redrive: expected a JSON object that says which dead letters: {error}") from error
+    if asked.token is None:
+        plan = await router.plan_redrive(query)
+        return Plan([Letter.of(one) for one in plan.letters], plan.more, plan.token)
+    found = await router.redrive(asked.token, query, per_second=asked.per_second, origin=origin)
+    return Redriven([Letter.of(one) for one in found.letters], [Letter.of(one) for one in found.left])
+
+
+def _number(text: str) -> float:
+    """To JSON, 5.0 is a whole number too."""
+    value = float(text)
+    return int(value) if value.is_integer() else value

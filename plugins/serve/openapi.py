@@ -9,8 +9,11 @@ from typing import Any
 from squall.core.errors import MAX_DELAY_S
 from squall.core.event import MAX_TEXT
 from squall.core.patterns import MAX_CHARACTERS, MAX_TOKENS
+from squall.core.redrive import MAX_PER_SECOND, MAX_REDRIVEN
+from squall.plugins.serve.letters import MAX_SEQ
 
 _TOKEN = r"[^\s\x85.*>\x00-\x1f\x7f]+"
+_WILD = rf"({_TOKEN}|\*)"
 _BASE64 = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 Json = dict[str, Any]
@@ -20,13 +23,13 @@ WHOLE_NUMBER = f"a whole number of at most {MAX_DIGITS} digits"
 
 _PROBLEM = {
     "type": "object",
-    "description": "What went wrong (RFC 9457), and what became of the publish.",
+    "description": "What went wrong (RFC 9457), and what became of what was asked.",
     "required": ["status", "title", "detail", "outcome"],
     "properties": {
         "status": {"type": "integer"},
         "title": {"type": "string", "description": "the error's name, such as InvalidEvent or Overflow"},
         "detail": {"type": "string", "description": "what, where, what was expected"},
-        "outcome": {"enum": ["fail", "info"], "description": "fail: surely not stored; info: nobody knows"},
+        "outcome": {"enum": ["fail", "info"], "description": "fail: surely not done; info: nobody knows"},
         "retry_after_s": {"type": "number", "description": "when to try again, as Retry-After says in whole seconds"},
     },
 }
@@ -91,21 +94,101 @@ _STATUS = {
         },
     },
 }
-_DEAD_LETTER = {
+_REASONS = ["rejected", "overflow", "delivery_limit", "undecodable", "timeout"]
+_LETTER: Json = {
     "type": "object",
-    "description": "An event that a subscription will not be given again.",
-    "required": ["id", "seq", "type", "payload_base64", "subscription", "reason", "attempts"],
+    "description": "An event that a subscription will not be given again, unless it is redriven.",
+    "required": ["id", "seq", "type", "subscription", "subscription_id", "reason", "attempts", "redrives"],
     "properties": {
         "id": {"type": "string"},
         "seq": {"type": "integer"},
         "type": {"type": "string"},
+        "source": {"type": "string"},
         "key": {"type": ["string", "null"]},
-        "payload_base64": {"type": "string", "description": "the payload as it was published"},
         "subscription": {"type": "string", "description": "its name, or its subscriber's"},
-        "reason": {"enum": ["rejected", "overflow", "delivery_limit", "undecodable", "timeout"]},
+        "subscription_id": {"type": "string"},
+        "reason": {"enum": _REASONS},
         "attempts": {"type": "integer"},
+        "first": {"type": "string", "format": "date-time", "description": "when it was attempted first"},
+        "last": {"type": "string", "format": "date-time", "description": "when it was given up"},
         "error_type": {"type": "string"},
         "error": {"type": "string"},
+        "redrives": {"type": "integer", "description": "how often it was given back"},
+        "given_back": {
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": "when it was last given back; null while it waits",
+        },
+    },
+}
+_DEAD_LETTER: Json = {
+    **_LETTER,
+    "required": [*_LETTER["required"], "payload_base64"],
+    "properties": {
+        **_LETTER["properties"],
+        "payload_base64": {"type": "string", "description": "the payload as it was published"},
+        "metadata": {"type": "object", "description": "the event's metadata"},
+        "trace": {"type": "string", "description": "where the error was raised"},
+    },
+}
+_REDRIVE = {
+    "type": "object",
+    "description": "Which of the dead letters that wait are to be given back: those to which all of it applies. What "
+    "is null is not said.",
+    "required": [],
+    "additionalProperties": False,
+    "properties": {
+        "subscription": {"type": ["string", "null"], "description": "a subscription's id or name"},
+        "reason": {"enum": [*_REASONS, None]},
+        "pattern": {
+            "type": ["string", "null"],
+            "maxLength": MAX_CHARACTERS,
+            "pattern": rf"^(>|{_WILD}(\.{_WILD}){{0,{MAX_TOKENS - 2}}}(\.({_WILD}|>))?)$",
+            "description": "of the events' types",
+        },
+        "seqs": {
+            "type": ["array", "null"],
+            "items": {"type": "integer", "minimum": 1, "maximum": MAX_SEQ},
+            "description": "the events' own",
+        },
+        "limit": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MAX_REDRIVEN,
+            "default": 500,
+            "description": "the oldest so many",
+        },
+        "per_second": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": MAX_PER_SECOND,
+            "default": 100,
+            "description": "so many are delivered per second at most",
+        },
+        "token": {
+            "type": ["string", "null"],
+            "description": "what the dry run of the same query gave; without it, this is the dry run",
+        },
+    },
+}
+_PLAN = {
+    "type": "object",
+    "description": "The dry run: what would be given back, and the token that allows just that.",
+    "required": ["dead_letters", "more", "token"],
+    "properties": {
+        "dead_letters": {"type": "array", "items": {"$ref": "#/components/schemas/Letter"}},
+        "more": {"type": "boolean", "description": "there are others past the limit"},
+        "token": {"type": "string"},
+    },
+}
+_REDRIVEN = {
+    "type": "object",
+    "description": "What was given back; left: what somebody else gave back just before, or another router delivers, "
+    "or nobody any more.",
+    "required": ["given_back", "left"],
+    "properties": {
+        "given_back": {"type": "array", "items": {"$ref": "#/components/schemas/Letter"}},
+        "left": {"type": "array", "items": {"$ref": "#/components/schemas/Letter"}},
     },
 }
 _FAILURES = {
@@ -139,10 +222,7 @@ def document(version: str) -> Json:
         },
         "responses": {
             "200": _answer("acknowledged: stored as durably as it says", {"oneOf": [_ref("Receipt"), receipts]}),
-            **{
-                str(status): _answer(why, _ref("Problem"), "application/problem+json")
-                for status, why in _FAILURES.items()
-            },
+            **_problems(_FAILURES),
         },
     }
     status = {"type": "object", "properties": {"status": {"type": "string"}}}
@@ -182,6 +262,10 @@ def document(version: str) -> Json:
                 "Problem": _PROBLEM,
                 "Status": _STATUS,
                 "DeadLetter": _DEAD_LETTER,
+                "Letter": _LETTER,
+                "Redrive": _REDRIVE,
+                "Plan": _PLAN,
+                "Redriven": _REDRIVEN,
             },
         },
     }
@@ -189,15 +273,14 @@ def document(version: str) -> Json:
 
 def _inspection() -> Json:
     letters = {"type": "object", "properties": {"dead_letters": {"type": "array", "items": _ref("DeadLetter")}}}
-    failed = {
-        code: _answer(why, _ref("Problem"), "application/problem+json")
-        for code, why in {"400": f"not {WHOLE_NUMBER}", "503": "the store failed"}.items()
-    }
+    failed = _problems({400: f"not {WHOLE_NUMBER}", 503: _FAILURES[503]})
+    not_now = "not what the dry run showed, or a subscription is just being taken up or left: nothing was given back"
     after = {
         "name": "after",
         "in": "query",
         "schema": {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1, "default": 0},
     }
+    subscription = {"name": "subscription", "in": "query", "schema": {"type": "string"}}
     return {
         "/v1/status": {
             "get": {
@@ -208,8 +291,30 @@ def _inspection() -> Json:
         "/v1/dead-letters": {
             "get": {
                 "summary": "Dead letters, 500 at a time, from the after-th on",
-                "parameters": [after],
+                "parameters": [after, subscription],
                 "responses": {"200": _answer("in the order of their arrival", letters), **failed},
+            }
+        },
+        "/v1/dead-letters/redrive": {
+            "post": {
+                "summary": "Give dead letters back to their subscriptions",
+                "description": "Without a token nothing is given back: the answer shows what would be, and the token "
+                "that allows just that.",
+                "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Redrive")}}},
+                "responses": {
+                    "200": _answer(
+                        "what would be given back, or what was", {"oneOf": [_ref("Plan"), _ref("Redriven")]}
+                    ),
+                    **_problems(
+                        {
+                            400: "it does not say which, or not so that squall can take it",
+                            408: _FAILURES[408],
+                            409: not_now,
+                            413: _FAILURES[413],
+                            503: _FAILURES[503],
+                        }
+                    ),
+                },
             }
         },
     }
@@ -257,6 +362,10 @@ def _ref(name: str) -> Json:
 
 def _answer(description: str, schema: Json, media: str = "application/json") -> Json:
     return {"description": description, "content": {media: {"schema": schema}}}
+
+
+def _problems(whys: Mapping[int, str]) -> Json:
+    return {str(code): _answer(why, _ref("Problem"), "application/problem+json") for code, why in whys.items()}
 
 
 def _open(summary: str, responses: Json) -> Json:

@@ -7,12 +7,24 @@ from dataclasses import dataclass
 
 import msgspec
 
-from squall.core.errors import Conflict, InvalidEvent, NotRunning, Outcome, Overflow, PublishError, Refused, SquallError
+from squall.core.errors import (
+    Conflict,
+    InvalidEvent,
+    NotRunning,
+    Outcome,
+    OutdatedToken,
+    Overflow,
+    PublishError,
+    Refused,
+    SquallError,
+    SubscriptionError,
+)
 from squall.plugins.serve.errors import BadRequest
 
 Headers = list[tuple[bytes, bytes]]
 RETRY_OVERFLOW_S = 1.0
 RETRY_STOPPING_S = 5.0
+RETRY_CHANGING_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,8 @@ def problem_of(error: SquallError) -> Problem:
 _STATUS: tuple[tuple[type[SquallError], int, float | None], ...] = (
     (InvalidEvent, 400, None),
     (Conflict, 409, None),
+    (OutdatedToken, 409, None),
+    (SubscriptionError, 409, RETRY_CHANGING_S),  # it is just being taken up or left
     (Overflow, 429, RETRY_OVERFLOW_S),
     (NotRunning, 503, RETRY_STOPPING_S),
 )

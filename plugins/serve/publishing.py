@@ -85,13 +85,14 @@ class Publishing:
         """Take nothing in any more."""
         self._open = False
 
-    def begin(self, events: Sequence[Outgoing | SquallError]) -> Begun:
-        """Hand events to the router in this order, each on its own; what is wrong already keeps its place."""
+    def begin(self, events: Sequence[Outgoing | SquallError], origin: str) -> Begun:
+        """Hand events of a client at this address to the router in this order, each on its own; what is wrong already
+        keeps its place."""
         made: list[Event | SquallError] = []
         begun = Begun(self._router, made)
         for one in events:
             try:
-                made.append(one if isinstance(one, SquallError) else _make(self._intake(), one))
+                made.append(one if isinstance(one, SquallError) else _make(self._intake(), one, origin))
             except SquallError as error:
                 made.append(error)
         fine = [number for number, one in enumerate(made) if isinstance(one, Event)]
@@ -110,14 +111,15 @@ class Publishing:
                     begun.waiting.append((number, pending))
         return begun
 
-    async def together(self, events: Sequence[Outgoing | SquallError]) -> list[Receipt]:
-        """Publish all of them or none. Raises PublishError or NotRunning; InvalidEvent names the event."""
+    async def together(self, events: Sequence[Outgoing | SquallError], origin: str) -> list[Receipt]:
+        """Publish all of them or none, for a client at this address. Raises PublishError or NotRunning; InvalidEvent
+        names the event."""
         intake, made = self._intake(), list[Event]()
         for number, one in enumerate(events):
             try:
                 if isinstance(one, SquallError):
                     raise one
-                made.append(_make(intake, one))
+                made.append(_make(intake, one, origin))
                 intake.route(one.type)
             except InvalidEvent as error:
                 raise InvalidEvent(f"events[{number}].{error}; nothing of the batch was stored") from error
@@ -131,9 +133,10 @@ class Publishing:
         return self._router.intake
 
 
-def _make(intake: Intake, one: Outgoing) -> Event:
+def _make(intake: Intake, one: Outgoing, origin: str) -> Event:
     check_text("source", one.source)
     event = intake.make(one.source, one.type, one.payload, one.priority, one.correlation_id, one.key, one.metadata)
+    event.origin = origin
     if one.event_id is not None or one.delay_s or one.ttl_s is not None:
         with_options(event, one.event_id, one.delay_s, one.ttl_s)
     return event

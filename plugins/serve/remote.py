@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from squall.core.delivery import Attempts, Permits, WaitUntil
@@ -34,8 +34,9 @@ class Outlet(Protocol):
 
 
 class InHand(NamedTuple):
-    """A delivery that the client has: what ends its handler, and what is said about it."""
+    """A delivery that the client has: of which event, what ends its handler, and what is said about it."""
 
+    seq: int
     ended: asyncio.Future[None]
     delivery: Delivery
 
@@ -64,12 +65,14 @@ class RemoteHandler:
     def __init__(self, outlet: Outlet, sub: int, credit: int, *, settles_first: bool) -> None:
         self.sub = sub
         self.in_hand: dict[int, InHand] = {}
+        self.unstored: set[int] = set()  # seqs of what the client has settled, and the store has not yet
         self.leaving = False
         self.origin = outlet.address
         self._outlet, self._settles_first = outlet, settles_first
         self._credit = min(credit, MAX_CREDIT)
         self._sent: set[int] = set()
         self._starved = False
+        self._awaited: list[tuple[set[int], asyncio.Future[None]]] = []
         self._subscription: Subscription | None = None
         self._ctx: Context | None = None
 
@@ -92,7 +95,7 @@ class RemoteHandler:
         if self._settles_first:
             return
         ended, size = asyncio.get_running_loop().create_future(), len(event.payload)
-        self.in_hand[number] = InHand(ended, delivery)
+        self.in_hand[number] = InHand(event.seq, ended, delivery)
         self._outlet.hold(size)
         try:
             await ended
@@ -106,6 +109,7 @@ class RemoteHandler:
         if found is None:
             return False
         say(found.delivery)
+        self.unstored.add(found.seq)
         if not found.ended.done():
             found.ended.set_result(None)
         return True
@@ -115,6 +119,7 @@ class RemoteHandler:
         found = self.in_hand.pop(number, None)
         if found is None:
             return False
+        self.unstored.add(found.seq)
         if not found.ended.done():
             found.ended.set_exception(error)
         return True
@@ -131,6 +136,25 @@ class RemoteHandler:
         for one in list(self.in_hand.values()):
             if not one.ended.done():
                 one.ended.set_exception(Retry())
+
+    def all_stored(self) -> asyncio.Future[None]:
+        """Done when the store has all that the client has settled by now."""
+        done = asyncio.get_running_loop().create_future()
+        if self.unstored:
+            self._awaited.append((set(self.unstored), done))
+        else:
+            done.set_result(None)
+        return done
+
+    def stored(self, seqs: Iterable[int]) -> None:
+        """The store has the settlements of these events."""
+        seqs = tuple(seqs)
+        self.unstored.difference_update(seqs)
+        for waiting, done in self._awaited:
+            waiting.difference_update(seqs)
+            if not waiting and not done.done():
+                done.set_result(None)
+        self._awaited = [one for one in self._awaited if not one[1].done()]
 
     # The gate
 

@@ -30,6 +30,7 @@ KINDS: Mapping[Operation, SpanKind] = {
     "nak": SpanKind.CLIENT,
     "dead_letter": SpanKind.CLIENT,
     "drop": SpanKind.CLIENT,
+    "redrive": SpanKind.CLIENT,
     "replay": SpanKind.CLIENT,
 }
 TYPES: Mapping[str, str] = {
@@ -39,6 +40,7 @@ TYPES: Mapping[str, str] = {
     "nak": "settle",
     "dead_letter": "settle",
     "drop": "settle",
+    "redrive": "settle",
     "replay": "receive",
 }
 """The conventions' type of each operation; the store's part has none."""

@@ -63,6 +63,7 @@ class Published(msgspec.Struct, gc=False):
 
 class Delivered(msgspec.Struct, gc=False):
     """An attempt. `why` it is kept: None where its event is sampled. `before`: the span of the attempt before this one.
+    `redrive`: the span of the redrive that gave its event back.
     refused_ns: when the store refused the settlement; settled_ns: when it took it. `held`: among the slowest so far,
     which only the end of the window decides."""
 
@@ -77,6 +78,7 @@ class Delivered(msgspec.Struct, gc=False):
     refused_ns: list[int] | None = None
     hits: Sequence[Hit] = ()
     held: bool = False
+    redrive: str | None = None
 
 
 class LetGo(msgspec.Struct, gc=False):
@@ -87,6 +89,18 @@ class LetGo(msgspec.Struct, gc=False):
     span: str
     at_ns: int
     why: str
+
+
+class Redrove(msgspec.Struct, gc=False):
+    """A dead letter was given back, by whom or from where `origin` says (empty: not told). `why` that is kept: None
+    where its event is sampled."""
+
+    event: Event
+    receiver: Receiver
+    span: str
+    at_ns: int
+    origin: str
+    why: str | None
 
 
 class Replayed(msgspec.Struct, gc=False):
@@ -102,4 +116,4 @@ class Replayed(msgspec.Struct, gc=False):
     error: BaseException | None = None
 
 
-Record = Published | Delivered | LetGo | Replayed
+Record = Published | Delivered | LetGo | Redrove | Replayed

@@ -14,9 +14,9 @@ from squall.core.delivery import Nak, Term
 from squall.core.errors import text_of
 from squall.core.event import Event
 from squall.plugins.tracing.context import TRACEPARENT, TraceContext, read, span_of, trace_of
-from squall.plugins.tracing.records import Delivered, Hit, LetGo, Published, Receiver, Record, Replayed, Try
+from squall.plugins.tracing.records import Delivered, Hit, LetGo, Published, Receiver, Record, Redrove, Replayed, Try
 
-Operation = Literal["publish", "store", "process", "ack", "nak", "dead_letter", "drop", "replay"]
+Operation = Literal["publish", "store", "process", "ack", "nak", "dead_letter", "drop", "redrive", "replay"]
 Value = str | int | float | bool
 MAX_MESSAGE = 500
 NOTHING: Mapping[str, Value] = {}
@@ -35,7 +35,7 @@ class About(msgspec.Struct, gc=False):
 
 
 class Link(msgspec.Struct, gc=False):
-    """To another span: `what` says how this one follows from it, `publish` or `attempt`."""
+    """To another span: `what` says how this one follows from it, `publish`, `attempt` or `redrive`."""
 
     trace: str
     span: str
@@ -99,6 +99,8 @@ class SpanMaker:
                 origins[record.event.metadata[TRACEPARENT]] = record.context
             elif isinstance(record, LetGo):
                 found.append(self._let_go(record, offset_ns))
+            elif isinstance(record, Redrove):
+                found.append(self._redrove(record, offset_ns))
             else:
                 found.append(self._replayed(record, offset_ns))
         return found
@@ -166,11 +168,14 @@ class SpanMaker:
         links = [Link(origin.trace, origin.span, "publish")]
         if record.before is not None:
             links.append(Link(origin.trace, record.before, "attempt"))
+        if record.redrive is not None:
+            more["squall.redriven"] = True
+            links.append(Link(origin.trace, record.redrive, "redrive"))
         notes = _hits(record.hits, begun_ns, ended_ns) if record.hits else ()
         if error is not None:
             raised = {"exception.type": error, "exception.message": message}
             notes = [*notes, Note(ended_ns, "exception", raised)]
-        waited = attempt.attempt == 1 and event.published_ns and not record.replayed
+        waited = attempt.attempt == 1 and event.published_ns and not record.replayed and record.redrive is None
         why = record.why or "sampled"
         processed = Span(
             origin.trace,
@@ -243,6 +248,26 @@ class SpanMaker:
             record.receiver,
             error=record.why,
             more={"squall.reason": record.why},
+            links=[Link(origin.trace, origin.span, "publish")],
+        )
+
+    def _redrove(self, record: Redrove, offset_ns: int) -> Span:
+        event, at_ns, sampled = record.event, record.at_ns, record.why is None
+        origin = _origin(event)
+        return Span(
+            origin.trace,
+            record.span,
+            origin.span if sampled else None,
+            "redrive",
+            event.type,
+            at_ns,
+            at_ns,
+            at_ns + offset_ns,
+            _about(event),
+            record.receiver,
+            why=record.why or "sampled",
+            partial=not sampled,
+            more={"squall.origin": record.origin} if record.origin else NOTHING,
             links=[Link(origin.trace, origin.span, "publish")],
         )
 

@@ -13,11 +13,11 @@ from squall.core.event import Event
 from squall.core.fault import watcher
 from squall.core.identity import NewId
 from squall.core.middleware import Guard
-from squall.core.store import Repeated
+from squall.core.store import DeadLetter, Repeated
 from squall.core.subscription import Subscription
 from squall.plugins.tracing.context import TRACEPARENT, TRACESTATE, TraceContext, forget, read, span_of, trace_of
 from squall.plugins.tracing.options import TracingOptions
-from squall.plugins.tracing.records import Delivered, Hit, LetGo, Published, Receiver, Record, Try
+from squall.plugins.tracing.records import Delivered, Hit, LetGo, Published, Receiver, Record, Redrove, Try
 from squall.plugins.tracing.sampling import ALWAYS, Sampler
 from squall.plugins.tracing.slowest import Slowest
 
@@ -178,6 +178,19 @@ class Tracer(Observer):
             own = self._deliveries.get(subscription_id or "")
             self.keep(LetGo(event, None if own is None else own.receiver, self.new_span(), self.now_ns(), why))
 
+    def redriven(self, subscription_id: str, letters: Sequence[DeadLetter], origin: str) -> None:
+        own = self._deliveries.get(subscription_id)
+        for letter in letters:
+            event, span = letter.event, self.new_span()
+            if own is not None:
+                own.redriven[event.seq] = span
+                receiver = own.receiver
+            else:
+                receiver = Receiver(subscription_id, letter.subscription, "", letter.pattern)
+            if is_sampled(event) or "retried" in self.options.keep:
+                why = None if is_sampled(event) else "retried"
+                self.keep(Redrove(event, receiver, span, self.now_ns(), origin, why))
+
     def subscription_changed(self, subscription: Subscription, change: SubscriptionChange) -> None:
         if change in ("unsubscribed", "detached") and (gone := self._deliveries.pop(subscription.id, None)):
             gone.finish()
@@ -227,7 +240,8 @@ class Tracer(Observer):
 class Deliveries:
     """Deliveries of one subscription: the contexts of its handlers, and which of its attempts are kept.
 
-    `unsettled`: kept attempts whose settlement the store has not answered, by the attempt's identity.
+    `unsettled`: kept attempts whose settlement the store has not answered, by the attempt's identity. `redriven`: the
+    redrives that gave events back which were not attempted since, by their seqs.
     """
 
     def __init__(self, tracer: Tracer, subscription: Subscription) -> None:
@@ -241,6 +255,7 @@ class Deliveries:
             self._slowest = Slowest(tracer.options.slowest)
         self._named: dict[int, str] = {}
         self._before: dict[int, str] = {}
+        self.redriven: dict[int, str] = {}
         self.hits: dict[int, list[Hit]] = {}
         self._traced = 0
         self._batch = Attempts()
@@ -280,12 +295,23 @@ class Deliveries:
         for attempt in attempts.unusual:
             if id(attempt) not in self.unsettled and (why := self._why(attempt)) is not None:
                 self._keep(attempt, invoked_ns, why)
+        if self.redriven and "retried" in self._reasons:
+            self._keep_redriven(attempts, invoked_ns)
         if (slowest := self._slowest) is not None and _any_before(attempts, attempts[-1].ended_ns - slowest.floor_ns):
             self._offer(slowest, attempts, invoked_ns)
-        if self.hits or self._named:
-            for attempt in attempts:
-                self.hits.pop(attempt.event.seq, None)
-                self._named.pop(attempt.event.seq, None)
+        if self.hits or self._named or self.redriven:
+            self._forget(attempts)
+
+    def _keep_redriven(self, attempts: Attempts, invoked_ns: int) -> None:
+        for attempt in attempts:
+            if attempt.event.seq in self.redriven and id(attempt) not in self.unsettled:
+                self._keep(attempt, invoked_ns, "retried")
+
+    def _forget(self, attempts: Attempts) -> None:
+        for attempt in attempts:
+            self.redriven.pop(attempt.event.seq, None)
+            self.hits.pop(attempt.event.seq, None)
+            self._named.pop(attempt.event.seq, None)
 
     def _why(self, attempt: Attempt) -> str | None:
         if "dead_lettered" in self._reasons and isinstance(attempt.decision, Term):
@@ -309,6 +335,8 @@ class Deliveries:
         self._kept.append(record)
         if self.hits:
             record.hits = self.hits.pop(seq, ())
+        if self.redriven:
+            record.redrive = self.redriven.pop(seq, None)
         if isinstance(attempt.decision, Nak):
             if len(self._before) >= MAX_RETRYING:
                 del self._before[next(iter(self._before))]
@@ -320,7 +348,7 @@ class Deliveries:
         for attempt in attempts:
             event = attempt.event
             since_ns = event.published_ns if event.seq >= self._first_seq else 0
-            if event.due_ns:
+            if event.due_ns or event.seq in self.redriven:
                 since_ns = 0
             took_ns = attempt.ended_ns - (since_ns or attempt.begun_ns)
             if took_ns > slowest.floor_ns and id(attempt) not in self.unsettled:

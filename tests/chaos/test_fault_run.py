@@ -196,16 +196,22 @@ async def test_a_heal_that_fails_leaves_its_plan(bench: Bench) -> None:
     assert await bench.recorded("healed, error") == [(False, "ConnectionError: proxy gone")]
 
 
-async def test_a_heal_that_does_not_end_is_given_up(bench: Bench) -> None:
-    """The run goes on, and says so."""
+@pytest.mark.parametrize("heal_s", [Fault.heal_s, 0.5, 40.0])
+async def test_a_heal_that_does_not_end_is_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, heal_s: float
+) -> None:
+    """After as long as the fault itself says that it may take, and not before; the run goes on, and says so."""
+    monkeypatch.setattr(Down, "heal_s", heal_s)
     bench.line.on_heal = asyncio.Event().wait  # type: ignore[assignment]
     running = asyncio.create_task(bench.run.run(bench.clock.monotonic_ns()))
     await bench.until(0.5)
     await running
     healing = asyncio.create_task(bench.run.heal())
-    await bench.until(1.0 + EVIDENCE_S + Fault.heal_s)
+    await bench.until(0.4 + EVIDENCE_S + heal_s)
+    assert not healing.done()
+    await bench.until(1.0 + EVIDENCE_S + heal_s)
     await healing
-    assert await bench.recorded("healed, error") == [(False, f"it took longer than {Fault.heal_s:g} s")]
+    assert await bench.recorded("healed, error") == [(False, f"it took longer than {heal_s:g} s")]
 
 
 async def test_a_heal_that_swallows_its_cancellation_is_left(bench: Bench) -> None:

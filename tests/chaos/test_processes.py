@@ -24,12 +24,13 @@ from squall.chaos.history import open_history
 from squall.chaos.processes import Processes, StartedProcess
 from squall.chaos.scenario import load_scenario
 from squall.chaos.scenario_models import ServersSection
+from squall.chaos.server import START_TIMEOUT_S
 from squall.core.clock import SystemClock
 from squall.core.config import Config
 from squall.core.errors import ConfigError, SquallError
 from squall.core.fault import Fault, FaultContext
 from squall.core.target import Program
-from squall.plugins.processes import Kill, Restart, Stop
+from squall.plugins.processes import Kill, ProcessFault, Restart, Stop
 
 
 def lives(pid: int) -> bool:
@@ -368,8 +369,18 @@ async def test_faults_that_would_have_one_process_at_once_are_a_mistake(tmp_path
     with pytest.raises(ConfigError, match=r"drawn-\d .* act on process:redis at once.*try another seed"):
         await run(tmp_path, scenario({"random": drawn}))
     known = load_catalogue().known(Config())
-    (tmp_path / "well.yaml").write_text(json.dumps(scenario(first, {**second, "at": "700ms"})), encoding="utf-8")
-    assert len(load_scenario(tmp_path / "well.yaml", known=known).faults) == 2
+    for well in (
+        scenario({**first, "for": "800ms"}, {**second, "at": "1s"}),
+        scenario({**second, "at": "1s"}, {**first, "for": "800ms"}),
+        scenario(first, {**second, "on": "process:serve"}, target="squall"),
+    ):
+        (tmp_path / "well.yaml").write_text(json.dumps(well), encoding="utf-8")
+        assert len(load_scenario(tmp_path / "well.yaml", known=known).faults) == 2
+
+
+def test_a_process_may_take_as_long_to_be_healed_as_to_start() -> None:
+    """Else a fault would count as not healed while its server is still on its way up."""
+    assert ProcessFault.heal_s >= START_TIMEOUT_S
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.chaos.test_scenarios import WITH_SERVERS, Ran, run
+from tests.chaos.test_scenarios import AT_ONCE, WITH_SERVERS, Ran, run
 from tests.needed import needed
 
 from squall.chaos.history import open_history
@@ -33,8 +33,6 @@ FAULTS = {
 }
 HUNGRY = "neo4j-gone"
 """Alone: Neo4j takes ten seconds of a core to start, twice, and who shares it with that cannot keep a rate."""
-AT_ONCE = 3
-"""A hundred events a second, or fewer, keep no core busy: they wait for servers and networks, most of the time."""
 VALID = [name for name in WITH_SERVERS if name != "redis-killed-no-aof"]
 
 

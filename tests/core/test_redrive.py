@@ -32,20 +32,20 @@ class Told(Plugin, Observer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: list[tuple[str, list[int]]] = []
+        self.heard: list[tuple[str, list[int], str]] = []
 
     @hookimpl
     def squall_observer(self, ctx: Context) -> Observer:
         return self
 
-    def redriven(self, subscription_id: str, letters: Sequence[DeadLetter]) -> None:
-        self.heard.append((subscription_id, [letter.event.seq for letter in letters]))
+    def redriven(self, subscription_id: str, letters: Sequence[DeadLetter], origin: str) -> None:
+        self.heard.append((subscription_id, [letter.event.seq for letter in letters], origin))
 
 
 async def give_back(world: World, query: DeadLetterQuery | None = None) -> list[int]:
     """A redrive with its dry run; the seqs that were given back."""
     plan = await world.router.plan_redrive(query)
-    found = await world.router.redrive(plan.token, query, per_second=1_000_000)
+    found = await world.router.redrive(plan.token, query, per_second=1_000_000, origin="ops")
     assert found.left == []
     await world.clock.advance(0.01)
     return [letter.event.seq for letter in found.letters]
@@ -67,7 +67,7 @@ async def test_a_dead_letter_goes_back_to_its_subscription_alone(name: str | Non
         assert (letter.redrives, letter.redriven_ns > 0) == (1, True)
         assert (await world.router.store.counts()).dead_letters == 0
         assert world.router.get_metrics().pending == await world.router.backlog(own) == 0
-        assert told.heard == [(own, [1])]
+        assert told.heard == [(own, [1], "ops")]
 
 
 @pytest.mark.parametrize("name", ["invoices", None])

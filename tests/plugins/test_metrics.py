@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.plugins.surroundings import Surroundings, attempt, event, subscription
 
 from squall.core.delivery import Attempts, Nak, Term
+from squall.core.store import DeadLetter
 from squall.plugins.metrics import (
     FAST_NS,
     RELATIVE_ERROR,
@@ -127,12 +128,15 @@ def test_everything_is_counted_exactly() -> None:
         billing, settled([None, Nak(1.0), Term("rejected"), Term("timeout"), None, Term("timeout")]), 30, "ok"
     )
     observer.settled(billing, settled([None, Nak(1.0)]), 40, "refused")
+    letter = DeadLetter(event(), billing.id, "billing", ">", "rejected", 1, 0, 0, "", "", "")
+    observer.redriven(billing.id, [letter, letter], "")
     snapshot, counts = plugin.snapshot(), only(plugin)
     assert (snapshot.published, snapshot.dropped) == (3, {"rule": 1})
     assert counts.label == "billing"
     assert counts.attempts == {"ok": 2, "error": 1, "timeout": 1}
     assert (counts.acked, counts.naked, counts.refused) == (2, 1, 2)
-    assert counts.dead_lettered == {"rejected": 1, "timeout": 2}
+    assert (counts.dead_lettered, counts.redriven) == ({"rejected": 1, "timeout": 2}, 2)
+    assert 'squall_redriven_total{subscription="billing",id="' in plugin.squall_metrics_text()
     assert counts.dropped == {"overflow": 2}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,46 @@ def test_what_stood_still_when_acknowledgements_did_is_named() -> None:
     assert noted(history, "stall")[0].endswith("or publishes waited for room, while billing's breaker was open")
     history.faults = [FaultWindow(0, "slow", 200 * MS, 300 * MS, "slow", "storage:events")]
     assert noted(history, "stall")[0].endswith(": the store did not answer, under slow")
+
+
+def refused(history: History, events: Collection[int | None], waited: int = 1) -> History:
+    """These publishes are refused, each this many ms after it was asked for."""
+    for op in history.publishes:
+        if op.event in events:
+            op.outcome, op.seq, op.ended = "fail", None, op.invoked + waited * MS
+    history.attempts = [one for one in history.attempts if one.event not in events]
+    return history
+
+
+def test_a_standstill_in_which_all_was_refused_is_told_as_long_as_it_was() -> None:
+    """From the first publish that was refused: at once, or after it had waited; to the next that is acknowledged, or
+    to the last refusal where none is any more."""
+    every = "acknowledgements stood still once, for {} (at {} s): what was due was refused"
+    assert noted(refused(clean(90), range(21, 70)), "stall") == [every.format("491 ms", "0.210")]
+    cut = refused(clean(90), range(21, 70), waited=60)
+    assert noted(cut, "stall") == [every.format("491 ms", "0.210")]
+    assert noted(refused(clean(90), range(51, 91)), "stall") == [every.format("391 ms", "0.510")]
+    assert noted(refused(clean(90), range(1, 91)), "stall") == [every.format("891 ms", "0.010")]
+    cut.faults = [FaultWindow(0, "cut", 200 * MS, 700 * MS, "down", "net:redis")]
+    (told,) = noted(cut, "stall")
+    assert told.endswith("(at 0.210 s): what was due was refused, under cut"), told
+
+
+def test_a_standstill_that_begins_with_refusals_and_ends_with_waiting_is_one() -> None:
+    """What was refused and what was acknowledged late belong to the same time in which nothing was acknowledged."""
+    history = refused(stalled(clean(90), 605, 700), range(21, 61), waited=60)
+    (told,) = noted(history, "stall")
+    assert told == "acknowledgements stood still once, for 490 ms (at 0.210 s): what was due was refused"
+
+
+def test_a_few_refusals_are_no_standstill() -> None:
+    """Where publishes are rare, the time from one acknowledgement to the next is long though hardly anything is due."""
+    assert noted(refused(clean(90), range(21, 29)), "stall") == []
+    history = clean(90)
+    history.publishes = [op for op in history.publishes if not 21 <= op.event < 85 or op.event == 45]
+    assert noted(refused(history, {45}), "stall") == []
+    (told,) = noted(refused(history, {45}, waited=80), "stall")
+    assert told.startswith("acknowledgements stood still once, for 80 ms (at 0.450 s)"), told
 
 
 def held_up(history: History, begun: int, ended: int) -> History:

@@ -94,7 +94,11 @@ def test_what_is_never_handled_is_not_a_time() -> None:
     history = clean(50)
     history.attempts[6] = replace(handled(7), result="error", settlement="term")
     verdict = verdict_of(history, Latency(p99=0.1, max=0.1))
-    assert finding_of(verdict, "latency").summary.startswith("1 % or more never handled (limit 100ms) · some never")
+    summary = finding_of(verdict, "latency").summary
+    one = "infinite, as {} were never handled (limit 100ms)"
+    assert summary == f"{one.format('1 % or more')} · {one.format('some')}"
+    outside = finding_of(verdict_of(history, Latency(p99=0.1, window="outside-faults")), "latency").summary
+    assert outside == "infinite, as 1 % or more were never handled outside faults, recovery included (limit 100ms)"
     assert any("billing never handled it well" in cause.sentence for cause in verdict.causes)
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from tests.chaos.cli.command import child, finished, write
 
+from squall.chaos.check.facts import RunFacts
 from squall.chaos.history.reader import open_history
+from squall.chaos.report.measured import measure
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -60,11 +62,13 @@ def await_line(process: subprocess.Popen[str], words: str, timeout_s: float = 30
     return said.decode()
 
 
-def begun(folder: Path, *arguments: str, do: str = "await asyncio.sleep(0)", count: int = 30) -> subprocess.Popen[str]:
-    """A run whose handler was called `count` times and does `do` each time."""
+def begun(
+    folder: Path, *arguments: str, do: str = "await asyncio.sleep(0)", count: int = 30, more: str = ""
+) -> subprocess.Popen[str]:
+    """A run whose handler was called `count` times and does `do` each time. `more`: sections of its scenario."""
     write(folder / "shop.py", HANDLER.replace("COUNT", str(count)).replace("DO", do))
     write(folder / "squall.yaml", 'version: 1\nhandlers: {shop: "shop:handle"}\n')
-    process = child(folder, "run", str(write(folder / "long.yaml", LONG)), *arguments)
+    process = child(folder, "run", str(write(folder / "long.yaml", LONG + more)), *arguments)
     await_line(process, "handled")
     return process
 
@@ -161,3 +165,23 @@ def test_who_does_not_read_cannot_keep_the_second_signal_out(reader: str) -> Non
         os.close(write_end)
         if reader == "asleep":
             os.close(read)
+
+
+def test_a_run_that_is_killed_has_told_who_subscribes(tmp_path: Path) -> None:
+    """So that what was recorded can be told by name, and be shown over time; also while the steady state is judged."""
+    steady = "steady: {for: 1s, expect: [{error_budget: {max_ratio: 0, subscribers: [billing]}}]}\n"
+    process = begun(tmp_path, count=300, more=steady)  # of which the first 200 are written by then
+    process.kill()
+    finished(process)
+    (folder,) = tmp_path.glob("runs/long/2*")
+    with open_history(folder / "history", tmp_path) as db:
+        assert db.execute("SELECT name, join_ok IS NOT NULL, leave_ok FROM subscription").fetchall() == [
+            ("billing", True, None)
+        ]
+        ((event,),) = db.execute("SELECT min(event) FROM attempt").fetchall()
+        measured = measure(db, RunFacts())
+    assert measured is not None
+    (billing,) = measured.subscribers
+    assert sum(billing.handled) >= 200
+    told = finished(child(tmp_path, "why", "long", str(event)))
+    assert "handled by billing" in told.out, told

@@ -71,7 +71,11 @@ def test_why_of_a_run_that_was_killed_before_its_records_were_written_says_so(lo
     for name in ("verdict.json", "facts.json"):
         (folder / name).unlink()
     shutil.rmtree(folder / "history")
-    HistoryWriter(folder / "history")
+    words = {"name": "billing", "pattern": "order.>", "delivery": "at-least-once", "start": "new", "on_retry": "skip"}
+    numbers = {"subscription": 0, "durable": False, "concurrency": 1, "join_invoked": 1}
+    HistoryWriter(folder / "history").rewrite(
+        "subscription", {name: [value] for name, value in (*words.items(), *numbers.items())}
+    )
     said = squall("why", str(folder), "1", "--runs", str(tmp_path / "runs"))
     assert (said.code, said.out) == (2, "")
     assert "holds no records" in said.err

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.chaos.cli.command import CALM, LOSS, write
 
+from squall.chaos.cli.live import Live
 from squall.chaos.fault_run import FaultProgress
 from squall.chaos.present_progress import Frames, bar, fault_lines, plain_line
 from squall.chaos.scenario import make_scenario
@@ -102,6 +103,25 @@ def test_without_a_terminal_a_moment_is_one_line() -> None:
         "  load     12/50 s · 2,000/s asked, 1,998 acknowledged · in flight 214 · pending 1,506 · refused 3 · "
         "dead letters 7 · p99 12 ms · loop lag 50 ms · outage 1,812 hits"
     )
+
+
+def test_a_fault_that_counts_at_its_end_is_on_until_then() -> None:
+    """`0 hits` would say that it does nothing. What it counted is told once it is over."""
+    cut = FaultProgress("cut", "down", "net:redis", 1.0, "active", -1.0, 8.0, 0)
+    (line,) = fault_lines([cut], 80)
+    assert re.search(r"down on net:redis +━.+─ on$", line.plain), line.plain
+    assert plain_line(replace(LOAD, faults=(cut,))).endswith(" · cut on")
+    (line,) = fault_lines([replace(cut, state="healed", hits=3)], 80)
+    assert line.plain.endswith("✓ 3 hits")
+
+
+def test_without_a_terminal_a_phase_tells_of_itself_after_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    """When it begins, after a second, and then every five: not only after five."""
+    with Live(SCENARIO) as live:
+        for quarter in range(45):
+            live.show(replace(LOAD, phase_s=quarter / 4))
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("  load")]
+    assert [line.split("/")[0].split()[-1] for line in lines] == ["0", "1", "5", "10"]
 
 
 def on_a_terminal(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:

@@ -10,6 +10,8 @@ from tests.chaos.cli.command import squall, write
 
 from squall.chaos.sweep.file import SWEEP, list_sweeps, load_sweep
 
+pytestmark = pytest.mark.slow  # whole sweeps
+
 # A router that takes 20 events at once and 50 a second: six always pass, of three hundred most are refused.
 LIMITED = """\
 version: 1

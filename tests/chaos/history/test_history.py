@@ -79,6 +79,18 @@ def test_compaction_sorts_by_time_and_keeps_written_order_of_ties(tmp_path: Path
     assert rows == [(1, 7), (4, 0), (4, 7), (9, 0)]
 
 
+def test_a_table_that_is_written_anew_has_its_last_rows_alone(tmp_path: Path) -> None:
+    """While it grows, and at the end."""
+    writer = HistoryWriter(tmp_path / "h")
+    for names in (["order"], ["order", "stock"], ["stock", "order"]):
+        writer.rewrite("topic", {"topic": list(range(len(names))), "name": names})
+        with open_history(tmp_path / "h") as connection:
+            assert connection.execute("SELECT list(name ORDER BY topic) FROM topic").fetchall() == [(names,)]
+    writer.compact()
+    with open_history(tmp_path / "h") as connection:
+        assert connection.execute("SELECT list(name ORDER BY topic) FROM topic").fetchall() == [(["stock", "order"],)]
+
+
 def test_words_and_absent_values_round_trip(tmp_path: Path) -> None:
     """Codes and words mean the same, and NULL in an array is NULL in SQL."""
     writer = HistoryWriter(tmp_path / "h")

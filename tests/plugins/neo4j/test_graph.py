@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import LiteralString
 
 from tests.core.world import FromAnswers, Heard
 from tests.plugins.neo4j.graphs import ask, delivered, options, own, published, router, until
+from tests.plugins.serve.served import Served
 
 from squall import Event, Filter, Priority, Reject
+from squall.plugins.memory import MemoryPlugin
 from squall.plugins.neo4j.batches import Batch
 from squall.plugins.neo4j.graph import Graph, Who
 from squall.plugins.retry import RetryPlugin
@@ -168,6 +171,54 @@ async def test_the_audit_trail_says_who_did_what_where(neo4j_url: str) -> None:
         ["stopped", None, None, True, None],
         ["published", f"{a}-shop", f"{a}.created", True, 3],
     ]
+
+
+async def test_the_audit_trail_says_from_where_a_client_published_and_redrove(neo4j_url: str) -> None:
+    """Through `squall serve`: its address; nothing where it was done in the router's own process."""
+    a = own()
+    query: LiteralString = """
+        MATCH (r:Router {name: $router}), (e:AuditEvent {router: r.id})-[:ABOUT]->(what)
+        WHERE e.action = $action
+        RETURN e.origin, e.count, e.detail, coalesce(e.name, what.name), what.id
+        ORDER BY e.origin IS NOT NULL
+        """
+
+    async def rows(action: str) -> list[list[object]]:
+        return await ask(neo4j_url, query, router=f"{a}-router", action=action)
+
+    broken = Heard(Reject("no"))
+    async with Served(MemoryPlugin(), options(neo4j_url, router=f"{a}-router")) as served:
+        squall = served.router
+        mine = await squall.subscriber(f"{a}-mailer").subscribe(f"{a}.>", broken, name=f"{a}-mails")
+        await squall.publisher(f"{a}-shop").publish(f"{a}.created", b"")
+        sent = await served.post(b"", id="1", source=f"{a}-shop", type=f"{a}.created", specversion="1.0")
+        assert sent.status == 200
+
+        async def buried() -> bool:
+            return len(await served.dead()) == 2
+
+        await until(buried)
+        broken.fail = None
+        path = "/v1/dead-letters/redrive"
+        token = (await served.http("POST", path, b'{"seqs": [1]}')).json["token"]
+        body = json.dumps({"seqs": [1], "token": token}).encode()
+        assert len((await served.http("POST", path, body)).json["given_back"]) == 1
+        await squall.redrive((await squall.plan_redrive()).token)
+
+        async def written() -> bool:
+            return len([*await rows("redrove"), *await rows("published")]) == 4
+
+        await until(written)
+    name, told = f"{a}-mails", "dead letters of 1 events:"
+    assert await rows("redrove") == [
+        [None, None, f"{told} 2", name, mine],
+        ["127.0.0.1", None, f"{told} 1", name, mine],
+    ]
+    assert await rows("published") == [
+        [None, 1, None, f"{a}.created", None],
+        ["127.0.0.1", 1, None, f"{a}.created", None],
+    ]
+    assert await published(neo4j_url, f"{a}.created") == {f"{a}-shop": 2}
 
 
 async def test_what_keeps_the_graph_in_order_is_set_up(neo4j_url: str) -> None:

@@ -15,6 +15,7 @@ from tests.plugins.serve.served import Served
 
 from squall import Ack, Attempt, Context, Event, Nak, Observer, Plugin, Subscription, Term, hookimpl
 from squall.core.delivery import ACK, Attempts
+from squall.core.store import DeadLetter
 from squall.plugins.memory import MemoryPlugin
 from squall.plugins.neo4j.batches import MAX_ROWS, Batch, Batches
 from squall.plugins.neo4j.observing import OTHERS, FlowObserver
@@ -74,7 +75,7 @@ def test_a_batch_costs_as_many_calls_as_it_has_flows_not_events() -> None:
     assert cost(1000, 3) == cost(10, 3)
     one, three, six = cost(1000, 1), cost(1000, 3), cost(1000, 6)
     assert all(more - less <= 3 * 5 for more, less in zip(six, three, strict=True))
-    assert max(one) < 20
+    assert max(one) < 25
 
 
 def rows(counting: FlowObserver, kind: str) -> list[dict[str, Any]]:
@@ -150,6 +151,35 @@ def test_what_other_routers_published_is_theirs_to_count() -> None:
     assert row["count"] == 1
 
 
+def test_publishes_are_told_apart_by_where_they_came_from() -> None:
+    """Those of this process have no address; one batch may have several."""
+    counting = observer()
+    events = [own_event("a") for _ in range(4)]
+    events[1].origin = events[3].origin = "192.0.2.7"
+    counting.published(events)
+    counting.published(events[:1])
+    told = rows(counting, "publishes")
+    assert [(row["topic"], row["origin"], row["count"]) for row in told] == [("a", None, 3), ("a", "192.0.2.7", 2)]
+    assert len({row["audit"] for row in told}) == 2
+
+
+def test_a_redrive_is_one_row_however_many_letters_it_gives_back() -> None:
+    """With the first of their numbers."""
+    counting = observer()
+    letters = [
+        DeadLetter(event("a", seq=number), "s-1", "invoices", "a.>", "rejected", 1, 0, 0, "", "", "")
+        for number in range(1, 31)
+    ]
+    counting.redriven("s-1", letters, "192.0.2.7")
+    counting.redriven("s-1", letters[:2], "")
+    many, few = rows(counting, "audit")
+    told = ("redrove", "s-1", "invoices", "a.>", "192.0.2.7")
+    assert tuple(many[name] for name in ("action", "subscription", "name", "pattern", "origin")) == told
+    assert str(many["detail"]).startswith("dead letters of 30 events: 1, 2, 3,")
+    assert str(many["detail"]).endswith(", 20, …")
+    assert (few["detail"], few["origin"]) == ("dead letters of 2 events: 1, 2", None)
+
+
 class Watching(Plugin):
     """Enables an observer, and pauses the subscription by a gate, as a breaker may."""
 
@@ -175,6 +205,19 @@ async def test_the_address_of_a_remote_client_is_noted() -> None:
     told = [(row["action"], row["service"], row["origin"]) for row in rows(counting, "audit")]
     assert told[:2] == [("subscribed", "here", None), ("subscribed", "billing", "127.0.0.1")]
     assert ("detached", "billing", "127.0.0.1") in told
+
+
+async def test_the_address_that_publishes_came_from_is_noted() -> None:
+    """By HTTP, and by the WebSocket, one by one and as a batch; and what is published here has none."""
+    counting = observer()
+    async with Served(MemoryPlugin(), Watching(counting)) as served, served.client() as client:
+        await served.router.publisher("shop").publish("a", b"")
+        assert (await served.post(b"", id="1", source="shop", type="a", specversion="1.0")).status == 200
+        one = {"id": "2", "source": "shop", "type": "a", "specversion": "1.0"}
+        assert (await served.post([one], "application/cloudevents-batch+json")).status == 200
+        await client.publish("a")
+        await client.publish("a", "a", atomic=True)
+    assert [(row["origin"], row["count"]) for row in rows(counting, "publishes")] == [(None, 1), ("127.0.0.1", 5)]
 
 
 async def test_a_pause_by_a_plugin_is_noted_too() -> None:

@@ -21,7 +21,7 @@ from squall.plugins.redis.keys import Keys
 
 def test_all_keys_of_a_store_are_in_one_slot() -> None:
     keys = Keys("orders")
-    names = [keys.head, keys.names, keys.dead, keys.died, keys.epoch, *keys.streams]
+    names = [keys.head, keys.names, keys.dead, keys.died, keys.redriven, keys.given_back, keys.epoch, *keys.streams]
     names += [keys.subscription("a"), keys.lease("b"), keys.writer("c")]
     assert len({key_slot(name.encode()) for name in names}) == 1
     assert len(set(names)) == len(names)

@@ -10,11 +10,14 @@ import pytest
 import redis
 from tests import servers
 from tests.plugins.redis_stores import damage, redis_store
+from tests.plugins.redrive_promises import REDRIVE_PROMISES
 from tests.plugins.store_bench import Promise, StoreKind
 from tests.plugins.store_promises import PROMISES, hold
 from tests.servers import Server
 
 from squall.plugins.redis.store import RedisStore
+
+pytestmark = pytest.mark.slow  # a server
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def emptied(server: Server) -> Server:
     return server
 
 
-@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+@pytest.mark.parametrize("promise", [*PROMISES, *REDRIVE_PROMISES], ids=lambda promise: promise.__name__)
 @pytest.mark.parametrize(("durability", "recent_events"), [("disk", 0), ("disk", 10), ("memory", 8192)])
 async def test_store_keeps_its_promise(
     durability: Literal["disk", "memory"], recent_events: int, promise: Promise, tmp_path: Path, emptied: Server

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import redis
 from tests.chaos.targets.test_redis_streams import Sink
 from tests.chaos.whole_run import run
+from tests.core.stores import KeptMemory, SlowToSettle
 from tests.plugins.serve.served import Served, until
 from tests.servers import Server
 
 import squall
 from squall.chaos.history import open_history
 from squall.chaos.run import RunResult
-from squall.core.target import Message, Outcome, SubscriberSpec
+from squall.core.target import Message, Outcome, Received, Settlement, SubscriberSpec
 from squall.plugins.remote import target
 from squall.plugins.remote.target import ServedTarget, _Client
 
@@ -126,6 +128,52 @@ async def test_the_server_is_told_secrets_by_its_environment_alone(redis_server:
     told = [path for path in result.folder.rglob("*") if path.is_file() and b"hunter22" in path.read_bytes()]
     assert told == []
     assert "SQUALL_SECRET_1" in (result.folder / "serve.yaml").read_text("utf-8")
+
+
+class Confirmations:
+    """A sink that notes what it is told of settlements."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def deliver(self, received: Received) -> None:
+        self.told.append("delivered")
+
+    def settling(self, payloads: Sequence[bytes], settlement: Settlement, invoked_ns: int) -> None:
+        self.told.append(settlement)
+
+    def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused", "lost"] = "ok") -> None:
+        self.told.append(answer)
+
+    def gate_changed(self, gate: str, state: str) -> None:
+        raise AssertionError("there is no gate")
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_settlement_is_confirmed_when_it_is_stored(dies: bool) -> None:
+    """Not when the server has it in memory alone: one that dies then delivers the event again, rightly."""
+    kept, sink = KeptMemory(SlowToSettle), Confirmations()
+    async with Served(kept, clock=(clock := squall.VirtualClock())) as served:
+        remote = squall.connect(f"http://127.0.0.1:{served.port}", clock=squall.SystemClock())
+        client = _Client(remote, SubscriberSpec("billing", "order.>", durable=True), sink)
+        await client.start()
+        kept.store.refuse = True
+        await served.router.publisher("shop").publish("order.created", b"")
+        await until(lambda: sink.told == ["delivered", "ack"])
+        for _ in range(20):
+            assert await remote.flush()  # the server has received it
+            await clock.advance(0.05)
+        assert sink.told == ["delivered", "ack"]
+        if dies:
+            for connection in served.server.hub.connections:
+                connection.close(1001, "gone")
+        else:
+            kept.store.refuse = False
+            await clock.advance(1.5)
+        await until(lambda: len(sink.told) > 2)
+        assert sink.told[2] == ("lost" if dies else "ok")
+        kept.store.refuse = False
+        await client.stop()
 
 
 async def test_what_was_settled_last_is_confirmed_before_a_subscriber_stops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.core.stores import KeptMemory, SlowToSettle
 from tests.plugins.serve.served import Client, Served, types, until
 
 from squall import EventRouter, Priority, VirtualClock
@@ -353,3 +354,29 @@ async def test_what_does_not_reach_the_client_costs_none_of_its_credit() -> None
         await client.synced()  # what was sent has used the credit up
         await client.send(credit=pb.Credit(sub=sub, more=1))
         assert types(await client.deliveries(1)) == ["c"]
+
+
+async def test_a_ping_that_asks_what_is_stored_is_answered_when_the_store_has_it() -> None:
+    """All that was settled before it, by a subscription that has left too; a plain one is answered meanwhile."""
+    clock, kept = VirtualClock(), KeptMemory(SlowToSettle)
+    async with Served(kept, RetryPlugin(), clock=clock) as served, served.client() as client:
+        subs = [await client.subscribe(one, name=one) for one in "abc"]
+        await publish(served.router, *"abc")
+        numbers = [one.delivery for one in await client.deliveries(3)]
+        kept.store.refuse = True
+        await client.send(leave=pb.Leave(sub=subs[2], end=True))
+        assert (await client.expect("left")).left.sub == subs[2]
+        await client.settle(subs[2], ack=[numbers[2]])
+        await client.send(ping=pb.Ping(number=1, stored=True))
+        await client.synced()
+        await client.settle(subs[0], ack=[numbers[0]])
+        await client.send(ping=pb.Ping(number=2, stored=True))
+        await client.settle(subs[1], nak=[pb.Nak(delivery=numbers[1], delay_ms=60_000)])
+        await client.send(ping=pb.Ping(number=3, stored=True))
+        for _ in range(3):
+            await client.synced()  # and none of the others was answered before
+        kept.store.refuse = False
+        await clock.advance(1.5)  # by then they are asked for again
+        assert sorted([(await client.expect("pong")).pong.number for _ in range(3)]) == [1, 2, 3]
+        await client.send(ping=pb.Ping(number=4, stored=True))
+        assert (await client.expect("pong")).pong.number == 4

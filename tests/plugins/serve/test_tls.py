@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from tests.needed import needed
 from tests.plugins.serve.served import Served, read_answer
+from typer.testing import CliRunner
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from squall.chaos.cli import app
 from squall.protos import wire_pb2 as pb
 
 
@@ -48,3 +50,15 @@ async def test_plain_http_gets_no_answer(tls: dict[str, str]) -> None:
     async with Served(tls=tls) as served:
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await served.http("GET", "/readyz")
+
+
+async def test_the_command_line_trusts_whom_it_is_told_to_trust(tls: dict[str, str]) -> None:
+    """A certificate that nobody vouches for is refused, with what to do."""
+    async with Served(tls=tls) as served:
+        told = ["dlq", "list", "--url", f"https://localhost:{served.port}"]
+        refused = await asyncio.to_thread(lambda: CliRunner().invoke(app, told))
+        assert refused.exit_code == 4
+        assert "SSL_CERT_FILE names" in refused.output
+        trusted = {"SSL_CERT_FILE": tls["certificate"]}
+        found = await asyncio.to_thread(lambda: CliRunner().invoke(app, told, env=trusted))
+        assert (found.exit_code, found.output) == (0, "no dead letters\n")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tests.core.world import Heard, until
 from tests.plugins import surroundings
 from tests.plugins.surroundings import HandClock
@@ -13,6 +15,7 @@ from tests.plugins.tracing.traced import MANY_TURNS, of, rows, traced
 from squall import Event, EventRouter, Reject
 from squall.core.delivery import Attempt, Attempts
 from squall.core.identity import system_ids
+from squall.core.store import DeadLetter
 from squall.plugins.faults import FaultsPlugin
 from squall.plugins.tracing.options import TracingOptions
 from squall.plugins.tracing.records import Delivered
@@ -71,6 +74,42 @@ async def test_a_dead_letter_is_kept(tmp_path: Path) -> None:
     assert [one.operation for one in spans] == ["process", "dead_letter"]
     assert spans[1].error == "rejected"
     assert spans[1].attributes["squall.reason"] == "rejected"
+
+
+async def redriven(router: EventRouter) -> None:
+    """One event is given up, and taken after its redrive."""
+    failing = Failing(1, lambda: Reject("no"))
+    await publish_one(router, failing, 1)
+    async with asyncio.timeout(20):
+        while not (plan := await router.plan_redrive()).letters:  # noqa: ASYNC110  the store settles soon
+            await asyncio.sleep(0.005)
+    await router.redrive(plan.token, origin="ops")
+    await until(lambda: failing.calls == 2, MANY_TURNS)
+
+
+@pytest.mark.parametrize("sample", [0.0, 1.0])
+async def test_a_redrive_is_a_span_to_which_the_next_delivery_links(sample: float, tmp_path: Path) -> None:
+    """In the event's own trace; whether that is sampled, or kept from the failure on."""
+    async with traced(tmp_path, sample=sample, keep=["dead_lettered", "retried"]) as router:
+        await redriven(router)
+    spans = rows(tmp_path)
+    (redrive,) = of(spans, "redrive")
+    assert (redrive.name, redrive.subscription, redrive.attributes["squall.origin"]) == (
+        "redrive order.created", "bad", "ops",
+    )  # fmt: skip
+    first, again = (one for one in of(spans, "process") if one.subscription == "bad")
+    assert first.trace == again.trace == redrive.trace
+    assert again.links[-1] == {"trace": redrive.trace, "span": redrive.span, "what": "redrive"}
+    assert ("squall.redriven" in first.attributes, again.attributes["squall.redriven"]) == (False, True)
+    assert (again.waited, again.attempt, again.why) == (None, 1, "sampled" if sample else "retried")
+    assert {one.partial for one in (first, again, redrive)} == {not sample}
+
+
+async def test_a_redrive_is_not_kept_where_it_is_not_asked_for(tmp_path: Path) -> None:
+    """Nor is its delivery."""
+    async with traced(tmp_path, sample=0.0, keep=["dead_lettered"]) as router:
+        await redriven(router)
+    assert {(one.operation, one.subscription) for one in rows(tmp_path)} == {("process", "bad"), ("dead_letter", "bad")}
 
 
 async def test_nothing_is_kept_where_nothing_is_asked_for(tmp_path: Path) -> None:
@@ -171,6 +210,21 @@ def test_the_slowest_of_each_window_are_kept() -> None:
     bench.clock.move(10.0)
     bench.tracer.tick()
     assert bench.kept() == [6, 5, 7]
+
+
+def test_what_was_redriven_counts_from_its_attempt() -> None:
+    """Not from its publish, which may be long ago: it would always be the slowest."""
+    bench = Bench(slowest=1, window=10.0, keep=["slowest"])
+    before = bench.batch(1)
+    letter = DeadLetter(before[0].event, bench.subscription.id, "billing", ">", "rejected", 1, 0, 0, "", "", "")
+    bench.clock.move(5.0)
+    bench.tracer.redriven(bench.subscription.id, [letter], "")
+    now_ns = bench.clock.monotonic_ns()
+    bench.tracer.attempted(bench.subscription, Attempts([Attempt(before[0].event, now_ns, now_ns + 1)]), now_ns)
+    bench.clock.move(5.0)
+    bench.tracer.tick()
+    (kept,) = (one for one in bench.tracer.records if isinstance(one, Delivered))
+    assert kept.attempt is before[0]
 
 
 def test_one_of_the_slowest_waits_for_its_settlement() -> None:
