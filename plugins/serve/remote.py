@@ -70,6 +70,7 @@ class RemoteHandler:
         self.origin = outlet.address
         self._outlet, self._settles_first = outlet, settles_first
         self._credit = min(credit, MAX_CREDIT)
+        self._sent: set[int] = set()
         self._starved = False
         self._awaited: list[tuple[set[int], asyncio.Future[None]]] = []
         self._subscription: Subscription | None = None
@@ -90,6 +91,7 @@ class RemoteHandler:
 
     async def __call__(self, event: Event, delivery: Delivery) -> None:
         number = self._outlet.deliver(self, event)
+        self._sent.add(event.seq)
         if self._settles_first:
             return
         ended, size = asyncio.get_running_loop().create_future(), len(event.payload)
@@ -181,7 +183,16 @@ class RemoteHandler:
         return Permits(n)
 
     def record(self, permits: Permits, attempts: Attempts) -> None:
-        """The client gives credit itself when it can take more."""
+        """Of what it was sent the client gives credit itself when it can take more. It does not know of what a layer
+        before the handler ended: that has cost nothing."""
+        unsent = 0
+        for attempt in attempts:
+            if attempt.event.seq in self._sent:
+                self._sent.remove(attempt.event.seq)
+            else:
+                unsent += 1
+        if unsent:
+            self.grant(unsent)
 
     def release(self, permits: Permits, n: int) -> None:
         self._credit += n

@@ -68,6 +68,8 @@ class Draw:
         if self._maybe(0.15):
             mode = self._random.choice(["reject", "queue"])
             yield {"rate_limit": {"rate": 300, "burst": 50, "mode": mode, "timeout": "300ms"}}
+        if Random(f"dedupe:{self.seed}").random() < 0.3:  # drawn by itself: the other draws are what they were
+            yield {"dedupe": {"window": "1m"}}
 
     def _subscriber(self, number: int) -> Section:
         concurrency = self._random.choice([1, 1, 2, 8, 32])
@@ -205,6 +207,6 @@ def test_the_settings_cover_what_there_is() -> None:
     drawn = json.dumps([Draw(seed).scenario() for seed in range(BATCHES * RUNS_A_BATCH)])
     words = ["at-most-once", "block_key", "durable", "priority_min", "filters", "join", "leave", "burst", "to", "key"]
     words += ["earliest", *(one for one in get_args(OverflowPolicy) if one != "block")]  # which is what others have
-    words += ["rate_limit", "sqlite", "disk", "process", "reject", "queue", *PRIORITIES]
+    words += ["rate_limit", "dedupe", "sqlite", "disk", "process", "reject", "queue", *PRIORITIES]
     words += ["exception", "hang", "slow", "crash", "write-error", "refuse"]
     assert [word for word in words if f'"{word}"' not in drawn] == []

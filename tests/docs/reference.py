@@ -18,7 +18,7 @@ import typer
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from tests.docs import api_reference, store_reference
+from tests.docs import api_reference, backend_reference, store_reference
 
 from squall.chaos import scenario_models
 from squall.chaos.check import engine, expectations, verdict
@@ -380,6 +380,10 @@ def _stores(_: str) -> Table:
     return Table(store_reference.headings(), store_reference.rows())
 
 
+def _backends(_: str) -> Table:
+    return Table(backend_reference.HEADINGS, backend_reference.rows())
+
+
 KINDS: Mapping[str, Callable[[str], Table]] = {
     "keys of ": _keys_of,
     "faults": _faults,
@@ -394,6 +398,7 @@ KINDS: Mapping[str, Callable[[str], Table]] = {
     "fields of ": _fields_of,
     "public names": _names,
     "promises of stores": _stores,
+    "promises of other backends": _backends,
 }
 """What tables there are, by how their names begin."""
 

@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from tests.docs import reference
+from tests.docs import backend_reference, reference
 from tests.docs.pages import parse
 from tests.docs.reference import DOCS, MARK, Table, codes, keys, model, pages, render, tables, used_codes
 
 from squall.chaos import scenario_models
+from squall.chaos.catalogue import load_catalogue
 from squall.chaos.check import expectations
 from squall.chaos.check.verdict import EXIT_CODES
 from squall.chaos.cli import guard
@@ -24,6 +25,7 @@ from squall.core import config
 from squall.core.options import Options
 from squall.core.yaml_source import parse_document
 from squall.plugins.faults import FaultsPlugin
+from squall.plugins.serve import ServePlugin
 
 SCENARIOS = DOCS / "scenarios.md"
 
@@ -176,3 +178,15 @@ def test_what_a_page_has_written_is_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     expected = "<!-- table: any -->\n\n| key | value | meaning |\n|---|---|---|\n| `a` | 1 | kept |\n\nafter\n"
     assert render(swapped) == expected
     assert render(expected) == expected
+
+
+def test_every_target_of_squalls_own_has_its_promises_in_the_table() -> None:
+    """Whatever plugin offers it."""
+    assert set(load_catalogue().targets) == set(backend_reference.targets())
+
+
+def test_who_does_more_than_watch_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the table must say what it does to events."""
+    monkeypatch.setattr(backend_reference, "WATCHING", {"`serve`": ServePlugin})
+    with pytest.raises(KeyError, match="does more than watch: squall_gate"):
+        backend_reference.rows()

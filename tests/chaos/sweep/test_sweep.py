@@ -34,6 +34,22 @@ LIMITED = {
     "load": {"stages": [{"for": "1s", "rate": "${rate}"}], "events": [{"type": "a.b"}]},
     "expect": [{"error_budget": {"max_ratio": 0.02}}],
 }
+FAILING = {
+    "version": 1,
+    "name": "failing",
+    "plugins": [{"retry": {"attempts": 1}}],
+    "subscribers": {"all": {"pattern": ">"}},
+    "load": {"stages": [{"for": "1s", "rate": 200}], "events": [{"type": "a.b"}]},
+    "faults": [{"id": "errors", "at": "0s", "for": "1s", "do": "exception", "on": "handler:all", "probability": 0.1}],
+    "expect": [{"error_budget": {"max_ratio": 0.4, "subscribers": ["all"]}}],
+}
+DESK = {
+    "version": 1,
+    "name": "desk",
+    "subscribers": {"all": {"pattern": ">", "concurrency": 1, "handler": {"latency": "20ms"}}},
+    "load": {"stages": [{"for": "1s", "rate": 100}], "events": [{"type": "a.b"}]},
+    "expect": [{"latency": {"p99": "200ms"}}],
+}
 
 
 async def virtual(scenario_path: Path, sets: list[str], seed: int, runs: Path) -> RunResult:
@@ -46,10 +62,13 @@ async def virtual(scenario_path: Path, sets: list[str], seed: int, runs: Path) -
     return await running
 
 
-def swept(folder: Path, key: str, low: str, high: str, *, repeats: int = 2) -> Sweep:
-    """A sweep of that scenario, whose router takes 200 events a second."""
-    path = folder / "limited.yaml"
-    path.write_text(json.dumps(LIMITED), encoding="utf-8")
+def swept(
+    folder: Path, key: str, low: str, high: str, *, scenario: dict[str, object] = LIMITED, repeats: int = 2
+) -> Sweep:
+    """A sweep of a scenario, without more the one whose router takes 200 events a second."""
+    name = str(scenario["name"])
+    path = folder / f"{name}.yaml"
+    path.write_text(json.dumps(scenario), encoding="utf-8")
     values = read_range(low, high, log=False)
     plan = Plan(values.grid(2, log=False), repeats=repeats, whole=values.whole)
     made = make_sweep_folder(folder / "runs", VirtualClock(), "abc")
@@ -57,7 +76,7 @@ def swept(folder: Path, key: str, low: str, high: str, *, repeats: int = 2) -> S
     def run_one(text: str, more: int) -> RunResult:
         return asyncio.run(virtual(path, [f"{key}={text}"], 1 + more, folder / "runs"))
 
-    return run_sweep(Asked("limited", key, values, plan), run_one, made, 0)
+    return run_sweep(Asked(name, key, values, plan), run_one, made, 0)
 
 
 def test_a_planted_knee_is_found_within_ten_percent(tmp_path: Path) -> None:
@@ -89,6 +108,33 @@ def test_a_key_of_the_scenario_can_be_raised(tmp_path: Path) -> None:
     assert "no knee: everything holds up to load.stages.0.rate 150" in sweep.sentence
     environment = json.loads((tmp_path / "runs" / sweep.points[-1].run / "environment.json").read_text("utf-8"))
     assert environment["sets"] == {"load.stages.0.rate": 150}
+
+
+def test_the_intensity_of_a_fault_can_be_raised(tmp_path: Path) -> None:
+    """By the id of the fault: it breaks where as many attempts fail as are too many."""
+    sweep = swept(tmp_path, "faults.errors.probability", "0.05", "0.95", scenario=FAILING)
+    assert (sweep.state, sweep.exit_code) == ("knee", 0)
+    assert sweep.knee is not None
+    assert 0.3 < sweep.knee.at < 0.5
+    assert sweep.sentence.startswith("it breaks at faults.errors.probability 0.")
+    assert sweep.sentence.endswith(": error budget of all")
+    assert {one.outcome for one in sweep.points if one.value < 0.3} == {"held"}
+    assert {one.outcome for one in sweep.points if one.value > 0.5} == {"broke"}
+
+
+def test_the_concurrency_of_a_subscriber_can_be_raised(tmp_path: Path) -> None:
+    """One at the desk is too few for the load, from four on they are enough."""
+    for name in ("few", "enough"):
+        (tmp_path / name).mkdir()
+    few = swept(tmp_path / "few", "subscribers.all.concurrency", "1", "8", scenario=DESK)
+    assert (few.state, few.exit_code) == ("broken", 1)
+    assert "broken at subscribers.all.concurrency 1 already" in few.sentence
+    enough = swept(tmp_path / "enough", "subscribers.all.concurrency", "4", "8", scenario=DESK)
+    assert (enough.state, enough.exit_code) == ("holds", 0)
+    assert {one.text for one in enough.points} == {"4", "8"}
+    run = tmp_path / "enough" / "runs" / enough.points[-1].run
+    environment = json.loads((run / "environment.json").read_text("utf-8"))
+    assert environment["sets"] == {"subscribers.all.concurrency": 8}
 
 
 def test_what_is_broken_at_its_lowest_value_says_so(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tests.core.stores import KeptMemory, SlowToSettle
 from tests.plugins.serve.served import Client, Served, types, until
 
 from squall import EventRouter, Priority, VirtualClock
+from squall.plugins.dedupe import DedupePlugin
 from squall.plugins.memory import MemoryPlugin
 from squall.plugins.retry import RetryPlugin
 from squall.protos import wire_pb2 as pb
@@ -333,6 +334,26 @@ async def test_a_slow_client_delays_nobody_else() -> None:
         await settling
         assert len(await never.deliveries(5)) == 5
         await never.synced()
+
+
+async def test_what_does_not_reach_the_client_costs_none_of_its_credit() -> None:
+    """A layer before the handler may end deliveries by itself: of those the client knows nothing, and gives no more."""
+    plugins = (MemoryPlugin(dedupe_window=0), RetryPlugin(), DedupePlugin())
+    async with Served(*plugins) as served, served.client() as client:
+        sub = await client.subscribe(credit=2)
+        for _ in range(20):
+            await publish(served.router, "a", event_id="0b6f0a6c-3c0c-4d8e-9d55-6b1d5f5c7a01")
+        await publish(served.router, "b")
+        (first,) = await client.deliveries(1)
+        await client.settle(sub, ack=[first.delivery])
+        (last,) = await client.deliveries(1)
+        assert types([first, last]) == ["a", "b"]
+        await client.settle(sub, ack=[last.delivery])
+        await until(lambda: served.pending() == 0)
+        await publish(served.router, "c")
+        await client.synced()  # what was sent has used the credit up
+        await client.send(credit=pb.Credit(sub=sub, more=1))
+        assert types(await client.deliveries(1)) == ["c"]
 
 
 async def test_a_ping_that_asks_what_is_stored_is_answered_when_the_store_has_it() -> None:
