@@ -61,7 +61,7 @@ def show_redrive(service: Service, asked: Redrive) -> None:
 def show_told() -> None:
     """What became of what this tab has asked for, if anything: also where the service tells nothing any more."""
     now = st.session_state.get(REDRIVING)
-    if isinstance(now, Redriving):
+    if isinstance(now, Redriving) and (now.given or now.trouble or (now.plan and not now.plan.dead_letters)):
         show_markup("service_told.html.j2", redriving=now)
 
 
