@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import hmac
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
@@ -56,6 +56,16 @@ class DeadLetterQuery:
             raise ConfigError(f"DeadLetterQuery: limit: expected 1 to {MAX_REDRIVEN}, got {self.limit!r:.80}")
 
 
+def wanted_by(query: DeadLetterQuery) -> Callable[[DeadLetter], bool]:
+    """Whether a dead letter is one of those; its subscription is the store's to look at."""
+    matches = None if query.pattern is None else compile_pattern(query.pattern)
+    return lambda letter: (
+        query.reason in (None, letter.reason)
+        and (query.seqs is None or letter.event.seq in query.seqs)
+        and (matches is None or matches(letter.event.type))
+    )
+
+
 class RedrivePlan(NamedTuple):
     """What a redrive would give back, and the token to say so. more: there are others past the query's limit."""
 
@@ -81,19 +91,12 @@ class Redrives:
 
     async def plan(self, query: DeadLetterQuery) -> RedrivePlan:
         """The dry run. Raises StoreError."""
-        matches = None if query.pattern is None else compile_pattern(query.pattern)
+        wanted = wanted_by(query)
         found: list[DeadLetter] = []
         after = 0
         while len(found) <= query.limit and (page := await self._store.dead_letters(query.subscription, after)):
             after += len(page)
-            found += [
-                letter
-                for letter in page
-                if not letter.redriven_ns
-                and query.reason in (None, letter.reason)
-                and (query.seqs is None or letter.event.seq in query.seqs)
-                and (matches is None or matches(letter.event.type))
-            ]
+            found += [letter for letter in page if not letter.redriven_ns and wanted(letter)]
         letters = found[: query.limit]
         return RedrivePlan(letters, _token(letters), len(found) > query.limit)
 

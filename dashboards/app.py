@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -17,12 +18,15 @@ from squall.core.errors import ConfigError, SquallError, WiringError
 from squall.core.wiring import Registry
 from squall.dashboards import assets
 from squall.dashboards.markup import plain, show_markup
+from squall.dashboards.service import Service
+from squall.dashboards.service_letters import show_service
 
 FIRST = "runs"
+LETTERS = "dead_letters"
 
 
-def show(runs: Path) -> None:
-    """The page that the URL names, of the run that it names: what Streamlit runs."""
+def show(runs: Path, service: Service | None = None) -> None:
+    """The page that the URL names, of the run that it names, or of the service: what Streamlit runs."""
     st.set_page_config(page_title="squall", page_icon="🌩️", layout="wide", initial_sidebar_state="auto")
     st.html(f"<style>{assets.text('style.css')}</style>")
     try:
@@ -30,12 +34,12 @@ def show(runs: Path) -> None:
     except SquallError as error:
         show_markup("error.html.j2", title="The dashboard cannot show its pages", error=str(error))
         return
+    shown = {name: partial(show_page, runs, page) for name, page in pages.items()}
+    shown[LETTERS] = partial(show_letters, runs, pages[LETTERS], service)
     made = {
-        name: st.Page(partial(show_page, runs, page), title=page.title, url_path=name) for name, page in pages.items()
+        name: st.Page(shown[name], title=page.title, url_path=name, default=name == FIRST)
+        for name, page in pages.items()
     }
-    made[FIRST] = st.Page(
-        partial(show_page, runs, pages[FIRST]), title=pages[FIRST].title, url_path=FIRST, default=True
-    )
     current = st.navigation(list(made.values()), position="hidden")
     _sidebar(made, runs)
     current.run()
@@ -71,17 +75,40 @@ def _pages(answer: object, plugin: str) -> Mapping[str, DashboardPage]:
 
 def show_page(runs: Path, page: DashboardPage) -> None:
     """One page, or why it cannot be shown and what to do then."""
-    try:
-        if not list_runs(runs):
+    with _told(page.title):
+        if list_runs(runs):
+            page.show(Look(runs, chosen_run(runs)))
+        else:
             show_markup("no_runs.html.j2", runs=str(runs))
-            return
-        page.show(Look(runs, chosen_run(runs)))
+
+
+def show_letters(runs: Path, page: DashboardPage, service: Service | None) -> None:
+    """The page of dead letters: those of a run, or those of the service, whichever the URL says."""
+    of_service = st.query_params.get("source") == "service"
+    if service is not None:
+        show_markup("sources.html.j2", of_service=of_service)
+    if not of_service:
+        show_page(runs, page)
+        if service is None:
+            show_markup("service_hint.html.j2")
+    elif service is None:
+        show_markup("no_service.html.j2")
+    else:
+        with _told(page.title):
+            show_service(service)
+
+
+@contextmanager
+def _told(title: str) -> Iterator[None]:
+    """Whatever is raised within is said on the page, and what to do then."""
+    try:
+        yield
     except (SquallError, OSError) as error:
         show_markup("error.html.j2", title="This cannot be shown", error=str(error))
     except Exception as error:
-        logging.getLogger("squall").exception("page %s", page.title)
+        logging.getLogger("squall").exception("page %s", title)
         told = f"{type(error).__name__}: {error}"
-        show_markup("error.html.j2", title=f"The page {page.title} raised an error", error=told)
+        show_markup("error.html.j2", title=f"The page {title} raised an error", error=told)
 
 
 def chosen_run(runs: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import socket
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlencode
 
 import typer
@@ -13,6 +13,9 @@ import typer
 from squall.chaos.cli.operator import ConfigOption, RunsOption, runs_folder
 from squall.chaos.run_folder import find_run, run_name
 from squall.core.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from squall.dashboards.service import Service
 
 HOST = "127.0.0.1"
 
@@ -22,18 +25,33 @@ def dashboard(
     runs: RunsOption = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="the run to look at first")] = None,
     port: Annotated[int, typer.Option(help="to listen on, at 127.0.0.1; 0: any free one", min=0, max=65535)] = 8501,
+    service: Annotated[
+        str | None, typer.Option("--service", metavar="URL", help="a running squall serve: its dead letters are shown")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", metavar="SECRET", help="of the service: where it is, env:NAME or file:PATH")
+    ] = None,
+    allow_changes: Annotated[
+        bool,
+        typer.Option("--allow-changes", help="its dead letters may be given back: a password is printed for that"),
+    ] = False,
 ) -> int:
     """Look at runs in a browser.
 
-    It shows what is in run folders, and changes nothing there. Ctrl-C stops it.
+    It shows what is in run folders, and changes nothing there. With --service it shows the dead letters of a running
+    squall serve too, and changes nothing there without --allow-changes. Ctrl-C stops it.
 
     \b
     Example:
       squall dashboard
       squall dashboard --run first-storm --port 8600
+      squall dashboard --service http://127.0.0.1:8787 --allow-changes
     """
     if importlib.util.find_spec("streamlit") is None:
         raise ConfigError("dashboard needs streamlit: pip install 'squall[dashboard]'")
+    from squall.dashboards.service import chosen_service
+
+    asked = chosen_service(service, token, allow_changes=allow_changes)
     folder = runs_folder(config, runs).resolve()
     if not folder.is_dir():
         told = f"{folder}: there is no such folder yet. What is run into it will show; --runs names another"
@@ -43,7 +61,7 @@ def dashboard(
         from squall.dashboards.app import all_pages
         from squall.dashboards.server import make_server
 
-        server = make_server(folder, taken, all_pages())
+        server = make_server(folder, taken, all_pages(), asked)
 
         def stop(number: int, frame: object) -> None:
             """Until the server answers signals itself, and when it raises them anew because it has stopped."""
@@ -53,8 +71,18 @@ def dashboard(
             signal.signal(number, stop)
         print(f"squall dashboard: http://{HOST}:{taken.getsockname()[1]}/{view}", flush=True)  # noqa: T201  what was asked for
         print(f"shows the runs in {folder}; Ctrl-C stops it", flush=True)  # noqa: T201
+        if asked is not None:
+            print(told_of(asked), flush=True)  # noqa: T201
         server.run(sockets=[taken])
     return 0
+
+
+def told_of(service: Service) -> str:
+    """What is said of the service when it starts, the password among it."""
+    told = f"and the dead letters of squall serve at {service.url}"
+    if service.password is None:
+        return f"{told}, and changes nothing there"
+    return f"{told}\nto give some of them back, tell the page this password: {service.password}"
 
 
 def listening(port: int) -> socket.socket:

@@ -3,6 +3,9 @@
 import sys
 from pathlib import Path
 
-from squall.dashboards.app import show
+import msgspec
 
-show(Path(sys.argv[1]))
+from squall.dashboards.app import show
+from squall.dashboards.service import Service
+
+show(Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Service | None))

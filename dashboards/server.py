@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import streamlit
 import uvicorn
 from starlette.middleware import Middleware
@@ -17,6 +18,7 @@ from starlette.routing import Route
 from streamlit.config import get_config_options
 from streamlit.starlette import App
 
+from squall.dashboards.service import Service
 from squall.dashboards.tones import DARK, LIGHT, Tones
 
 HOST = "127.0.0.1"
@@ -29,10 +31,13 @@ BASE = '<script>window.__streamlit = {BACKEND_BASE_URL: location.origin + "/"}</
 """Otherwise Streamlit's page first looks for its server below the path of the view that is opened."""
 
 
-def make_server(runs: Path, listening: socket.socket, pages: Iterable[str]) -> uvicorn.Server:
+def make_server(
+    runs: Path, listening: socket.socket, pages: Iterable[str], service: Service | None = None
+) -> uvicorn.Server:
     """A server of the pages on the socket; not started. Streamlit's settings are set for the whole process."""
     script = Path(__file__).with_name("script.py")
-    sys.argv = [str(script), str(runs)]  # how Streamlit passes arguments on to a script
+    # How Streamlit passes arguments on to a script: nothing but this process sees them.
+    sys.argv = [str(script), str(runs), msgspec.json.encode(service).decode()]
     port = listening.getsockname()[1]
     own = {**settings(), "server.port": port, "browser.serverPort": port}
     get_config_options(force_reparse=True, options_from_flags=own)

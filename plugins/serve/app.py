@@ -103,10 +103,7 @@ def _for_operators(hub: Hub) -> list[Route]:
 
 def _for_dead_letters(hub: Hub) -> list[Route]:
     async def dead_letters(request: Request) -> Response:
-        after = request.query_params.get("after", "0")
-        if not (after.isascii() and after.isdecimal() and len(after) <= openapi.MAX_DIGITS):
-            return _refused(Problem(400, "BadRequest", f"after: expected {openapi.WHOLE_NUMBER}, got {after!r:.40}"))
-        return await _asked(inspection.dead_letters(hub.router, int(after), request.query_params.get("subscription")))
+        return await _asked(inspection.dead_letters(hub.router, request.query_params))
 
     async def redrive(request: Request) -> Response:
         async def answer() -> Plan | Redriven:

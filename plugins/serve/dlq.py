@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import http.client
-import os
-import re
-import ssl
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar, cast, get_args
-from urllib.parse import quote, urlsplit
+from typing import Annotated, cast, get_args
 
 import msgspec
 import typer
 
-from squall.core.config import Config, load_config
-from squall.core.errors import ConfigError, OutdatedToken, SquallError, SubscriptionError
-from squall.core.patterns import compile_pattern
+from squall.core.errors import ConfigError, OutdatedToken, SubscriptionError
 from squall.core.redrive import DeadLetterQuery
-from squall.core.secret import Secret
 from squall.core.store import DeadReason
 from squall.plugins.serve import ServePlugin
+from squall.plugins.serve.asking import Server
 from squall.plugins.serve.letters import Letter, Page, Plan, Redrive, Redriven, WholeLetter
-from squall.plugins.serve.options import ServeOptions
 
 __all__ = ["ServePlugin", "dlq"]  # the command's entry point names the plugin here, so that the page above is its help
 
-CONFIG = Path("squall.yaml")
-PATH = "/v1/dead-letters"
-PATIENCE_S = 60.0
-# Who listens everywhere is reached on loopback too.
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 NOT_DONE = 1
-T = TypeVar("T")
 
 
 class Action(enum.StrEnum):
@@ -83,7 +69,7 @@ def dlq(
       squall dlq show 17
       squall dlq redrive --subscription billing --pattern 'order.>'
     """
-    server = _Server.at(url, token) if url is not None else _Server.of(config)
+    server = Server.at(url, token, "dlq: --url") if url is not None else Server.of(config)
     wanted = tuple(seqs) if seqs else None
     if action is Action.REDRIVE:
         asked = Redrive(subscription, cast("DeadReason", reason), pattern, wanted, limit, per_second, confirm)
@@ -104,88 +90,19 @@ def dlq(
     return 0
 
 
-class _Server(NamedTuple):
-    """Where a server is, and what it is to be told."""
-
-    url: str
-    token: str | None
-
-    @classmethod
-    def of(cls, config: Path | None) -> _Server:
-        """The one that squall.yaml describes. Raises ConfigError."""
-        settings = Config() if config is None and not os.path.lexists(CONFIG) else load_config(config or CONFIG)
-        sections = (section for section in settings.plugins or () if section.name == "serve")
-        options = next((section.options(ServeOptions) for section in sections), ServeOptions())
-        host = ANYWHERE.get(options.host, options.host)
-        place = f"[{host}]" if ":" in host else host
-        token = None if options.token is None else options.token.read("serve: token")
-        return cls(f"{'https' if options.tls else 'http'}://{place}:{options.port}", token)
-
-    @classmethod
-    def at(cls, url: str, token: str | None) -> _Server:
-        """The one at this url. Raises ConfigError."""
-        if token is not None and not re.fullmatch("(env|file):.+", token):
-            raise ConfigError(f"dlq: --token: expected {Secret.expected}")
-        return cls(url.rstrip("/"), None if token is None else Secret(token).read("dlq: --token"))
-
-    def ask(self, path: str, kind: type[T], body: msgspec.Struct | None = None) -> T:
-        """What it answers. Raises ConfigError where it does not do what it is asked, OutdatedToken, and SquallError
-        where it does not answer, or cannot just now."""
-        parts, headers = urlsplit(self.url), {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"dlq: --url: expected http:// or https:// and a host, got {self.url!r:.80}")
-        connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        try:
-            with contextlib.closing(connect(parts.hostname, parts.port, timeout=PATIENCE_S)) as connection:
-                data = None if body is None else msgspec.json.encode(body)
-                connection.request("GET" if body is None else "POST", parts.path.rstrip("/") + path, data, headers)
-                answer = connection.getresponse()
-                said = answer.read()
-        except ssl.SSLCertVerificationError as error:
-            hint = "give --url with the name in its certificate; SSL_CERT_FILE names a file of others to trust"
-            raise SquallError(f"squall serve at {self.url}: {error.verify_message}: {hint}") from error
-        except (OSError, http.client.HTTPException) as error:
-            why = str(error) or type(error).__name__
-            raise SquallError(f"squall serve at {self.url} does not answer ({why}): is it running there?") from error
-        try:
-            if answer.status == http.HTTPStatus.OK:
-                return msgspec.json.decode(said, type=kind)
-            problem = msgspec.json.decode(said, type=_Problem)
-        except msgspec.MsgspecError as error:
-            raise ConfigError(f"dlq: {self.url} answers {answer.status}, and not as a squall serve does") from error
-        if problem.title == OutdatedToken.__name__:
-            raise OutdatedToken(problem.detail)
-        text = f"squall serve at {self.url}: {problem.detail}"
-        if answer.status in (http.HTTPStatus.CONFLICT, http.HTTPStatus.SERVICE_UNAVAILABLE):
-            raise SquallError(text)
-        raise ConfigError(text)
+def _letters(server: Server, query: DeadLetterQuery) -> Iterator[WholeLetter]:
+    """All that it has, and that is asked for: event by event, where some are named, and in the order of arrival."""
+    for seqs in [(seq,) for seq in dict.fromkeys(query.seqs)] if query.seqs else [None]:
+        after: int | None = 0
+        while after is not None:
+            page = server.letters(replace(query, seqs=seqs), after)
+            yield from page.dead_letters
+            after = page.next
 
 
-class _Problem(msgspec.Struct):
-    title: str
-    detail: str
-
-
-def _letters(server: _Server, query: DeadLetterQuery) -> Iterator[WholeLetter]:
-    """All that it has, and that is asked for, in the order of their arrival."""
-    matches = None if query.pattern is None else compile_pattern(query.pattern)
-    of = "" if query.subscription is None else f"&subscription={quote(query.subscription, safe='')}"
-    after = 0
-    while page := server.ask(f"{PATH}?after={after}{of}", Page).dead_letters:
-        after += len(page)
-        for one in page:
-            if (
-                query.reason in (None, one.reason)
-                and (query.seqs is None or one.seq in query.seqs)
-                and (matches is None or matches(one.type))
-            ):
-                yield one
-
-
-def _redrive(server: _Server, asked: Redrive, *, as_json: bool) -> int:
+def _redrive(server: Server, asked: Redrive, *, as_json: bool) -> int:
     try:
-        kind: type[Plan | Redriven] = Plan if asked.token is None else Redriven
-        answer = server.ask(f"{PATH}/redrive", kind, asked)
+        answer = server.redrive(asked)
     except OutdatedToken as error:
         typer.echo(_plain(str(error)), err=True)
         return NOT_DONE

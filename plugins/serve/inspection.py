@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import msgspec
 
 from squall.core.errors import ConfigError, SubscriptionError
-from squall.core.redrive import DeadLetterQuery
+from squall.core.redrive import DeadLetterQuery, wanted_by
 from squall.core.router import EventRouter
+from squall.core.store import DeadReason
 from squall.plugins.serve.errors import BadRequest
 from squall.plugins.serve.letters import Letter, Page, Plan, Redrive, Redriven, WholeLetter
+from squall.plugins.serve.openapi import MAX_DIGITS, WHOLE_NUMBER
 
 MAX_PAGE = 500
+MAX_PAGE_BYTES = 8_000_000
 
 
 async def status(router: EventRouter) -> dict[str, Any]:
@@ -39,10 +43,39 @@ async def status(router: EventRouter) -> dict[str, Any]:
     }
 
 
-async def dead_letters(router: EventRouter, after: int, subscription: str | None) -> Page:
-    """A page of dead letters in the order of their arrival, from the after-th on: of a subscription, by its id or name,
-    or of all."""
-    return Page([WholeLetter.whole(one) for one in await router.store.dead_letters(subscription, after, MAX_PAGE)])
+async def dead_letters(router: EventRouter, asked: Mapping[str, str]) -> Page:
+    """Dead letters in the order of their arrival, from the after-th on, also those that were given back: as many as are
+    asked for, and no more payloads than are sent at once. Raises BadRequest, and as the store does."""
+    query, after = _query(asked)
+    wanted = wanted_by(query)
+    found: list[WholeLetter] = []
+    size_bytes = 0
+    while page := await router.store.dead_letters(query.subscription, after, MAX_PAGE):
+        for letter in page:
+            if wanted(letter):
+                size_bytes += len(letter.event.payload)
+                if found and (len(found) == query.limit or size_bytes > MAX_PAGE_BYTES):
+                    return Page(found, after)
+                found.append(WholeLetter.whole(letter))
+            after += 1
+    return Page(found)
+
+
+def _query(asked: Mapping[str, str]) -> tuple[DeadLetterQuery, int]:
+    seqs = (_whole(asked, "seq", 1, 1),) if "seq" in asked else None
+    limit, after = _whole(asked, "limit", MAX_PAGE, 1), _whole(asked, "after", 0, 0)
+    try:
+        reason = cast("DeadReason | None", asked.get("reason"))
+        return DeadLetterQuery(asked.get("subscription"), reason, asked.get("pattern"), seqs, limit), after
+    except (ConfigError, SubscriptionError) as error:
+        raise BadRequest(f"dead letters: {error}") from error
+
+
+def _whole(asked: Mapping[str, str], name: str, default: int, least: int) -> int:
+    text = asked.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS and int(text) >= least):
+        raise BadRequest(f"{name}: expected {WHOLE_NUMBER}, {least} or more, got {text!r:.40}")
+    return int(text)
 
 
 async def redrive(router: EventRouter, body: bytes, origin: str) -> Plan | Redriven:

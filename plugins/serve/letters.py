@@ -71,9 +71,10 @@ class WholeLetter(Letter, kw_only=True):
 
 
 class Page(msgspec.Struct):
-    """Some dead letters, in the order of their arrival."""
+    """Some dead letters, in the order of their arrival. next: where those begin that come after them, if any do."""
 
     dead_letters: list[WholeLetter]
+    next: int | None = None
 
 
 class Redrive(msgspec.Struct, forbid_unknown_fields=True):

@@ -131,6 +131,10 @@ _DEAD_LETTER: Json = {
         "trace": {"type": "string", "description": "where the error was raised"},
     },
 }
+_PATTERN: Json = {
+    "maxLength": MAX_CHARACTERS,
+    "pattern": rf"^(>|{_WILD}(\.{_WILD}){{0,{MAX_TOKENS - 2}}}(\.({_WILD}|>))?)$",
+}
 _REDRIVE = {
     "type": "object",
     "description": "Which of the dead letters that wait are to be given back: those to which all of it applies. What "
@@ -140,12 +144,7 @@ _REDRIVE = {
     "properties": {
         "subscription": {"type": ["string", "null"], "description": "a subscription's id or name"},
         "reason": {"enum": [*_REASONS, None]},
-        "pattern": {
-            "type": ["string", "null"],
-            "maxLength": MAX_CHARACTERS,
-            "pattern": rf"^(>|{_WILD}(\.{_WILD}){{0,{MAX_TOKENS - 2}}}(\.({_WILD}|>))?)$",
-            "description": "of the events' types",
-        },
+        "pattern": {"type": ["string", "null"], **_PATTERN, "description": "of the events' types"},
         "seqs": {
             "type": ["array", "null"],
             "items": {"type": "integer", "minimum": 1, "maximum": MAX_SEQ},
@@ -272,15 +271,21 @@ def document(version: str) -> Json:
 
 
 def _inspection() -> Json:
-    letters = {"type": "object", "properties": {"dead_letters": {"type": "array", "items": _ref("DeadLetter")}}}
-    failed = _problems({400: f"not {WHOLE_NUMBER}", 503: _FAILURES[503]})
+    next_one = {"type": ["integer", "null"], "description": "the `after` of those that follow; null: none do"}
+    several = {"type": "array", "items": _ref("DeadLetter")}
+    parts = {"dead_letters": several, "next": next_one}
+    letters = {"type": "object", "required": [*parts], "properties": parts}
+    failed = _problems({400: "asked for in a way that squall cannot take", 503: _FAILURES[503]})
     not_now = "not what the dry run showed, or a subscription is just being taken up or left: nothing was given back"
-    after = {
-        "name": "after",
-        "in": "query",
-        "schema": {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1, "default": 0},
-    }
-    subscription = {"name": "subscription", "in": "query", "schema": {"type": "string"}}
+    highest = 10**MAX_DIGITS - 1
+    parameters = [
+        _parameter("after", {"type": "integer", "minimum": 0, "maximum": highest, "default": 0}),
+        _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_REDRIVEN, "default": 500}),
+        _parameter("subscription", {"type": "string"}),
+        _parameter("reason", {"enum": _REASONS}),
+        _parameter("pattern", {"type": "string", **_PATTERN}),
+        _parameter("seq", {"type": "integer", "minimum": 1, "maximum": MAX_SEQ}),
+    ]
     return {
         "/v1/status": {
             "get": {
@@ -290,8 +295,9 @@ def _inspection() -> Json:
         },
         "/v1/dead-letters": {
             "get": {
-                "summary": "Dead letters, 500 at a time, from the after-th on",
-                "parameters": [after, subscription],
+                "summary": "Dead letters, 500 at a time or fewer, from the after-th on",
+                "description": "Those to which all of it applies; `next` leads on, where there are more.",
+                "parameters": parameters,
                 "responses": {"200": _answer("in the order of their arrival", letters), **failed},
             }
         },
@@ -358,6 +364,10 @@ def _kind(schema: Json) -> str:
 
 def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _parameter(name: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "schema": schema}
 
 
 def _answer(description: str, schema: Json, media: str = "application/json") -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import signal
 import socket
 import subprocess
@@ -50,6 +51,35 @@ def test_it_can_be_stopped_as_soon_as_it_has_said_where_it_is(tmp_path: Path) ->
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=STOP_S)
         assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_with_a_service_it_says_whether_it_may_change_anything(tmp_path: Path) -> None:
+    """With a password that is another one each time, and not the service's token; it need not be there yet."""
+    folders.valid_folder(tmp_path)
+    service = ("--service", "http://127.0.0.1:1")
+    for options, expected in (
+        ((), "squall serve at http://127.0.0.1:1, and changes nothing there\n"),
+        (("--allow-changes",), "squall serve at http://127.0.0.1:1\n"),
+    ):
+        with dashboard(tmp_path, options=(*service, *options)) as (process, _):
+            assert process.stdout is not None
+            assert process.stdout.readline() == f"and the dead letters of {expected}"
+            if options:
+                assert re.search("tell the page this password: [0-9a-f]{16}\n$", process.stdout.readline())
+
+
+def test_a_service_that_is_named_wrongly_is_told_before_anything_starts() -> None:
+    """And so is what belongs to one, where none is named."""
+    for arguments, expected in (
+        (("--service", "localhost:1"), "--service: expected http://"),
+        (("--service", "http://127.0.0.1:1", "--token", "s3cret"), "never the secret itself"),
+        (("--allow-changes",), "add --service URL"),
+    ):
+        said = squall("dashboard", "--port", "0", *arguments)
+        assert said.code == 2
+        assert expected in said.err
+        assert "s3cret" not in said.err
 
 
 @pytest.mark.slow

@@ -1,0 +1,111 @@
+"""A `squall serve` of its own process that has dead letters, for pages that show them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import threading
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+from tests.chaos.cli.command import child
+from tests.plugins.serve.served import TOKEN, until
+
+from squall import Event, EventRouter, Reject
+
+CONFIG = """\
+version: 1
+plugins:
+  - sqlite: {path: bus.db}
+  - retry: {attempts: 1}
+  - serve: {port: 0, token: 'env:BUS_TOKEN'}
+"""
+ENV = {"BUS_TOKEN": TOKEN}
+STOP_S = 30.0
+
+
+def bury(folder: Path, *events: tuple[str, object], error: str = "not today", key: str | None = None) -> None:
+    """Events of these types and data, the first one of seq 1, each given up by billing, in the store of that folder."""
+    (folder / "squall.yaml").write_text(CONFIG, encoding="utf-8")
+
+    async def refuse(event: Event) -> None:
+        raise Reject(error)
+
+    async def buried() -> None:
+        async with EventRouter.from_config(folder / "squall.yaml") as router:
+            await router.subscriber("billing").subscribe(">", refuse, name="billing")
+            for event_type, data in events:
+                await router.publisher("shop").publish(event_type, data, key=key)
+            await until(lambda: router.get_metrics().dead_lettered == len(events))
+
+    _in_a_thread(buried())
+
+
+def delivered(folder: Path, count: int) -> list[int]:
+    """The seqs of so many events that billing is given by the store of that folder, once nobody else has it."""
+    seen: list[int] = []
+
+    async def handle(event: Event) -> None:
+        seen.append(event.seq)
+
+    async def taken_up() -> None:
+        async with EventRouter.from_config(folder / "squall.yaml") as router:
+            await router.subscriber("billing").subscribe(">", handle, name="billing")
+            await until(lambda: len(seen) >= count)
+
+    _in_a_thread(taken_up())
+    return seen
+
+
+def _in_a_thread(work: Coroutine[Any, Any, None]) -> None:
+    """In a loop of its own: that of the browser runs in the tests' thread."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            asyncio.run(work)
+        except BaseException as error:  # noqa: BLE001  it is raised again where somebody waits
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`squall serve` of that folder, and its address; it is told to stop afterwards."""
+    process = child(folder, "serve", env=ENV)
+    try:
+        assert process.stdout is not None
+        told = process.stdout.readline()
+        assert "http://" in told, f"it did not start: {told}{process.communicate()[1]}"
+        yield process, told.split()[2]
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+
+
+def ask(url: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+    """Its dead letters; with a body, what it answers to a redrive of that kind."""
+    path = "/v1/dead-letters" if body is None else "/v1/dead-letters/redrive"
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(url + path, data, {"Authorization": f"Bearer {TOKEN}"}), timeout=STOP_S) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def give_back(url: str, *seqs: int) -> None:
+    """Give these back, as somebody else might meanwhile."""
+    ask(url, {"seqs": seqs, "token": ask(url, {"seqs": seqs})["token"]})
