@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -17,12 +17,14 @@ from squall.core.errors import ConfigError, SquallError, WiringError
 from squall.core.wiring import Registry
 from squall.dashboards import assets
 from squall.dashboards.markup import plain, show_markup
+from squall.dashboards.span_pages import SERVICE, show_service
 
 FIRST = "runs"
 
 
-def show(runs: Path) -> None:
-    """The page that the URL names, of the run that it names: what Streamlit runs."""
+def show(runs: Path, spans: Path | None = None) -> None:
+    """The page that the URL names, of the run that it names: what Streamlit runs. `spans`: a service's, which need no
+    run."""
     st.set_page_config(page_title="squall", page_icon="🌩️", layout="wide", initial_sidebar_state="auto")
     st.html(f"<style>{assets.text('style.css')}</style>")
     try:
@@ -36,6 +38,9 @@ def show(runs: Path) -> None:
     made[FIRST] = st.Page(
         partial(show_page, runs, pages[FIRST]), title=pages[FIRST].title, url_path=FIRST, default=True
     )
+    if spans is not None:
+        title = "Service traces"
+        made[SERVICE] = st.Page(partial(guarded, title, partial(show_service, spans)), title=title, url_path=SERVICE)
     current = st.navigation(list(made.values()), position="hidden")
     _sidebar(made, runs)
     current.run()
@@ -70,18 +75,27 @@ def _pages(answer: object, plugin: str) -> Mapping[str, DashboardPage]:
 
 
 def show_page(runs: Path, page: DashboardPage) -> None:
-    """One page, or why it cannot be shown and what to do then."""
-    try:
-        if not list_runs(runs):
+    """One page of a run, or what to do where there is none."""
+
+    def shown() -> None:
+        if list_runs(runs):
+            page.show(Look(runs, chosen_run(runs)))
+        else:
             show_markup("no_runs.html.j2", runs=str(runs))
-            return
-        page.show(Look(runs, chosen_run(runs)))
+
+    guarded(page.title, shown)
+
+
+def guarded(title: str, shown: Callable[[], None]) -> None:
+    """What is shown, or why it cannot be and what to do then."""
+    try:
+        shown()
     except (SquallError, OSError) as error:
         show_markup("error.html.j2", title="This cannot be shown", error=str(error))
     except Exception as error:
-        logging.getLogger("squall").exception("page %s", page.title)
+        logging.getLogger("squall").exception("page %s", title)
         told = f"{type(error).__name__}: {error}"
-        show_markup("error.html.j2", title=f"The page {page.title} raised an error", error=told)
+        show_markup("error.html.j2", title=f"The page {title} raised an error", error=told)
 
 
 def chosen_run(runs: Path) -> Path:

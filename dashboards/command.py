@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import socket
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -21,29 +22,39 @@ def dashboard(
     config: ConfigOption = None,
     runs: RunsOption = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="the run to look at first")] = None,
+    spans: Annotated[
+        Path | None,
+        typer.Option("--spans", metavar="DIR", help="spans of a service: the folder that its tracing plugin writes"),
+    ] = None,
     port: Annotated[int, typer.Option(help="to listen on, at 127.0.0.1; 0: any free one", min=0, max=65535)] = 8501,
 ) -> int:
-    """Look at runs in a browser.
+    """Look at runs in a browser, and at the traces of a service.
 
-    It shows what is in run folders, and changes nothing there. Ctrl-C stops it.
+    It shows what is in these folders, and changes nothing there. Ctrl-C stops it.
 
     \b
     Example:
       squall dashboard
       squall dashboard --run first-storm --port 8600
+      squall dashboard --spans spans
     """
     if importlib.util.find_spec("streamlit") is None:
         raise ConfigError("dashboard needs streamlit: pip install 'squall[dashboard]'")
-    folder = runs_folder(config, runs).resolve()
-    if not folder.is_dir():
-        told = f"{folder}: there is no such folder yet. What is run into it will show; --runs names another"
-        typer.echo(f"warning: {told}", err=True)
-    view = "" if run is None else f"overview?{urlencode({'run': run_name(find_run(folder, run))}, safe='/')}"
+    folder, traces = runs_folder(config, runs).resolve(), spans.resolve() if spans is not None else None
+    asked = (traces, folder if traces is None or runs is not None else None)
+    for one in asked:
+        if one is not None and not one.is_dir():
+            told = "there is no such folder yet. What is written into it will show; --runs and --spans name others"
+            typer.echo(f"warning: {one}: {told}", err=True)
+    view = "service_traces" if spans is not None else ""
+    if run is not None:
+        view = f"overview?{urlencode({'run': run_name(find_run(folder, run))}, safe='/')}"
     with listening(port) as taken:
         from squall.dashboards.app import all_pages
         from squall.dashboards.server import make_server
+        from squall.dashboards.span_pages import SERVICE
 
-        server = make_server(folder, taken, all_pages())
+        server = make_server(folder, taken, [*all_pages(), *([SERVICE] if traces else [])], traces)
 
         def stop(number: int, frame: object) -> None:
             """Until the server answers signals itself, and when it raises them anew because it has stopped."""
@@ -52,7 +63,8 @@ def dashboard(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         print(f"squall dashboard: http://{HOST}:{taken.getsockname()[1]}/{view}", flush=True)  # noqa: T201  what was asked for
-        print(f"shows the runs in {folder}; Ctrl-C stops it", flush=True)  # noqa: T201
+        also = "" if traces is None else f" and the spans in {traces}"
+        print(f"shows the runs in {folder}{also}; Ctrl-C stops it", flush=True)  # noqa: T201
         server.run(sockets=[taken])
     return 0
 

@@ -5,4 +5,4 @@ from pathlib import Path
 
 from squall.dashboards.app import show
 
-show(Path(sys.argv[1]))
+show(*map(Path, sys.argv[1:]))

@@ -29,10 +29,14 @@ BASE = '<script>window.__streamlit = {BACKEND_BASE_URL: location.origin + "/"}</
 """Otherwise Streamlit's page first looks for its server below the path of the view that is opened."""
 
 
-def make_server(runs: Path, listening: socket.socket, pages: Iterable[str]) -> uvicorn.Server:
-    """A server of the pages on the socket; not started. Streamlit's settings are set for the whole process."""
+def make_server(
+    runs: Path, listening: socket.socket, pages: Iterable[str], spans: Path | None = None
+) -> uvicorn.Server:
+    """A server of the pages on the socket; not started. Streamlit's settings are set for the whole process. `spans`:
+    those of a service."""
     script = Path(__file__).with_name("script.py")
-    sys.argv = [str(script), str(runs)]  # how Streamlit passes arguments on to a script
+    folders = [runs] if spans is None else [runs, spans]
+    sys.argv = [str(script), *map(str, folders)]  # how Streamlit passes arguments on to a script
     port = listening.getsockname()[1]
     own = {**settings(), "server.port": port, "browser.serverPort": port}
     get_config_options(force_reparse=True, options_from_flags=own)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, ViewportSize, expect
@@ -17,10 +17,12 @@ STOP_S = 30.0
 
 
 @contextlib.contextmanager
-def dashboard(runs: Path, env: Mapping[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def dashboard(
+    runs: Path, env: Mapping[str, str] | None = None, options: Sequence[str] = ()
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`squall dashboard` on a free port, and the address that it told; stopped as Ctrl-C stops it. env: instead of the
     tests' own environment."""
-    command = [sys.executable, "-m", "squall", "dashboard", "--runs", str(runs), "--port", "0"]
+    command = [sys.executable, "-m", "squall", "dashboard", "--runs", str(runs), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True)
     try:
         assert process.stdout is not None
