@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import inspect
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -64,8 +65,14 @@ def _points() -> dict[str, EntryPoint]:
 def _first_line(module: str) -> str:
     """The first line of a module's docstring, read and not run."""
     try:
-        spec = importlib.util.find_spec(module)
-        source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+        first, *others = module.split(".")
+        spec, name = importlib.util.find_spec(first), first
+        for part in others:  # without the packages that it lies in, which importlib would run to find it
+            name = f"{name}.{part}"
+            spec = PathFinder.find_spec(name, spec.submodule_search_locations) if spec else None
+        if spec is None:
+            raise ModuleNotFoundError(f"no module named {name}")
+        source = Path(spec.origin).read_text(encoding="utf-8") if spec.origin else ""
         return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
     except (ImportError, OSError, SyntaxError, ValueError) as error:
         return f"({module} cannot be read: {error})"

@@ -81,6 +81,7 @@ class Elsewhere:
         self._take = runner.handle_message
         runner.handle_message = self._guard  # type: ignore[method-assign]
         self._ready: set[str] = set()
+        self._over = False
         runner.register_message(CHANNEL, self._heard)
         host, _, port = setup.url.rpartition("//")[2].rpartition(":")
         self._target = host, int(port)
@@ -101,7 +102,8 @@ class Elsewhere:
         self._ready.clear()
 
     def dismiss(self) -> None:
-        """The run is over."""
+        """The run is over; who comes now has come for the next one."""
+        self._over = True
         for client in filter(None, self._places.values()):
             self._answer(client, Dismissed())
 
@@ -129,7 +131,7 @@ class Elsewhere:
             self._heard_ns[name] = self._now()
         if isinstance(message, Joining) and message.token == self._token:
             self._place(client)
-        elif isinstance(message, Joining) and name is None:
+        elif isinstance(message, Joining) and name is None and not self._over:
             self._answer(client, self._let_in(client, message))
         elif name is None:
             self._answer(client, Dismissed())  # of a run that was before
@@ -263,8 +265,8 @@ class Worker:
             self._clock.asked(message.sent_ns, message.bench_ns)
         elif isinstance(message, Welcome | Refused):
             self._told.set(message)
-        else:
-            self._over.set(OVER)
+        else:  # who was never let in has come to a run that is ending, and tries the next
+            self._over.set(OVER if self._told.ready() else GONE)
 
 
 def join(runner: WorkerRunner, token: str = "") -> None:

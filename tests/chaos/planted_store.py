@@ -7,7 +7,19 @@ from collections.abc import Awaitable, Sequence
 import msgspec
 from tests.chaos.planted import OnStored, StoreWrapper
 
-from squall import Event, EventStore, Page, Plugin, Priority, Query, StoreError, Subscription, around, hookimpl
+from squall import (
+    DeadLetter,
+    Event,
+    EventStore,
+    Page,
+    Plugin,
+    Priority,
+    Query,
+    StoreError,
+    Subscription,
+    around,
+    hookimpl,
+)
 from squall.core.middleware import Middleware, Next
 from squall.core.plugin import Context
 from squall.core.store import Progress, Settlement
@@ -217,7 +229,7 @@ class _AlsoDead:
 
     def take(self) -> Settlement:
         settlement = self._progress.take()
-        extra = [letter if self._acked is None else letter._replace(event=self._acked) for letter in settlement.dead]
+        extra = [letter._replace(event=self._acked) for letter in settlement.dead if self._acked]
         settlement.dead = settlement.dead + extra
         return settlement
 
@@ -226,8 +238,13 @@ class _AlsoDead:
 
 
 class _StoresDeadTwice(StoreWrapper):
-    def settle(self, progress: Progress) -> None:
-        self._store.settle(_AlsoDead(progress, None))
+    def __init__(self, store: EventStore) -> None:
+        super().__init__(store)
+        self.dead_letters = self._twice
+
+    async def _twice(self, subscription: str | None = None, after: int = 0, limit: int = 500) -> list[DeadLetter]:
+        found = await self._store.dead_letters(subscription, 0, after + limit)
+        return [letter for letter in found for _ in range(2)][after : after + limit]
 
 
 class StoresDeadTwice(Plugin):

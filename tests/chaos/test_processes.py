@@ -370,8 +370,8 @@ async def test_faults_that_would_have_one_process_at_once_are_a_mistake(tmp_path
         await run(tmp_path, scenario({"random": drawn}))
     known = load_catalogue().known(Config())
     for well in (
-        scenario(first, {**second, "at": "700ms"}),
-        scenario({**second, "at": "700ms"}, first),
+        scenario({**first, "for": "800ms"}, {**second, "at": "1s"}),
+        scenario({**second, "at": "1s"}, {**first, "for": "800ms"}),
         scenario(first, {**second, "on": "process:serve"}, target="squall"),
     ):
         (tmp_path / "well.yaml").write_text(json.dumps(well), encoding="utf-8")

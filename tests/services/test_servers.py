@@ -221,10 +221,14 @@ def refuses(port: int) -> bool:
 
 
 def test_server_does_not_outlive_tests_whose_folder_is_gone(tmp_path: Path) -> None:
-    """Who is gone may have taken it along, before the guard had looked."""
+    """Who is gone may have taken it along, before the guard had looked: here before the guard is there. The server
+    stands still meanwhile, or it might end by itself for want of its folder."""
     program = (
-        "import os, shutil\ns = redis_server(Path(sys.argv[1]) / 'gone'); s.start()\n"
-        "shutil.rmtree(s.folder); print(s.pid, flush=True); os._exit(1)"
+        "import os, shutil, signal\ns = redis_server(Path(sys.argv[1]) / 'gone'); watch = s._watch\n"
+        "def late(process, users):\n"
+        "    os.kill(process.pid, signal.SIGSTOP); shutil.rmtree(s.folder); watch(process, users)\n"
+        "    print(process.pid, flush=True); os._exit(1)\n"
+        "s._watch = late; s.start()"
     )
     with outsider(tmp_path, program) as tests:
         assert tests.stdout is not None
