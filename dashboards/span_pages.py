@@ -109,9 +109,7 @@ def _shades(db: duckdb.DuckDBPyConnection, origin_ns: int) -> list[Shade]:
         "SELECT begun, coalesce(ended, (SELECT max(coalesce(ended, begun)) FROM attempt), begun), name FROM fault "
         "ORDER BY begun"
     ).fetchall()
-    return [
-        Shade((begun - origin_ns) / 1e6, (ended - origin_ns) / 1e6, plain(name, 40)) for begun, ended, name in rows
-    ]
+    return [Shade((begun - origin_ns) / 1e6, (ended - origin_ns) / 1e6, plain(name, 40)) for begun, ended, name in rows]
 
 
 def _seqs(db: duckdb.DuckDBPyConnection, events: str) -> list[int]:
@@ -152,7 +150,8 @@ def _chosen(source: Source, db: duckdb.DuckDBPyConnection, files: Files, columns
     with columns[4]:
         limit = at_most()
     traces = choose(db, Wanted(order, limit, topic, why, error))
-    show_markup("span_files.html.j2", files=files, until=_written(files))
+    if files.older or files.unreadable:
+        show_markup("span_files.html.j2", files=files, until=_written(files))
     if traces:
         _draw(source, files, read(db, traces), traces)
     else:

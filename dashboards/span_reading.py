@@ -201,7 +201,7 @@ def of_seqs(db: duckdb.DuckDBPyConnection, seqs: Sequence[int]) -> list[str]:
 def read(db: duckdb.DuckDBPyConnection, traces: Sequence[str]) -> list[Traced]:
     """The spans of these traces, the first ones of too many, in the order of their begins."""
     rows = db.execute(
-        f"""SELECT {', '.join(Traced._fields)} FROM span WHERE trace IN (SELECT unnest($traces::VARCHAR[]))
+        f"""SELECT {", ".join(Traced._fields)} FROM span WHERE trace IN (SELECT unnest($traces::VARCHAR[]))
         ORDER BY at_ns, until_ns DESC LIMIT {MAX_SPANS}""",
         {"traces": traces},
     ).fetchall()

@@ -120,9 +120,7 @@ def test_faults_and_refusals_are_marked_where_they_acted(tmp_path: Path) -> None
     fault = Note(5 * MS + 400_000, "fault", {"squall.fault": "errors", "squall.seam": "handler:billing"})
     raised = Note(6 * MS, "exception", {"exception.type": "RuntimeError"})
     notes = [fault, raised]
-    write(
-        tmp_path, 0, span("t", "a", operation="process", at_ms=5, attempt=1, error="RuntimeError", notes=notes)
-    )
+    write(tmp_path, 0, span("t", "a", operation="process", at_ms=5, attempt=1, error="RuntimeError", notes=notes))
     spans = spans_of(tmp_path, "t")
     found = waterfall(spans, ["t"], NOW_NS, str)
     assert [(bar.begun, bar.ended, bar.tone) for bar in found.spans] == [(5, 6, "bad"), (5.4, 5.4, "odd")]
@@ -258,10 +256,15 @@ def test_a_file_that_goes_while_it_is_opened_is_no_failure(tmp_path: Path, monke
 
 def test_a_file_that_goes_while_it_is_read_is_told(tmp_path: Path) -> None:
     """With what to do."""
-    write(tmp_path, 0, span("t", "a"))
-    with pytest.raises(StoreFileError, match="load the page anew"), open_spans(tmp_path, "wall") as (db, files):
-        files.paths[0].unlink()
-        choose(db, Wanted())
+    path = write(tmp_path, 0, span("t", "a"))
+
+    def look() -> None:
+        with open_spans(tmp_path, "wall") as (db, _):
+            path.unlink()
+            choose(db, Wanted())
+
+    with pytest.raises(StoreFileError, match="load the page anew"):
+        look()
 
 
 def test_a_run_that_is_over_has_one_file(tmp_path: Path) -> None:
