@@ -134,7 +134,7 @@ def says(one: Traced) -> str:
         told.append(f"{one.error}: {one.message}" if one.message else one.error)
     if one.operation == "publish" and one.source:
         told.append(f"by {one.source}")
-    told += _told(one.attributes)
+    told += [text for text in _told(one.attributes) if text not in ("outcome error", f"reason {one.error}")]
     told += [text for note in one.notes if (text := _note(note))]
     if one.why not in ("", "sampled"):
         told.append(f"kept because {one.why.replace('_', ' ')}")
@@ -154,7 +154,15 @@ def _told(attributes: str | None) -> list[str]:
     told = []
     for key, value in found.items():
         word = key.rpartition(".")[2].replace("_", " ")
-        told.append(word if value is True else f"not {word}" if value is False else f"{word} {value}")
+        told.append(
+            word
+            if value is True
+            else f"not {word}"
+            if value is False
+            else f"{word} {value:.3g}"
+            if isinstance(value, float)
+            else f"{word} {value}"
+        )
     return told
 
 

@@ -324,7 +324,7 @@ def test_a_trace_of_a_service_is_opened_and_shared(browser: Browser, address: st
         settled(page)
         main = page.locator(MAIN)
         expect(main).to_contain_text("1 trace,", timeout=READY_MS)
-        write_spans(tmp_path, 1, span("6" * 32, "a", topic="bill.made"))
+        write_spans(tmp_path, 1, span("6" * 32, "a", topic="bill.made", at_ms=5))
         page.reload()
         expect(main).to_contain_text("2 traces,", timeout=READY_MS)
         settled(page)
