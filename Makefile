@@ -25,8 +25,8 @@ services: $(STAMP) ## install Redis, Neo4j and Toxiproxy, which tests run agains
 run: $(STAMP) ## run scenarios/first-storm.yaml: load, faults, a verdict and a report
 	$(BIN)/squall run scenarios/first-storm.yaml
 
-dashboard: $(STAMP) ## look at the runs in a browser; RUNS=DIR if they are not in runs/, PORT=8600 if 8501 is taken
-	$(BIN)/squall dashboard $(if $(RUNS),--runs $(RUNS)) $(if $(PORT),--port $(PORT))
+dashboard: $(STAMP) ## look at runs in a browser; RUNS=DIR if not runs/, PORT=8600 if 8501 is taken, SPANS=DIR of a service
+	$(BIN)/squall dashboard $(if $(RUNS),--runs $(RUNS)) $(if $(PORT),--port $(PORT)) $(if $(SPANS),--spans $(SPANS))
 
 test: lint ## everything: style, types, import directions, all tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone"

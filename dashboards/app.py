@@ -20,13 +20,17 @@ from squall.dashboards import assets
 from squall.dashboards.markup import plain, show_markup
 from squall.dashboards.service import Service
 from squall.dashboards.service_letters import show_service
+from squall.dashboards.span_pages import SERVICE, show_spans
 
 FIRST = "runs"
 LETTERS = "dead_letters"
 
 
-def show(runs: Path, service: Service | None = None) -> None:
-    """The page that the URL names, of the run that it names, or of the service: what Streamlit runs."""
+def show(runs: Path, service: Service | None = None, spans: Path | None = None) -> None:
+    """The page that the URL names, of the run that it names, or of a service, which needs no run: what Streamlit runs.
+
+    `service`: the one whose dead letters are asked for. `spans`: the folder of what a service traced.
+    """
     st.set_page_config(page_title="squall", page_icon="🌩️", layout="wide", initial_sidebar_state="auto")
     st.html(f"<style>{assets.text('style.css')}</style>")
     try:
@@ -40,6 +44,9 @@ def show(runs: Path, service: Service | None = None) -> None:
         name: st.Page(shown[name], title=page.title, url_path=name, default=name == FIRST)
         for name, page in pages.items()
     }
+    if spans is not None:
+        title = "Service traces"
+        made[SERVICE] = st.Page(partial(show_traced, title, spans), title=title, url_path=SERVICE)
     current = st.navigation(list(made.values()), position="hidden")
     _sidebar(made, runs)
     current.run()
@@ -74,7 +81,7 @@ def _pages(answer: object, plugin: str) -> Mapping[str, DashboardPage]:
 
 
 def show_page(runs: Path, page: DashboardPage) -> None:
-    """One page, or why it cannot be shown and what to do then."""
+    """One page of a run, or what to do where there is none; or why it cannot be shown."""
     with _told(page.title):
         if list_runs(runs):
             page.show(Look(runs, chosen_run(runs)))
@@ -96,6 +103,12 @@ def show_letters(runs: Path, page: DashboardPage, service: Service | None) -> No
     else:
         with _told(page.title):
             show_service(service)
+
+
+def show_traced(title: str, spans: Path) -> None:
+    """What a service traced, or why it cannot be shown."""
+    with _told(title):
+        show_spans(spans)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from squall.dashboards.markup import plain
 
 ANY = "any"
 SHORT = 120
+SHOWN = (20, 100, 500, 2500, 10_000)
 
 
 def names(
@@ -32,6 +33,11 @@ def any_of(label: str, options: Sequence[str], key: str) -> str | None:
     """One of the options, or None: any."""
     found = choice(label, [ANY, *options], key)
     return None if found == ANY else found
+
+
+def at_most() -> int:
+    """So many events or traces at once."""
+    return int(choice("At most", [str(number) for number in SHOWN], "limit"))
 
 
 def _short(option: str) -> str:

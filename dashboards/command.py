@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlencode
 
@@ -24,6 +25,10 @@ def dashboard(
     config: ConfigOption = None,
     runs: RunsOption = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="the run to look at first")] = None,
+    spans: Annotated[
+        Path | None,
+        typer.Option("--spans", metavar="DIR", help="spans of a service: the folder that its tracing plugin writes"),
+    ] = None,
     port: Annotated[int, typer.Option(help="to listen on, at 127.0.0.1; 0: any free one", min=0, max=65535)] = 8501,
     service: Annotated[
         str | None, typer.Option("--service", metavar="URL", help="a running squall serve: its dead letters are shown")
@@ -36,9 +41,9 @@ def dashboard(
         typer.Option("--allow-changes", help="its dead letters may be given back: a password is printed for that"),
     ] = False,
 ) -> int:
-    """Look at runs in a browser.
+    """Look at runs in a browser, and at the traces of a service.
 
-    It shows what is in run folders, and changes nothing there. With --service it shows the dead letters of a running
+    It shows what is in these folders, and changes nothing there. With --service it shows the dead letters of a running
     squall serve too, and changes nothing there without --allow-changes. Ctrl-C stops it.
 
     \b
@@ -46,22 +51,27 @@ def dashboard(
       squall dashboard
       squall dashboard --run first-storm --port 8600
       squall dashboard --service http://127.0.0.1:8787 --allow-changes
+      squall dashboard --spans spans
     """
     if importlib.util.find_spec("streamlit") is None:
         raise ConfigError("dashboard needs streamlit: pip install 'squall[dashboard]'")
     from squall.dashboards.service import chosen_service
 
     asked = chosen_service(service, token, allow_changes=allow_changes)
-    folder = runs_folder(config, runs).resolve()
-    if not folder.is_dir():
-        told = f"{folder}: there is no such folder yet. What is run into it will show; --runs names another"
-        typer.echo(f"warning: {told}", err=True)
-    view = "" if run is None else f"overview?{urlencode({'run': run_name(find_run(folder, run))}, safe='/')}"
+    folder, traces = runs_folder(config, runs).resolve(), spans.resolve() if spans is not None else None
+    for one in (traces, folder if traces is None or runs is not None else None):
+        if one is not None and not one.is_dir():
+            told = "there is no such folder yet. What is written into it will show; --runs and --spans name others"
+            typer.echo(f"warning: {one}: {told}", err=True)
+    view = "service_traces" if spans is not None else ""
+    if run is not None:
+        view = f"overview?{urlencode({'run': run_name(find_run(folder, run))}, safe='/')}"
     with listening(port) as taken:
         from squall.dashboards.app import all_pages
         from squall.dashboards.server import make_server
+        from squall.dashboards.span_pages import SERVICE
 
-        server = make_server(folder, taken, all_pages(), asked)
+        server = make_server(folder, taken, [*all_pages(), *([SERVICE] if traces else [])], asked, traces)
 
         def stop(number: int, frame: object) -> None:
             """Until the server answers signals itself, and when it raises them anew because it has stopped."""
@@ -70,7 +80,8 @@ def dashboard(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         print(f"squall dashboard: http://{HOST}:{taken.getsockname()[1]}/{view}", flush=True)  # noqa: T201  what was asked for
-        print(f"shows the runs in {folder}; Ctrl-C stops it", flush=True)  # noqa: T201
+        also = "" if traces is None else f" and the spans in {traces}"
+        print(f"shows the runs in {folder}{also}; Ctrl-C stops it", flush=True)  # noqa: T201
         if asked is not None:
             print(told_of(asked), flush=True)  # noqa: T201
         server.run(sockets=[taken])

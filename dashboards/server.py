@@ -32,12 +32,20 @@ BASE = '<script>window.__streamlit = {BACKEND_BASE_URL: location.origin + "/"}</
 
 
 def make_server(
-    runs: Path, listening: socket.socket, pages: Iterable[str], service: Service | None = None
+    runs: Path,
+    listening: socket.socket,
+    pages: Iterable[str],
+    service: Service | None = None,
+    spans: Path | None = None,
 ) -> uvicorn.Server:
-    """A server of the pages on the socket; not started. Streamlit's settings are set for the whole process."""
+    """A server of the pages on the socket; not started. Streamlit's settings are set for the whole process.
+
+    `service`: the one whose dead letters are asked for. `spans`: the folder of what a service traced.
+    """
     script = Path(__file__).with_name("script.py")
+    folders = [] if spans is None else [str(spans)]
     # How Streamlit passes arguments on to a script: nothing but this process sees them.
-    sys.argv = [str(script), str(runs), msgspec.json.encode(service).decode()]
+    sys.argv = [str(script), str(runs), msgspec.json.encode(service).decode(), *folders]
     port = listening.getsockname()[1]
     own = {**settings(), "server.port": port, "browser.serverPort": port}
     get_config_options(force_reparse=True, options_from_flags=own)

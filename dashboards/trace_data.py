@@ -38,10 +38,11 @@ class Span:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its label, its event, whether it is that event's head, and whose attempt or end it is."""
+    """A row: its label, its event (of spans the name of their trace), whether it is the head of that, and whose attempt
+    or end it is."""
 
     label: str
-    event: int
+    event: int | str
     head: bool = False
     subscriber: str | None = None
 

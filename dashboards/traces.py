@@ -10,33 +10,39 @@ from squall.chaos.check.blame import Story, why
 from squall.chaos.check.path import Step
 from squall.chaos.report.page import RunContents
 from squall.chaos.run_folder import run_name
+from squall.chaos.spans import SPANS
 from squall.core.dashboard import Look
 from squall.core.errors import ConfigError, Problem
-from squall.dashboards import assets
-from squall.dashboards.choices import any_of, choice, names
+from squall.dashboards.choices import any_of, at_most, choice, names
+from squall.dashboards.drawing import draw
 from squall.dashboards.fan_out import ways
 from squall.dashboards.markup import show_markup
 from squall.dashboards.reading import HISTORY, contents, has_history, history
+from squall.dashboards.span_pages import show_run_spans
+from squall.dashboards.span_reading import has_spans
 from squall.dashboards.trace_data import ORDERS, Wanted, Waterfall, choose, waterfall
 
-SHOWN = (20, 100, 500, 2500, 10_000)
 STORIES = 5
 """Of so many events at once each step is told; of more, there is the waterfall."""
 OWN = ("publish", "attempt", "settlement", "control")
 
 
 def show_traces(look: Look) -> None:
-    """Those events that the URL names, or those that are chosen."""
+    """Those events that the URL names, or those that are chosen; as the recorder saw them, or the tracer."""
     run = contents(look.run)
+    traced = has_spans(look.run / SPANS)
+    if traced and st.query_params.get("source") == SPANS:
+        show_run_spans(look, run.facts)
+        return
     if not has_history(look.run):
         st.html("<h1>Traces</h1>")
         show_markup("nothing_recorded.html.j2", run=run_name(look.run))
         return
     named = numbers(st.query_params.get("event", ""))
     if named:
-        _named(look, run, named)
+        _named(look, run, named, traced)
     else:
-        _chosen(look, run)
+        _chosen(look, run, traced)
 
 
 def numbers(text: str) -> list[int]:
@@ -47,7 +53,7 @@ def numbers(text: str) -> list[int]:
     return [int(part) for part in dict.fromkeys(parts)]
 
 
-def _named(look: Look, run: RunContents, events: Sequence[int]) -> None:
+def _named(look: Look, run: RunContents, events: Sequence[int], traced: bool) -> None:
     with history(look.run) as db:
         found = waterfall(db, run.facts, events)
     if not found.spans:
@@ -55,7 +61,7 @@ def _named(look: Look, run: RunContents, events: Sequence[int]) -> None:
         raise ConfigError(
             [Problem("event", f"this run knows no event {events[0]}: not published, not delivered", hint=hint)]
         )
-    show_markup("trace_head.html.j2", run=run_name(look.run), events=events)
+    show_markup("trace_head.html.j2", run=run_name(look.run), events=events, traced=traced)
     _draw(look, found, events)
     for event in events[:STORIES]:
         _story(look, run, found, event)
@@ -82,10 +88,12 @@ def _own(story: Story) -> list[Step]:
     return [step for step in story.steps if step.time_ns <= last_ns or step.kind == "terminal"]
 
 
-def _chosen(look: Look, run: RunContents) -> None:
+def _chosen(look: Look, run: RunContents, traced: bool) -> None:
     with history(look.run) as db:
         types, subscribers = names(db, "topic"), names(db, "subscription")
         st.html("<h1>Traces</h1>")
+        if traced:
+            show_markup("told_by.html.j2", run=run_name(look.run), recorder=True)
         first, second, third, fourth = st.columns(4)
         with first:
             order = choice("Which", list(ORDERS), "order")
@@ -94,8 +102,8 @@ def _chosen(look: Look, run: RunContents) -> None:
         with third:
             subscriber = any_of("Subscriber", subscribers, "subscriber")
         with fourth:
-            limit = choice("At most", [str(number) for number in SHOWN], "limit")
-        events = choose(db, Wanted(order, int(limit), kind, subscriber))
+            limit = at_most()
+        events = choose(db, Wanted(order, limit, kind, subscriber))
         found = waterfall(db, run.facts, events)
     if not events:
         show_markup("no_traces.html.j2", order=order, run=run_name(look.run))
@@ -104,21 +112,7 @@ def _chosen(look: Look, run: RunContents) -> None:
 
 
 def _draw(look: Look, found: Waterfall, events: Sequence[int]) -> None:
-    data = {
-        "rows": [[row.label, row.event, row.head] for row in found.rows],
-        "spans": [[one.row, one.begun, one.ended, one.tone, one.says] for one in found.spans],
-        "links": found.links,
-        "shades": [[one.begun, one.ended, one.name] for one in found.shades],
-        "begun": found.begun,
-        "ended": found.ended,
-        "origin": "since the load began",
-        "alt": (
-            f"Waterfall of {len(events)} events with {len(found.spans)} spans. Plus and minus zoom, left and right "
-            "move, zero shows all, up and down scroll."
-        ),
-    }
-    show_markup("trace_hint.html.j2", events=len(events), spans=len(found.spans), cut=found.cut)
-    clicked = assets.waterfall()(key="waterfall", data=data, on_event_change=lambda: None).event
+    clicked = draw(found, len(events), "event")
     if clicked is not None:
-        st.query_params.from_dict({"run": run_name(look.run), "event": str(int(clicked))})
+        st.query_params.from_dict({"run": run_name(look.run), "event": clicked})
         st.rerun()

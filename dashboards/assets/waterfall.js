@@ -3,7 +3,7 @@
 const ROW = 22, HEAD = 26;
 
 export default function ({ data, parentElement: root, setTriggerValue }) {
-  const { rows, spans, links, shades, begun, ended, origin } = data;
+  const { rows, spans, links, shades, begun, ended, origin, short } = data;
   const scroll = root.querySelector(".scroll"), plot = root.querySelector(".plot"), map = root.querySelector(".map");
   const space = root.querySelector(".space"), says = root.querySelector(".says"), box = root.querySelector(".waterfall");
   const of = rows.map(() => []), from = rows.map(() => []);
@@ -95,7 +95,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     }
     context.fillStyle = tone("raised"); context.fillRect(0, 0, wide, HEAD);
     context.font = `12px ${face}`; context.fillStyle = tone("soft");
-    context.fillText(wide < 520 ? "since load" : origin, 8, HEAD / 2);
+    context.fillText(wide < 520 ? short : origin, 8, HEAD / 2);
     context.save(); context.beginPath(); context.rect(label, 0, wide - label, HEAD); context.clip();
     for (let t = Math.ceil(left / every) * every; t < left + width; t += every) context.fillText(time(t), x(t) + 3, HEAD / 2);
     context.restore();

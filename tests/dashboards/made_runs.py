@@ -33,11 +33,19 @@ def real_run(root: Path, **others: object) -> Path:
     plugins = short_run.retry(2)
     faults = [{**short_run.ERRORS, "probability": 0.5}]
     path = root / "short.yaml"
-    path.write_text(json.dumps(short_run.scenario(plugins=plugins, faults=faults, **others)), encoding="utf-8")
+    sections = short_run.scenario(**{"plugins": plugins, "faults": faults, **others})
+    path.write_text(json.dumps(sections), encoding="utf-8")
     config, catalogue = replace(Config(), folder=root), load_catalogue()
     scenario = load_scenario(path, known=catalogue.known(config))
     made = composed(scenario, config, catalogue)
     return asyncio.run(run_scenario(scenario, config, catalogue, composed=made)).folder
+
+
+def traced_run(root: Path) -> Path:
+    """Another, of which a part was traced."""
+    faults = [{**short_run.ERRORS, "probability": 0.5}, short_run.REFUSE]
+    plugins = [*short_run.retry(2), {"tracing": {"sample": 0.2}}]
+    return real_run(root, name="traced", plugins=plugins, faults=faults)
 
 
 def by_hand(runs: Path, scenario: str, make: Callable[[Path], Path]) -> Path:
@@ -85,6 +93,7 @@ def hostile_folder(root: Path) -> Path:
 
 def all_runs(root: Path) -> Path:
     """All of them; returns the folder that they are in."""
+    traced_run(root)
     real_run(root)
     real_run(root, seed=6)
     runs = root / "runs"

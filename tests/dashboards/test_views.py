@@ -18,6 +18,8 @@ from tests.chaos.sweep import by_hand
 from tests.chaos.test_live_file import write
 from tests.dashboards.browsing import READY_MS, dashboard, follow, keep, looking, settled
 from tests.dashboards.made_runs import HOSTILE_SWEEP
+from tests.dashboards.made_spans import TRACE, span
+from tests.dashboards.made_spans import write as write_spans
 
 from squall.chaos.run_folder import LIVE, VERDICT
 
@@ -37,13 +39,20 @@ class View:
 
 
 VIEWS = [
-    View("runs", "", ("Runs", "9 runs, newest first", "short/", "lossy/", "unreadable")),
+    View("runs", "", ("Runs", "10 runs, newest first", "short/", "lossy/", "unreadable")),
     View("overview", "overview?run=short", ("acknowledged events", "Over time", "no_loss", "errors", "billing")),
     View("overview-invalid", "overview?run=lossy", ("Invalid", "2 of 40 acknowledged events were lost", "Why")),
     View("overview-unfinished", "overview?run=unfinished", ("It was ended before it was judged", "Over time")),
     View("overview-idle", "overview?run=idle", ("Nothing was recorded",)),
     View("traces", "traces?run=short&order=most+tried", ("Traces", "20 events", "spans")),
     View("trace", "traces?run=dead&event=7", ("Dead-lettered for billing", "attempt 3", "given up", "under errors")),
+    View("spans", "traces?run=traced&source=spans&why=failed", ("told by the tracer", "20 traces", "spans")),
+    View("service-traces", "service_traces", ("Service traces", "2 traces", "spans", "Which", "Written until")),
+    View(
+        "service-trace",
+        f"service_traces?trace={TRACE}",
+        ("publish bill.made", "ledger · redrive", "no ledger <script>"),
+    ),
     View("flow", "flow?run=short", ("Flow", "order.created", "billing", "dead-lettered")),
     View("dead-letters", "dead_letters?run=short", ("Dead letters", "billing", "failed", "errors")),
     View("sweeps", "sweeps", ("Sweeps", "2 sweeps, newest first", "Knee found", "capacity over rate")),
@@ -56,9 +65,11 @@ VIEWS = [
 
 
 @pytest.fixture(scope="module")
-def address(runs: Path, chromium: Path) -> Iterator[str]:
-    """Where a dashboard of those runs is, for all tests."""
-    with dashboard(runs) as (_, address):
+def address(runs: Path, service: Path, chromium: Path) -> Iterator[str]:
+    """Where a dashboard of those runs, and of a service, is, for all tests."""
+    with dashboard(runs, options=("--spans", str(service))) as (_, told):
+        address, page, _ = told.partition("service_traces")
+        assert page
         yield address
 
 
@@ -283,3 +294,50 @@ def test_a_live_run_is_shown_as_it_goes_on(browser: Browser, tmp_path: Path) -> 
         judged = folders.valid_folder(tmp_path / "judged")
         (judged / VERDICT).rename(folder / VERDICT)
         expect(main).to_contain_text("The run is over", timeout=READY_MS)
+
+
+def test_the_way_from_an_event_to_its_trace(browser: Browser, address: str) -> None:
+    """In a run that was traced: from what the recorder saw to what the tracer did, and back."""
+    with looking(browser, WIDE) as page:
+        page.goto(f"{address}traces?run=traced&order=dead+letters&limit=20")
+        settled(page)
+        expect(page.locator(MAIN)).to_contain_text("told by the recorder")
+        page.locator("canvas.plot").click(position={"x": 60, "y": 26 + 11})
+        page.wait_for_url("**event=*")
+        follow(page, "told by the tracer")
+        page.wait_for_url("**source=spans**")
+        expect(page.locator("table.spans")).to_contain_text("dead letter", timeout=READY_MS)
+        follow(page, "told by the recorder")
+        page.wait_for_url(re.compile(r"/traces\?run=traced(/|%2F)[^&]*$"))
+        expect(page.locator("h1")).to_have_text("Traces")
+
+
+def test_a_trace_of_a_service_is_opened_and_shared(browser: Browser, address: str, tmp_path: Path) -> None:
+    """Its address says until when files are looked at; what is written afterwards is there when the page is loaded
+    anew. None of its texts is done."""
+    write_spans(tmp_path, 0, span("5" * 32, "a"))
+    with (
+        dashboard(tmp_path / "none", options=("--spans", str(tmp_path))) as (_, own),
+        looking(browser, WIDE) as page,
+    ):
+        page.goto(own)
+        settled(page)
+        main = page.locator(MAIN)
+        expect(main).to_contain_text("1 trace,", timeout=READY_MS)
+        write_spans(tmp_path, 1, span("6" * 32, "a", topic="bill.made", at_ms=5))
+        page.reload()
+        expect(main).to_contain_text("2 traces,", timeout=READY_MS)
+        settled(page)
+        page.locator("canvas.plot").click(position={"x": 60, "y": 26 + 11})
+        page.wait_for_url(re.compile(r"service_traces\?trace=6{32}&written=20\d\d-"))
+        expect(page.locator("table.spans")).to_contain_text("publish bill.made", timeout=READY_MS)
+        shared = page.url
+        page.goto(f"{own}?written=2026-01-01&trace={'6' * 32}")
+        expect(main).to_contain_text("No such trace", timeout=READY_MS)
+        page.goto(shared)
+        expect(page.locator("table.spans")).to_contain_text("publish bill.made", timeout=READY_MS)
+    with looking(browser, NARROW) as page:
+        page.goto(f"{address}service_traces?trace={TRACE}")
+        settled(page)
+        assert page.evaluate("typeof hostile") == "undefined"
+        expect(page.locator(MAIN).locator(".stHtml :is(img, script, svg)")).to_have_count(0)

@@ -1,0 +1,31 @@
+"""Draws waterfalls: of what the recorder saw, and of spans."""
+
+from __future__ import annotations
+
+from squall.dashboards import assets
+from squall.dashboards.markup import show_markup
+from squall.dashboards.trace_data import Waterfall
+
+LOAD = "since the load began"
+
+
+def draw(found: Waterfall, count: int, noun: str, origin: str = LOAD, short: str = "since load") -> str | None:
+    """Draw so many events or traces, whichever the noun says. Returns what the row that was clicked opens, as text.
+    `origin` says what times are counted from, `short` where there is little room."""
+    data = {
+        "rows": [[row.label, row.event, row.head] for row in found.rows],
+        "spans": [[one.row, one.begun, one.ended, one.tone, one.says] for one in found.spans],
+        "links": found.links,
+        "shades": [[one.begun, one.ended, one.name] for one in found.shades],
+        "begun": found.begun,
+        "ended": found.ended,
+        "origin": origin,
+        "short": short,
+        "alt": (
+            f"Waterfall of {count} {noun}s with {len(found.spans)} spans. Plus and minus zoom, left and right "
+            "move, zero shows all, up and down scroll."
+        ),
+    }
+    show_markup("trace_hint.html.j2", count=count, noun=noun, spans=len(found.spans), cut=found.cut)
+    clicked = assets.waterfall()(key="waterfall", data=data, on_event_change=lambda: None).event
+    return None if clicked is None else str(clicked)
