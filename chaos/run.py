@@ -19,6 +19,7 @@ from squall.chaos.composition import Composed, save_composed
 from squall.chaos.driven import Driven, DrivenLoad, make_driver
 from squall.chaos.fault_run import FaultRun
 from squall.chaos.footprint import check_footprints, waited_ns
+from squall.chaos.heap import heap_set_aside
 from squall.chaos.history import HistoryWriter
 from squall.chaos.live_file import live_file
 from squall.chaos.load import Generator, LoadGenerator, Messages
@@ -212,7 +213,8 @@ class _Run:
             ending.push_async_callback(self.faults.heal)
             point_latest(self.folder)
             self.began = True
-            await self._noted("the run was cut short", self._phases(limits))
+            with heap_set_aside():
+                await self._noted("the run was cut short", self._phases(limits))
             await self._noted("the target's own word is missing", self.participants.record_ends())
 
     async def _phases(self, limits: Drain) -> None:

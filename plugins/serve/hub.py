@@ -33,6 +33,7 @@ class Hub:
         self.publishing = Publishing(router)
         self.connections: set[Connection] = set()
         self.draining = False
+        self._named = f"squall {version('squall')}"  # found on the disk: not for each connection anew
         self._leaving: dict[str, asyncio.Future[None]] = {}
         self._rates = None if options.rate is None else AddressRates(options.rate)
 
@@ -40,7 +41,7 @@ class Hub:
         """What a new connection is told."""
         options = self.options
         return pb.Welcome(
-            server=f"squall {version('squall')}",
+            server=self._named,
             durability=wire.durability(self.router.durability),
             max_frame_bytes=options.max_frame,
             max_events=MAX_BATCH,

@@ -7,6 +7,7 @@ process of its own, so that no case finds caches, garbage or a loop that another
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import json
 import statistics
@@ -80,7 +81,10 @@ def ratio(ours: Sequence[Sample], theirs: Sequence[Sample], figure: str) -> floa
 
 
 def _answer(module: str, name: str, arguments: str) -> None:
-    answer = getattr(import_module(module), name)(**json.loads(arguments))
+    measure = getattr(import_module(module), name)
+    gc.collect()
+    gc.freeze()  # else full passes of the collector over all that was imported are in every case's figures
+    answer = measure(**json.loads(arguments))
     print(json.dumps(asyncio.run(answer) if inspect.iscoroutine(answer) else answer))
 
 
