@@ -1,0 +1,44 @@
+"""What was in memory before a run is no garbage while it lasts, so that the collector need not look through it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.chaos.short_run import run, scenario
+
+from squall.chaos.heap import heap_set_aside
+from squall.chaos.targets.in_process import InProcessTarget
+from squall.core.target import Counters
+
+
+@pytest.fixture(autouse=True)
+def nothing_set_aside() -> Iterator[None]:
+    """The tests' own process has set nothing aside, and leaves nothing so."""
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+
+
+async def test_objects_are_set_aside_for_the_length_of_a_run(tmp_path: Path) -> None:
+    """And given back to the collector afterwards: a program may go on for long."""
+    seen: list[int] = []
+
+    class Target(InProcessTarget):
+        async def counters(self) -> Counters:
+            seen.append(gc.get_freeze_count())
+            return await super().counters()
+
+    await run(tmp_path, scenario(faults=[]), target=Target)
+    assert min(seen) > 10_000
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_the_program_has_set_aside_by_itself_stays_so() -> None:
+    """No run gives back what is not its own."""
+    gc.freeze()
+    with heap_set_aside():
+        pass
+    assert gc.get_freeze_count()
