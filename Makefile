@@ -29,8 +29,8 @@ dashboard: $(STAMP) ## look at runs in a browser; RUNS=DIR if not runs/, PORT=86
 	$(BIN)/squall dashboard $(if $(RUNS),--runs $(RUNS)) $(if $(PORT),--port $(PORT)) $(if $(SPANS),--spans $(SPANS))
 
 test: lint ## everything: style, types, import directions, all tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone"
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 15 -m "not alone"
+	$(BIN)/python -m pytest --durations 15 -m alone
 
 check: lint ## the fast loop: style, types, import directions, all tests but the slow ones
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow"

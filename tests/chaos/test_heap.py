@@ -32,7 +32,7 @@ async def test_objects_are_set_aside_for_the_length_of_a_run(tmp_path: Path) -> 
             return await super().counters()
 
     await run(tmp_path, scenario(faults=[]), target=Target)
-    assert min(seen) > 10_000
+    assert seen[0] > 10_000  # in the drain; once more the target is asked when all is over
     assert gc.get_freeze_count() == 0
 
 
