@@ -216,7 +216,7 @@ def sankey(flows: tuple[Flow, ...], published: tuple[Published, ...], tones: Ton
                 "draggable": False,
                 "data": list(nodes.values()),
                 "links": list(links.values()),
-                "label": {"position": "top", "color": tones.ink, "fontSize": 12, "width": 100, "overflow": "truncate"},
+                "label": {"position": "top", "color": tones.ink, "fontSize": 12, "width": 130, "overflow": "truncate"},
                 "levels": [
                     {"depth": 0, "label": {"position": [0, -16]}},
                     {"depth": 1, "label": {"position": [0, -16]}},
