@@ -19,6 +19,7 @@ ANSWER_TIMEOUT_S = 20
 EVERYTHING = "all"
 SERVICES = "in a clone of squall: make services"
 ENGINE = "install Docker and start it; without containers: make services"
+COMPOSE = "apt-get install docker-compose; with Docker's own plugin, `docker compose` does the same"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ PROGRAMS: Sequence[Program] = (
     Program("chromium", "program", "chromium", ["--version"], "apt-get install chromium"),
     # The client alone prints a version too: the server's is that of an engine that runs.
     Program("containers", "program", "docker", ["version", "--format", "{{.Server.Version}}"], ENGINE),
+    Program("containers", "program", "docker-compose", ["version", "--short"], COMPOSE),
 )
 
 

@@ -104,6 +104,17 @@ def test_packages_are_those_of_the_extra(
     assert ("pip install 'squall[dashboard]'" in said.out) == (state != "found")
 
 
+def test_compose_is_looked_for_beside_the_engine(machine: Path) -> None:
+    """Its file is checked without an engine, and so each is told by itself."""
+    assert "docker-compose is missing · apt-get install docker-compose" in " ".join(
+        squall("doctor", "containers").out.split()
+    )
+    program(machine / "docker-compose", "echo 1.29.2")
+    engine, compose = pieces(squall("doctor", "containers", "--json"))
+    assert (engine["name"], engine["state"]) == ("docker", "missing")
+    assert (compose["name"], compose["state"], compose["version"]) == ("docker-compose", "found", "1.29.2")
+
+
 def test_unknown_part_is_refused() -> None:
     """With those that there are."""
     said = squall("doctor", "redis", "kafka")
