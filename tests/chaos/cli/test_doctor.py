@@ -115,6 +115,21 @@ def test_compose_is_looked_for_beside_the_engine(machine: Path) -> None:
     assert (compose["name"], compose["state"], compose["version"]) == ("docker-compose", "found", "1.29.2")
 
 
+def test_docker_s_own_compose_does_as_well(machine: Path) -> None:
+    """Where it is installed; an engine without it is not enough."""
+    program(machine / "docker", '[ "$1" = version ] && echo 28.5.1 || exit 1')
+    said = squall("doctor", "containers", "--json")
+    assert [(piece["name"], piece["state"]) for piece in pieces(said)] == [
+        ("docker", "found"),
+        ("docker-compose", "missing"),
+    ]
+    assert said.code == 4
+    program(machine / "docker", '[ "$1" = version ] && echo 28.5.1 || echo 2.40.3')
+    said = squall("doctor", "containers", "--json")
+    assert [piece["version"] for piece in pieces(said)] == ["28.5.1", "2.40.3"]
+    assert said.code == 0
+
+
 def test_unknown_part_is_refused() -> None:
     """With those that there are."""
     said = squall("doctor", "redis", "kafka")
