@@ -86,6 +86,7 @@ async def _run(router: EventRouter, options: ServeOptions) -> None:
             print(f"squall serves {server.url} ({router.durability} durability, {needs} needed)", flush=True)  # noqa: T201  what was asked for
             await asked.wait()
             await server.stop()
+            gc.unfreeze()
 
 
 @contextlib.contextmanager

@@ -84,8 +84,11 @@ def _answer(module: str, name: str, arguments: str) -> None:
     measure = getattr(import_module(module), name)
     gc.collect()
     gc.freeze()  # else full passes of the collector over all that was imported are in every case's figures
-    answer = measure(**json.loads(arguments))
-    print(json.dumps(asyncio.run(answer) if inspect.iscoroutine(answer) else answer))
+    try:
+        answer = measure(**json.loads(arguments))
+        print(json.dumps(asyncio.run(answer) if inspect.iscoroutine(answer) else answer))
+    finally:
+        gc.unfreeze()  # else libraries complain at the exit of what they take for leaks
 
 
 if __name__ == "__main__":
