@@ -70,7 +70,7 @@ def test_a_hostile_configuration_is_refused(here: Path, kind: str, command: list
     ("change", "complaints"),
     [
         ("plugins: [retri]", ["s.yaml:7:11", "there is no plugin 'retri'", "did you mean 'retry'?"]),
-        ("plugins: [{retry: {attempts: 0}}]", ["s.yaml:7:30", "retry.attempts: expected at least 1, got '0'"]),
+        ("plugins: [{retry: {attempts: 0}}]", ["s.yaml:7:30", "retry.attempts: expected at least 1, got 0"]),
         ("plugins: [{retry: {atempts: 3}}]", ["'atempts' is not an option of retry", "did you mean 'attempts'?"]),
         ("plugins: [{retry: {base: 5 parsecs}}, nope]", ["expected a duration such as", "there is no plugin 'nope'"]),
         ("plugins: [{sqlite: {durability: diamond}}]", ["expected 'process' or 'disk'"]),
@@ -97,7 +97,7 @@ def test_all_mistakes_are_told_at_once(here: Path) -> None:
 @pytest.mark.parametrize(
     ("plugins", "complaints"),
     [
-        ("[{retry: {attempts: 0}}]", ["squall.yaml:2:", "retry.attempts: expected at least 1, got '0'"]),
+        ("[{retry: {attempts: 0}}]", ["squall.yaml:2:", "retry.attempts: expected at least 1, got 0"]),
         ("[retri]", ["there is no plugin 'retri'", "did you mean 'retry'?"]),
         ("[retry, retry]", ["the plugin 'retry' is listed twice"]),
     ],
@@ -215,9 +215,11 @@ def test_a_run_folder_that_cannot_be_written_is_infrastructure(here: Path, runs:
     """Exit 4, the folder, what to do; by --runs and by squall.yaml."""
     write(here / "taken", "a file")
     write(here / "s.yaml", CALM)
-    refused(squall("run", "s.yaml", "--runs", runs), 4, f"{runs}/calm/", "cannot be written", "use --runs")
+    refused(squall("run", "s.yaml", "--runs", runs), 4, runs, "cannot be written", "use --runs")
+    over = ("--over", "load.stages.0.rate", "--from", "5", "--to", "9")
+    refused(squall("sweep", "s.yaml", *over, "--runs", runs), 4, runs, "cannot be", "use --runs")
     write(here / "squall.yaml", f"version: 1\nbench: {{runs: {runs}}}\n")
-    refused(squall("run", "s.yaml"), 4, f"{runs}/calm/", "cannot be written")
+    refused(squall("run", "s.yaml"), 4, runs, "cannot be written")
     assert (here / "taken").read_text("utf-8") == "a file"
 
 
