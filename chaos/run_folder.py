@@ -128,11 +128,11 @@ def find_run(runs: Path, name: str) -> Path:
         return begun[0].resolve()
     if begun:
         hint = f"{', '.join(run_name(folder) for folder in begun[:3])}{', …' if len(begun) > 3 else ''}"
-        raise ConfigError([Problem("RUN", f"'{name}' begins the names of {len(begun)} runs", hint=hint)])
+        raise ConfigError([Problem(f"{name:.80}", f"begins the names of {len(begun)} runs", hint=hint)])
     there = ", ".join(run_name(folder) for folder in newest[:3])
     near = did_you_mean(name, {folder.parent.name for folder in newest})
     hint = near or (f"the newest: {there}" if there else f"there is none in {runs} yet: squall run first-storm")
-    raise ConfigError([Problem("RUN", f"there is no run '{name:.80}'", hint=hint)])
+    raise ConfigError([Problem(f"{name:.80}" or "''", "there is no such run", hint=hint)])
 
 
 def run_name(folder: Path) -> str:
