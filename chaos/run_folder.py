@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from os import cpu_count
+from os import W_OK, X_OK, access, cpu_count
 from os.path import lexists
 from pathlib import Path
 
@@ -28,6 +28,20 @@ REPORT = "report.html"
 LOG = "log.txt"
 LIVE = "live.jsonl"
 _PACKAGES = ("squall", "apsw", "duckdb", "msgspec", "pluggy", "pyarrow", "pydantic")
+
+
+def check_runs(runs: Path) -> None:
+    """That run folders can be made in there, as far as can be seen without making any: of what is there, the nearest
+    above is a folder that one may write to. Raises StoreFileError."""
+    there = next(one for one in (runs.absolute(), *runs.absolute().parents) if lexists(one))
+    if not there.is_dir():
+        raise StoreFileError(_not_writable(runs, f"{there} is no folder"))
+    if not access(there, W_OK | X_OK):
+        raise StoreFileError(_not_writable(runs, f"no permission to write to {there}"))
+
+
+def _not_writable(folder: Path, why: str) -> str:
+    return f"{folder}: the run folder cannot be written ({why}); use --runs with a folder that can be"
 
 
 def make_run_folder(
@@ -60,10 +74,7 @@ def make_run_folder(
         (folder / SCENARIO).write_text(source, encoding="utf-8")
         (folder / ENVIRONMENT).write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise StoreFileError(
-            f"{folder}: the run folder cannot be written ({error.strerror or error}); "
-            "use --runs with a folder that can be"
-        ) from error
+        raise StoreFileError(_not_writable(folder, error.strerror or str(error))) from error
     return folder
 
 
@@ -117,11 +128,11 @@ def find_run(runs: Path, name: str) -> Path:
         return begun[0].resolve()
     if begun:
         hint = f"{', '.join(run_name(folder) for folder in begun[:3])}{', …' if len(begun) > 3 else ''}"
-        raise ConfigError([Problem("RUN", f"'{name}' begins the names of {len(begun)} runs", hint=hint)])
+        raise ConfigError([Problem(f"{name:.80}", f"begins the names of {len(begun)} runs", hint=hint)])
     there = ", ".join(run_name(folder) for folder in newest[:3])
     near = did_you_mean(name, {folder.parent.name for folder in newest})
     hint = near or (f"the newest: {there}" if there else f"there is none in {runs} yet: squall run first-storm")
-    raise ConfigError([Problem("RUN", f"there is no run '{name:.80}'", hint=hint)])
+    raise ConfigError([Problem(f"{name:.80}" or "''", "there is no such run", hint=hint)])
 
 
 def run_name(folder: Path) -> str:

@@ -12,6 +12,8 @@ from squall.core.options import Loc, did_you_mean, show
 from squall.core.yaml_source import Document, Json, parse_scalar
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_NESTED = "the value of a variable names no other"
+_NESTED_HINT = "write the value itself"
 
 
 def fill(document: Document, sets: Sequence[str]) -> tuple[Document, list[Problem]]:
@@ -25,7 +27,12 @@ def fill(document: Document, sets: Sequence[str]) -> tuple[Document, list[Proble
         return document, []
     given = document.data.get("vars")
     variables = dict(given) if isinstance(given, dict) else {}
-    problems = _override(variables, [item for item in sets if not _is_key(item)])
+    problems = [
+        document.problem(("vars", name), _NESTED, _NESTED_HINT)
+        for name, value in variables.items()
+        if isinstance(value, str) and _VARIABLE.search(value)
+    ]
+    problems += _override(variables, [item for item in sets if not _is_key(item)])
     data: dict[str, Json] = {
         key: value if key == "vars" else _filled(document, (key,), value, variables, problems)
         for key, value in document.data.items()
@@ -107,6 +114,8 @@ def _override(variables: dict[str, Json], sets: Sequence[str]) -> list[Problem]:
                 variables[name] = parse_scalar(text, where)
             except ConfigError as error:
                 problems.extend(error.problems)
+            if _VARIABLE.search(text):
+                problems.append(Problem(where, _NESTED, hint=_NESTED_HINT))
     return problems
 
 

@@ -38,8 +38,10 @@ Python."""
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
+    "int_parsing": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
+    "float_parsing": "a number",
     "finite_number": "a finite number",
     "bool_type": "true or false",
     "dict_type": "a mapping",

@@ -29,6 +29,7 @@ MAX_BYTES = 2**40
 
 _DURATION = r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?(ns|us|ms|s|m|h|d)"
 _SIZE = r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?(B|KB|MB|GB|KiB|MiB|GiB)"
+_ANY_DURATION = r"(-?[0-9]+(?:\.[0-9]+)?) ?(ns|us|ms|s|m|h|d)"
 _DURATION_WORDS = "a duration such as 100ms, 5s, 2m or 1h (a plain number is seconds)"
 _SIZE_WORDS = "a size such as 200B, 4KB or 1MB (a plain number is bytes; KiB, MiB are powers of 1024)"
 
@@ -40,20 +41,23 @@ def _expected(what: str) -> PydanticCustomError:
 def parse_seconds(value: object) -> float:
     """Seconds from `5s`, or from a number that is seconds already.
 
-    Raises PydanticCustomError (a ValueError) naming the accepted forms: for text without a unit, a bool, a negative,
-    infinite or not-a-number value.
+    Raises PydanticCustomError (a ValueError) naming the accepted forms, for text without a unit, a bool or a
+    not-a-number value, or the bound of a value that is negative, infinite or too large.
     """
-    seconds = math.nan
+    seconds, plain = math.nan, True
     if isinstance(value, str):
-        match = re.fullmatch(_DURATION, value)
+        match = re.fullmatch(_ANY_DURATION, value)
         if match:
             seconds = float(match[1]) * SECONDS_PER_UNIT[match[2]]
+            plain = re.fullmatch(_DURATION, value) is not None
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(min(value, 2 * MAX_SECONDS))  # a whole number may be too large for a float
-    if math.isnan(seconds) or seconds < 0:
-        raise _expected(_DURATION_WORDS)
+        seconds = float(max(min(value, 2 * MAX_SECONDS), -1))  # a whole number may be too large for a float
+    if seconds < 0:
+        raise _expected("a duration of at least 0s")
     if seconds > MAX_SECONDS:
         raise _expected("a duration of at most 3650d")
+    if math.isnan(seconds) or not plain:
+        raise _expected(_DURATION_WORDS)
     return seconds
 
 

@@ -16,11 +16,13 @@ from squall.core.config import PluginSection
 from squall.core.delivery import Gate, SettlePolicy
 from squall.core.errors import ConfigError, Problem, PublishError, Refused, WiringError
 from squall.core.event import Event, Priority
+from squall.core.failures import described
 from squall.core.gates import AllGates
 from squall.core.middleware import DELIVER_STAGES, PUBLISH_STAGES, Middleware, Next
 from squall.core.observers import METHODS
 from squall.core.options import did_you_mean
 from squall.core.plugin import Context, Plugin
+from squall.core.secret import without_passwords
 from squall.core.store import EventStore
 from squall.core.subscription import Subscription
 
@@ -160,8 +162,12 @@ class Registry:
         for plugin in reversed(self.plugins[:started]):
             try:
                 await self._await_one(plugin, "squall_shutdown", ctx)
-            except Exception:
-                ctx.logger.exception("plugin %s raised in squall_shutdown", self._manager.get_name(plugin))
+            except Exception as error:
+                name, raised = self._manager.get_name(plugin), error.__cause__ or error
+                ctx.logger.error(  # in a line: the router has stopped all the same
+                    "plugin %s raised in squall_shutdown: %s", name, described(raised, without_passwords)
+                )
+                ctx.logger.debug("plugin %s: where squall_shutdown raised", name, exc_info=raised)
 
     async def _await_one(self, plugin: Plugin, hook: str, ctx: Context) -> None:
         for answer in self._ask_one(plugin, hook, ctx=ctx):

@@ -148,7 +148,7 @@ def _judge_latency(
         )
     told = {name: _quantile(name, figures[f"{name}_s"]) for name in QUANTILES}
     parts = [f"{told[name]}{words} (limit {format_seconds(limit)})" for name, limit in limits.items()]
-    parts = parts or [f"p50 {told['p50']} · p99 {told['p99']}{words}"]
+    parts = parts or [f"p50 {told['p50']} · p99 {told['p99']} until handled by all{',' if words else ''}{words}"]
     if "p99_inside_s" in figures:
         parts.append(f"{_quantile('p99', figures['p99_inside_s'])} inside")
     missed = [name for name, limit in limits.items() if figures[f"{name}_s"] > limit]

@@ -76,6 +76,14 @@ def runs_folder(config: Path | None, runs: Path | None) -> Path:
     return settings.folder / settings.bench.runs
 
 
+def writable_runs(config: Path | None, runs: Path | None) -> None:
+    """That runs can be written where they are to be: told before anything is imported that takes its time. Raises
+    ConfigError or StoreFileError."""
+    from squall.chaos.run_folder import check_runs
+
+    check_runs(runs_folder(config, runs))
+
+
 def scenario_path(file: str) -> Path:
     """A scenario file; a bare name is one that squall carries, unless a file is called so."""
     from squall.chaos.carried import carried

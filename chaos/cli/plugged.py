@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 GROUP = "squall.commands"
 
 
-class Verbs(TyperGroup):
+class Group(TyperGroup):
+    """Verbs, of which the nearest is told where there is none of that name."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if self.get_command(ctx, args[0]) is None:
+            from squall.core.options import did_you_mean
+
+            hint = did_you_mean(args[0], self.list_commands(ctx)) or f"{ctx.command_path} --help lists them"
+            ctx.fail(f"there is no verb '{args[0]:.80}' ({hint})")
+        return super().resolve_command(ctx, args)
+
+
+class Verbs(Group):
     """The verbs of the command line: squall's own, and those of plugins, whose names are those of entry points."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -39,9 +51,21 @@ class Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except typer.BadParameter as error:  # pydantic has checked the value: in squall's words, as in files
-            error.message = error.message.replace("Input should be", "expected")
+        except typer.BadParameter as error:
+            _tell_in_own_words(error)
             raise
+
+
+def _tell_in_own_words(error: typer.BadParameter) -> None:
+    """End with what is wrong with an option in squall's words, as in files, where pydantic has checked its value."""
+    from pydantic import BaseModel, ValidationError
+
+    from squall.core.options import explain
+
+    cause, param = error.__cause__, error.param
+    if error.ctx is not None and param is not None and isinstance(cause, ValidationError):
+        name = param.get_error_hint().replace("'", "")
+        error.ctx.fail(f"{name}: {'; '.join(finding.text() for finding in explain(cause, BaseModel, None))}")
 
 
 class _Plugged(TyperCommand):

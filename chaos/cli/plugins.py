@@ -10,6 +10,7 @@ import typer
 
 from squall.chaos.cli.guard import DebugOption, JsonOption, guarded
 from squall.chaos.cli.operator import ConfigOption, read_operator
+from squall.chaos.cli.plugged import Group
 
 LABEL = 9
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from squall.chaos.composition import Composition
 
 
-app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+app = typer.Typer(cls=Group, invoke_without_command=True, rich_markup_mode=None)
 
 
 @app.callback()

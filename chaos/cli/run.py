@@ -22,6 +22,7 @@ from squall.chaos.cli.operator import (
     read_scenarios,
     with_seeds,
     within_reach,
+    writable_runs,
 )
 from squall.chaos.visible import visible
 
@@ -73,6 +74,8 @@ def command(
 
     def work() -> int:
         soak_s = _soak_seconds(soak, profile=profile)
+        if not dry_run:
+            writable_runs(config, runs)
         settings, catalogue = read_operator(config)
         read = read_scenarios(files, sets or (), seed, settings, catalogue, soak_s)
         if dry_run:

@@ -19,6 +19,7 @@ from squall.chaos.cli.operator import (
     read_operator,
     read_scenarios,
     within_reach,
+    writable_runs,
 )
 from squall.chaos.visible import visible
 
@@ -87,6 +88,7 @@ def command(
         values = read_range(low, high, log=log)
         points = values.grid(2 if grid is None else grid, log=log)
         plan = Plan(points, grid is None, tolerance, repeats, most, values.whole, log)
+        writable_runs(config, runs)
         settings, catalogue = read_operator(config)
         where = settings.folder / settings.bench.runs if runs is None else runs
         runner = _Runner(file, over, tuple(sets or ()), seed, settings, catalogue, where)

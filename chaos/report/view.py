@@ -271,6 +271,7 @@ def _latencies(axis: Axis, shown: dict[str, Subscriber]) -> Chart:
             Series("p50", tone, one.p50_s, p50, faint=True),
         ]
     about = "From when an event was to be sent until it was handled, by when it was to be sent. Logarithmic."
+    about += " Beside a name: this subscriber's own, over the whole load, faults included."
     return latency_chart("Latency", "p99 and p50", about, lines, axis)
 
 

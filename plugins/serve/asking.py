@@ -28,6 +28,10 @@ ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 T = TypeVar("T")
 
 
+class NotThere(SquallError):
+    """Nobody was asked: the server cannot be reached."""
+
+
 class Unanswered(SquallError):
     """What was asked may have been done: it was sent, and no answer says what became of it."""
 
@@ -89,11 +93,11 @@ class Server(NamedTuple):
         return self.ask(f"{PATH}/redrive", kind, asked)
 
     def ask(self, path: str, kind: type[T], body: msgspec.Struct | None = None) -> T:
-        """What it answers. Raises ConfigError where it does not do what it is asked, OutdatedToken, Unanswered, and
-        SquallError where it is not there, or cannot just now."""
+        """What it answers. Raises ConfigError where it does not do what it is asked, OutdatedToken, Unanswered,
+        NotThere, and SquallError where it cannot just now."""
         parts, headers = urlsplit(self.url), {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
         connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        kind_of_silence: type[SquallError] = SquallError
+        kind_of_silence: type[SquallError] = NotThere
         try:
             with contextlib.closing(connect(parts.hostname or "", parts.port, timeout=self.patience_s)) as connection:
                 connection.connect()

@@ -12,11 +12,11 @@ from typing import Annotated, cast, get_args
 import msgspec
 import typer
 
-from squall.core.errors import ConfigError, OutdatedToken, SubscriptionError
+from squall.core.errors import ConfigError, OutdatedToken, SquallError, SubscriptionError
 from squall.core.redrive import DeadLetterQuery
 from squall.core.store import DeadReason
 from squall.plugins.serve import ServePlugin
-from squall.plugins.serve.asking import Server
+from squall.plugins.serve.asking import CONFIG, NotThere, Server
 from squall.plugins.serve.letters import Letter, Page, Plan, Redrive, Redriven, WholeLetter
 
 __all__ = ["ServePlugin", "dlq"]  # the command's entry point names the plugin here, so that the page above is its help
@@ -71,15 +71,25 @@ def dlq(
     """
     server = Server.at(url, token, "dlq: --url") if url is not None else Server.of(config)
     wanted = tuple(seqs) if seqs else None
-    if action is Action.REDRIVE:
-        asked = Redrive(subscription, cast("DeadReason", reason), pattern, wanted, limit, per_second, confirm)
-        return _redrive(server, asked, as_json=as_json)
+    asked = Redrive(subscription, cast("DeadReason", reason), pattern, wanted, limit, per_second, confirm)
     try:
-        query = DeadLetterQuery(subscription, cast("DeadReason", reason), pattern, wanted)
+        if action is Action.REDRIVE:
+            return _redrive(server, asked, as_json=as_json)
+        return _look(server, action, asked, as_json=as_json)
+    except NotThere as error:
+        beside = f"beside {config or CONFIG}" if url is None else "there"
+        hint = f"start `squall serve` {beside}, or say by --url where one runs"
+        raise SquallError(f"dlq asks a running squall serve for what it gave up; {error} If not: {hint}") from error
+
+
+def _look(server: Server, action: Action, asked: Redrive, *, as_json: bool) -> int:
+    """List or show what is asked for."""
+    try:
+        query = DeadLetterQuery(asked.subscription, asked.reason, asked.pattern, asked.seqs)
     except SubscriptionError as error:
         raise ConfigError(f"dlq: {error}") from error
     letters = list(_letters(server, query))
-    if action is Action.SHOW and not (letters and seqs):
+    if action is Action.SHOW and not (letters and asked.seqs):
         raise ConfigError("dlq show: expected the seqs of events with dead letters: squall dlq list shows them")
     if as_json:
         _print(Page(letters))

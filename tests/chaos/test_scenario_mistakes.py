@@ -23,6 +23,15 @@ def test_a_misspelt_variable_is_told_with_the_nearest_name() -> None:
     assert complaint(MINIMAL, "x=1") == "--set x: there is no variable 'x' (the scenario has no vars)"
 
 
+def test_a_variable_whose_value_names_another_is_refused_where_it_stands() -> None:
+    """In a circle or not, used or not: what is put in for `${name}` is not looked through again."""
+    text = MINIMAL + 'vars: {a: "${b}", b: "at ${a}", c: 5}\n'
+    where, told = f"s.yaml:{len(text.splitlines())}", "the value of a variable names no other | write the value itself"
+    assert complaints(text) == [f"{where}:11: vars.a: {told}", f"{where}:22: vars.b: {told}"]
+    given = MINIMAL + "vars: {c: 5}\n"
+    assert complaint(given, "c=${c}") == "--set c: the value of a variable names no other (write the value itself)"
+
+
 def test_the_mistakes_that_people_make_are_told_all_at_once() -> None:
     """An unknown key in one section does not hide a wrong name in another."""
     text = changed("    pattern: order.>", "    patern: order.>").replace('"handler:billing"', '"handler:bilings"')

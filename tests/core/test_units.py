@@ -71,11 +71,18 @@ def test_durations_are_read(text: object, seconds: float) -> None:
 )
 def test_what_is_no_duration_is_refused_with_the_accepted_forms(text: object) -> None:
     """Bools, negatives, infinities, text without unit, digits of other scripts, and ages of the universe."""
-    with pytest.raises(ValueError, match=r"expected a duration (such as 100ms, 5s, 2m or 1h|of at most)"):
+    with pytest.raises(ValueError, match=r"expected a duration (such as 100ms, 5s, 2m or 1h|of at (most|least))"):
         parse_seconds(text)
 
 
-@pytest.mark.parametrize("seconds", [2**63, 10**400, 3651 * 86_400, float("inf"), "3651d"])
+@pytest.mark.parametrize("seconds", ["-1s", "-0.5 h", "-" + "9" * 400 + "d", -1, -1e300, -(10**400), -float("inf")])
+def test_a_negative_duration_is_told_the_shortest(seconds: object) -> None:
+    """It has the right form, and the wrong sign."""
+    with pytest.raises(ValueError, match=r"^expected a duration of at least 0s$"):
+        parse_seconds(seconds)
+
+
+@pytest.mark.parametrize("seconds", [2**63, 10**400, 3651 * 86_400, float("inf"), "3651d", "9" * 20 + "h"])
 def test_too_long_a_duration_is_told_the_longest(seconds: object) -> None:
     """However large the number is."""
     with pytest.raises(ValueError, match=r"expected a duration of at most 3650d"):

@@ -139,7 +139,7 @@ def test_an_unknown_run_is_told_before_anything_starts(tmp_path: Path) -> None:
     """As `squall why` tells it."""
     said = squall("dashboard", "--runs", str(tmp_path), "--run", "gone", "--port", "0")
     assert said.code == 2
-    assert "there is no run 'gone'" in said.err
+    assert "gone: there is no such run" in said.err
 
 
 def test_nothing_is_told_to_anybody() -> None:

@@ -86,7 +86,7 @@ def test_the_first_page_lists_runs_and_offers_them(dead: Path) -> None:
 
 def test_an_unknown_run_names_those_that_there_are(dead: Path) -> None:
     """And keeps who looks from nothing else."""
-    assert "there is no run 'gone'" in said(opened(dead, "overview", run="gone"))
+    assert "gone: there is no such run" in said(opened(dead, "overview", run="gone"))
 
 
 @pytest.mark.parametrize(

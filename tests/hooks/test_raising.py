@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -149,11 +150,19 @@ async def test_a_raise_at_start_leaves_no_store_open() -> None:
 
 @pytest.mark.parametrize("hook", AT_STOP)
 async def test_a_raise_at_stop_is_logged(hook: str) -> None:
-    """With the plugin's name and the hook's; the router has stopped all the same, and may be started again."""
+    """In a line, with the plugin's name, the hook's, the error and its place, the traceback at level DEBUG; the router
+    has stopped all the same, and may be started again."""
     world = World(Innocent(), Unlucky(hook))
+    world.log.logger.setLevel(logging.DEBUG)
     async with world:
         await world.publish("a")
-    assert world.log.at_least(logging.ERROR) == [f"plugin Unlucky#3 raised in {hook}"]
+    told = [one for one in world.log.records if one.levelno >= logging.ERROR]
+    assert len(told) == 1
+    line = rf"plugin Unlucky#3 raised in {hook}: ValueError: no luck \(.*{__file__}:\d+, in raise_in\)"
+    assert re.fullmatch(line, told[0].getMessage())
+    assert not told[0].exc_info
+    traces = [one.exc_info[1] for one in world.log.records if one.levelno == logging.DEBUG and one.exc_info]
+    assert [(type(trace), str(trace)) for trace in traces] == [(ValueError, "no luck")]
     async with world:
         await world.publish("a")
 

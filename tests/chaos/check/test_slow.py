@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -76,6 +77,16 @@ def test_more_slow_events_than_are_looked_at_are_counted() -> None:
     finding = finding_of(verdict, "latency")
     assert (finding.count, len(finding.violations)) == (50, 20)
     assert verdict.causes[0].sentence.endswith("(of the slowest 20 of 50)")
+
+
+def test_latencies_that_nobody_asked_about_say_until_when_and_where() -> None:
+    """Until handled by all; where there are faults, outside them, and inside beside it."""
+    history, number = clean(50), r"[0-9.]+ ms"
+    plain = rf"p50 {number} · p99 {number} until handled by all"
+    assert re.fullmatch(plain, finding_of(verdict_of(history), "latency").summary)
+    history.faults = [FaultWindow(0, "errors", 10 * MS, 30 * MS)]
+    told = rf"{plain}, outside faults, recovery included · {number} inside"
+    assert re.fullmatch(told, finding_of(verdict_of(history), "latency").summary)
 
 
 def test_who_joins_late_is_late_from_then_on() -> None:

@@ -181,20 +181,24 @@ def test_of_very_many_mistakes_fifty_are_shown_and_all_are_counted(here: Path) -
         (["run", "s.yaml", "--set", "rate"], "rate"),
         (["run", "s.yaml", "--set", "nope=1"], "nope"),
         (["run", "s.yaml", "--config", "nope.yaml"], "nope.yaml: cannot be read"),
-        (["run", "s.yaml", "--repeat", "0"], "--repeat"),
-        (["run", "s.yaml", "--repeat", "99999999"], "--repeat"),
-        (["run", "s.yaml", "--seed", "x"], "--seed"),
-        (["run", "s.yaml", "--seed", "-1"], "--seed"),
-        (["run", "s.yaml", "--seed", "9223372036854775808"], "--seed"),
+        (["run", "s.yaml", "--repeat", "0"], "Error: --repeat: expected at least 1, got '0'"),
+        (["run", "s.yaml", "--repeat", "99999999"], "Error: --repeat: expected at most 10000, got '99999999'"),
+        (["run", "s.yaml", "--seed", "x"], "Error: --seed: expected a whole number, got the text 'x'"),
+        (["run", "s.yaml", "--seed", "-1"], "Error: --seed: expected at least 0, got '-1'"),
+        (["run", "s.yaml", "--seed", "9223372036854775808"], "Error: --seed: expected at most 9223372036854775807"),
+        (["dlq", "list", "--per-second", "x"], "Error: --per-second: expected a number, got the text 'x'"),
         (["run", "x" * 5000], "xxx: there is no such file, and no scenario of squall's by that name"),
         (["run", ""], "there is no such file"),
         (["run", "loop"], "loop: cannot be read: Too many levels of symbolic links"),
         (["run", "fifo"], "fifo: is not a file"),
         (["run"], "FILE"),
-        (["rnu"], "rnu"),
-        (["dashboard", "--port", "99999"], "'--port': expected less than or equal to 65535"),
+        (["rnu"], "there is no verb 'rnu' (did you mean 'run'?)"),
+        (["serv"], "there is no verb 'serv' (did you mean 'serve'?)"),
+        (["nosuch"], "there is no verb 'nosuch' (root --help lists them)"),
+        (["plugins", "nwe"], "there is no verb 'nwe' (did you mean 'new'?)"),
+        (["dashboard", "--port", "99999"], "Error: --port: expected at most 65535, got '99999'"),
         (["serve", "--port", "99999"], "port: expected at most 65535, got 99999"),
-        (["serve", "--port", "x"], "'--port': expected a valid integer"),
+        (["serve", "--port", "x"], "--port: expected a whole number, got the text 'x'"),
     ],
 )
 def test_a_wrong_argument_is_a_mistake(here: Path, arguments: list[str], complaint: str) -> None:
@@ -211,9 +215,11 @@ def test_a_run_folder_that_cannot_be_written_is_infrastructure(here: Path, runs:
     """Exit 4, the folder, what to do; by --runs and by squall.yaml."""
     write(here / "taken", "a file")
     write(here / "s.yaml", CALM)
-    refused(squall("run", "s.yaml", "--runs", runs), 4, f"{runs}/calm/", "cannot be written", "use --runs")
+    refused(squall("run", "s.yaml", "--runs", runs), 4, runs, "cannot be written", "use --runs")
+    over = ("--over", "load.stages.0.rate", "--from", "5", "--to", "9")
+    refused(squall("sweep", "s.yaml", *over, "--runs", runs), 4, runs, "cannot be", "use --runs")
     write(here / "squall.yaml", f"version: 1\nbench: {{runs: {runs}}}\n")
-    refused(squall("run", "s.yaml"), 4, f"{runs}/calm/", "cannot be written")
+    refused(squall("run", "s.yaml"), 4, runs, "cannot be written")
     assert (here / "taken").read_text("utf-8") == "a file"
 
 

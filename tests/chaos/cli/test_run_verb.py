@@ -76,6 +76,22 @@ def test_help_waits_for_nothing_heavy() -> None:
     assert all(f"  {verb} " in result.stdout for verb in VERBS)
 
 
+@pytest.mark.parametrize("verb", [["run"], ["sweep", "--over", "rate", "--from", "5", "--to", "9"]])
+def test_runs_that_cannot_be_written_wait_for_nothing_heavy(here: Path, verb: list[str]) -> None:
+    """It is told before the plugins and the checker are imported; a dry run writes nothing, and does not ask."""
+    write(here / "taken", "a file")
+    write(here / "calm.yaml", CALM)
+    program = (
+        "import sys\nfrom squall.chaos.cli import main\n"
+        f"sys.argv = ['squall', *{verb}, 'calm.yaml', '--runs', 'taken']\n"
+        "try:\n    main()\nfinally:\n    print([name for name in ('duckdb', 'pyarrow', 'apsw') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=here, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (4, "[]\n"), result.stderr
+    assert "taken is no folder" in result.stderr
+    assert squall("run", "calm.yaml", "--runs", "taken", "--dry-run").code == 0
+
+
 def test_the_version_is_told() -> None:
     """Before any verb, and for reports of mistakes."""
     said = squall("--version")

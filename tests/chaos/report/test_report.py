@@ -155,6 +155,9 @@ def test_the_latency_that_is_read_first_says_whose_it_is(tmp_path: Path) -> None
     early = page_of(folders.judged_folder(tmp_path / "b", clean(40), expected=[Latency(p99=1.0)], facts=steady)).text
     assert re.search(r"Latency p99 [0-9.]+ ms until handled by all · of the steady phase", early)
     assert "Seconds from the first publish, counted" in early
+    own = "each subscriber's own, over the whole load, faults included"
+    assert own in early
+    assert own.replace("each", "Beside a name: this") in early
 
 
 def test_names_of_faults_do_not_lie_on_each_other() -> None:

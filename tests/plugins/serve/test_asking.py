@@ -12,7 +12,7 @@ from tests.plugins.serve.served import Served
 from squall import ConfigError
 from squall.core.errors import SquallError
 from squall.core.redrive import DeadLetterQuery
-from squall.plugins.serve.asking import Server, Unanswered
+from squall.plugins.serve.asking import NotThere, Server, Unanswered
 from squall.plugins.serve.letters import Redrive
 
 ANYTHING = DeadLetterQuery()
@@ -66,4 +66,4 @@ async def test_who_was_never_reached_has_done_nothing() -> None:
         assert (await asyncio.to_thread(server.letters, ANYTHING)).dead_letters == []
     with pytest.raises(SquallError, match="is it running there") as raised:
         await asyncio.to_thread(server.letters, ANYTHING)
-    assert type(raised.value) is SquallError
+    assert type(raised.value) is NotThere

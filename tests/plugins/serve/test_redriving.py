@@ -191,3 +191,18 @@ async def test_mistakes_are_exit_code_2_and_a_server_that_is_not_there_4() -> No
     told = await dlq("list", *at)
     assert told.exit_code == 4
     assert "is it running there?" in told.output
+    assert "start `squall serve` there" in told.output
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("show", "1"), ("redrive",)])
+async def test_who_asks_without_a_server_is_told_that_there_must_be_one(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """A store's file beside squall.yaml is not enough: which server was asked, and where to start it."""
+    config = tmp_path / "squall.yaml"
+    config.write_text("version: 1\nplugins: [{sqlite: {path: orders.db}}, {serve: {port: 1}}]")
+    told = await dlq(*arguments, "--config", str(config))
+    assert told.exit_code == 4
+    assert "dlq asks a running squall serve" in told.output
+    assert "http://127.0.0.1:1" in told.output
+    assert f"start `squall serve` beside {config}" in told.output
