@@ -293,11 +293,14 @@ class Keeping:
 
 
 async def observe(link: Link) -> Keeping:
-    """What the server keeps, as far as it tells. Raises Unreachable and Interrupted."""
+    """What the server keeps, as far as it tells. Raises Unreachable, Interrupted, and Rejected where it refuses not the
+    question but whoever asks."""
     names = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
     try:
         answers = await link.calls([("CONFIG", "GET", name) for name in names])
     except Rejected as error:
+        if error.harmless or not link.is_connected:  # as it would anything else: the login, say, or while it loads
+            raise
         return Keeping("memory", f"CONFIG is refused: {error}")
     found = {key.decode(): value.decode() for answer in answers for key, value in answer.items()}
     values = [found.get(name, "?") for name in names]
