@@ -136,8 +136,13 @@ async def test_a_refused_login_is_told_alone(login: str, says: str, durability: 
 
 
 async def test_nobody_at_the_address(tmp_path: Path) -> None:
-    with pytest.raises(StoreFileError, match=r"Redis at 127\.0\.0\.1:\d+ cannot be reached"):
-        await store_of(f"redis://127.0.0.1:{servers.free_port()}", lambda events: None)
+    at = f"127.0.0.1:{servers.free_port()}"
+    with pytest.raises(StoreFileError) as told:
+        await store_of(f"redis://{at}", lambda events: None)
+    assert str(told.value) == (
+        f"the redis store cannot start: Redis at {at} cannot be reached: Connection refused; see that it runs, and "
+        "that redis.url is its address"
+    )
 
 
 async def test_somebody_else_at_the_address() -> None:

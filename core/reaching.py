@@ -1,0 +1,24 @@
+"""Why a server could not be connected to."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+
+from squall.core.errors import text_of
+
+
+def unreachable(error: BaseException) -> str:
+    """Why a server could not be connected to, in the system's own words: a driver's around them name addresses again,
+    and no advice."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, socket.gaierror):
+            return "its name cannot be resolved"
+        # The number alone, or, where a name has several addresses, in the text.
+        number = getattr(cause, "errno", None) or next(iter(re.findall(r"\[Errno (\d+)\]", text_of(cause))), 0)
+        if int(number) > 0:
+            return os.strerror(int(number))
+        cause = cause.__cause__ or cause.__context__
+    return text_of(error).partition("\n")[0].rstrip(":") or type(error).__name__
