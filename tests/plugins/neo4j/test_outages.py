@@ -23,7 +23,6 @@ from squall import ConfigError, EventRouter, ServerError
 from squall.chaos.cli import app
 from squall.plugins.memory import MemoryPlugin
 from squall.plugins.neo4j.graph import Graph, GraphError
-from squall.plugins.neo4j.options import Neo4jOptions
 
 pytestmark = pytest.mark.slow  # Neo4j, and more than one of it
 
@@ -221,7 +220,7 @@ async def test_a_refused_login_is_one_error(tmp_path: pytest.TempPathFactory, mo
 
 async def _locks_out(url: str) -> None:
     """After so many wrong logins it takes none for a while: that is one as well, with what to do."""
-    graph = Graph(Neo4jOptions(url=url, password="env:GRAPH_PASSWORD"))
+    graph = Graph(options(url, password="env:GRAPH_PASSWORD").options)
     said = ""
     for _ in range(10):
         with pytest.raises(GraphError) as told:
