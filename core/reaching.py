@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import ssl
 
 from squall.core.errors import text_of
 
@@ -16,6 +17,8 @@ def unreachable(error: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, socket.gaierror):
             return "its name cannot be resolved"
+        if isinstance(cause, ssl.SSLError):  # whose number is none of the system's
+            return f"TLS failed: {getattr(cause, 'verify_message', '') or cause.reason or text_of(cause)}"
         # The number alone, or, where a name has several addresses, in the text.
         number = getattr(cause, "errno", None) or next(iter(re.findall(r"\[Errno (\d+)\]", text_of(cause))), 0)
         if int(number) > 0:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 
 import pytest
 from redis.exceptions import ConnectionError as DriversError
 
 from squall.core.reaching import unreachable
+
+_TLS = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)")
+_TLS.reason = "WRONG_VERSION_NUMBER"
 
 
 @pytest.mark.parametrize(
@@ -17,6 +21,7 @@ from squall.core.reaching import unreachable
         (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 7)"), "Connection refused"),
         (OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 7)"), "Connection refused"),
         (socket.gaierror(-2, "Name or service not known"), "its name cannot be resolved"),
+        (_TLS, "TLS failed: WRONG_VERSION_NUMBER"),
         (EOFError(), "EOFError"),
         (ValueError("half a word:\nand more"), "half a word"),
     ],
