@@ -44,6 +44,7 @@ NOT_KERNEL: dict[str, str] = {
     "core/config.py": "reads squall.yaml",
     "core/ahead.py": "settles before it is handled what is delivered at most once",
     "core/dedupe.py": "remembers the ids that publishers give, for those events that have one",
+    "core/drivers.py": "knows what drivers log beside the plugins that use them",
     "core/dropping.py": "chooses what a full subscription gives up, where it asked for that",
     "core/reaching.py": "says why a server could not be connected to",
     "core/redrive.py": "gives dead letters back, when an operator asks",

@@ -157,7 +157,7 @@ class _Problem(msgspec.Struct):
     detail: str
 
 
-def _said(body: bytes) -> str:
+def _said(body: bytes | bytearray) -> str:
     """Why a server refuses, in its own words, or as it stands where another one answers."""
     try:
         return msgspec.json.decode(body, type=_Problem).detail

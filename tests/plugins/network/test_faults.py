@@ -16,7 +16,7 @@ from tests.servers import HOST
 from squall.core.clock import SystemClock
 from squall.core.errors import ConfigError
 from squall.core.fault import Evidence, Fault, FaultContext, Network, Undo
-from squall.plugins.network.client import NotFound, ProxySpec, ToxiproxyClient, Unreachable
+from squall.plugins.network.client import ProxySpec, ToxiproxyClient, Unreachable
 from squall.plugins.network.faults import (
     NetworkBandwidth,
     NetworkDown,

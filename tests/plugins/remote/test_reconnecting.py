@@ -126,8 +126,8 @@ async def test_a_token_lets_in_or_not(monkeypatch: pytest.MonkeyPatch, token: st
                 assert await remote.publisher("shop").publish("a", b"")
         if caught is not None:
             assert str(caught.value) == (
-                f"ws://127.0.0.1:{served.port}/v1/stream answered 401: the token {said}: expected `Authorization: Bearer "
-                "…`; pass the server's own: token=…"
+                f"ws://127.0.0.1:{served.port}/v1/stream answered 401: the token {said}: expected `Authorization: "
+                "Bearer …`; pass the server's own: token=…"
             )
 
 
