@@ -40,7 +40,7 @@ def show_service(service: Service) -> None:
     try:
         query, after = _asked()
     except (ConfigError, SubscriptionError) as error:
-        show_markup("service_filters.html.j2", error=str(error))
+        show_markup("service_filters.html.j2", error=str(error), one=one)
         return
     try:
         with st.spinner("Asking squall serve"):

@@ -144,26 +144,23 @@ def says(one: Traced) -> str:
 
 
 def _told(attributes: str | None) -> list[str]:
-    """`{"squall.redriven": true, "squall.delay_s": 0.5}` as `redriven`, `delay s 0.5`."""
+    """`{"squall.redriven": true, "squall.delay_s": 0.5}` as `redriven`, `delay 500 ms`."""
     try:
         found = json.loads(attributes or "{}")
     except ValueError:
         return [attributes or ""]
     if not isinstance(found, Mapping):
         return [str(found)]
-    told = []
-    for key, value in found.items():
-        word = key.rpartition(".")[2].replace("_", " ")
-        told.append(
-            word
-            if value is True
-            else f"not {word}"
-            if value is False
-            else f"{word} {value:.3g}"
-            if isinstance(value, float)
-            else f"{word} {value}"
-        )
-    return told
+    return [_worded(key, value) for key, value in found.items()]
+
+
+def _worded(key: str, value: object) -> str:
+    word = key.rpartition(".")[2].replace("_", " ")
+    if isinstance(value, bool):
+        return word if value else f"not {word}"
+    if isinstance(value, int | float) and word.endswith(" s"):
+        return f"{word.removesuffix(' s')} {latency(value)}"
+    return f"{word} {value:.3g}" if isinstance(value, float) else f"{word} {value}"
 
 
 def _note(note: Mapping[str, object]) -> str:

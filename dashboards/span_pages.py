@@ -137,7 +137,13 @@ def _time(text: str) -> float | None:
 def _chosen(source: Source, db: duckdb.DuckDBPyConnection, files: Files, columns: Sequence[DeltaGenerator]) -> None:
     """Filters, and those traces that fit."""
     if not files.paths:
-        show_markup("no_spans.html.j2", folder=str(source.folder), files=files, service=source.page == SERVICE)
+        show_markup(
+            "no_spans.html.j2",
+            folder=str(source.folder),
+            files=files,
+            service=source.page == SERVICE,
+            until=st.query_params.get("until"),
+        )
         return
     with columns[0]:
         order = choice("Which", list(ORDERS), "by")

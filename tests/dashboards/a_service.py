@@ -7,7 +7,7 @@ import contextlib
 import json
 import subprocess
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -28,21 +28,44 @@ ENV = {"BUS_TOKEN": TOKEN}
 STOP_S = 30.0
 
 
-def bury(folder: Path, *events: tuple[str, object], error: str = "not today", key: str | None = None) -> None:
-    """Events of these types and data, the first one of seq 1, each given up by billing, in the store of that folder."""
+def bury(
+    folder: Path,
+    *events: tuple[str, object],
+    error: str = "not today",
+    key: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    by: Sequence[str] = ("billing",),
+) -> None:
+    """Events of these types and data, the first one of seq 1, each given up by these subscriptions, in the store of
+    that folder: rejected, or where the type ends so `.failed`."""
     (folder / "squall.yaml").write_text(CONFIG, encoding="utf-8")
 
     async def refuse(event: Event) -> None:
-        raise Reject(error)
+        raise ValueError(error) if event.type.endswith(".failed") else Reject(error)
 
     async def buried() -> None:
         async with EventRouter.from_config(folder / "squall.yaml") as router:
-            await router.subscriber("billing").subscribe(">", refuse, name="billing")
+            for name in by:
+                await router.subscriber(name).subscribe(">", refuse, name=name)
             for event_type, data in events:
-                await router.publisher("shop").publish(event_type, data, key=key)
-            await until(lambda: router.get_metrics().dead_lettered == len(events))
+                await router.publisher("shop").publish(event_type, data, key=key, metadata=metadata)
+            await until(lambda: router.get_metrics().dead_lettered == len(events) * len(by))
 
     _in_a_thread(buried())
+
+
+def end(folder: Path, name: str) -> None:
+    """End that subscription in the store of that folder: nobody is given its dead letters any more."""
+
+    async def ignore(event: Event) -> None:
+        """Nothing is owed."""
+
+    async def ended() -> None:
+        async with EventRouter.from_config(folder / "squall.yaml") as router:
+            subscriber = router.subscriber(name)
+            await subscriber.unsubscribe(await subscriber.subscribe(">", ignore, name=name))
+
+    _in_a_thread(ended())
 
 
 def delivered(folder: Path, count: int) -> list[int]:

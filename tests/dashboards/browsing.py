@@ -78,9 +78,16 @@ def keep(page: Page, name: str) -> None:
     folder = os.environ.get("SQUALL_PICTURES")
     if folder is None:
         return
+    with unrolled(page):
+        page.wait_for_timeout(500)  # charts are drawn anew
+        Path(folder, f"{name}.png").write_bytes(page.screenshot())
+
+
+@contextlib.contextmanager
+def unrolled(page: Page) -> Iterator[None]:
+    """The whole page in sight: of what one has to scroll to, axe says nothing of the contrast."""
     size = page.viewport_size or {"width": 1280, "height": 900}
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     page.set_viewport_size({"width": size["width"], "height": min(int(height), 6000)})
-    page.wait_for_timeout(500)  # charts are drawn anew
-    Path(folder, f"{name}.png").write_bytes(page.screenshot())
+    yield
     page.set_viewport_size(size)

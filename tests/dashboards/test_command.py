@@ -9,9 +9,10 @@ import socket
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
-from tests.chaos.cli.command import squall
+from tests.chaos.cli.command import child, squall
 from tests.chaos.report import folders
 from tests.dashboards.browsing import STOP_S, dashboard
 from tests.docs.pages import ROOT
@@ -83,13 +84,36 @@ def test_a_service_that_is_named_wrongly_is_told_before_anything_starts() -> Non
 
 
 @pytest.mark.slow
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """It is begun all the same: who runs into the folder afterwards sees it."""
-    with dashboard(tmp_path / "nowhere") as (process, _):
+@pytest.mark.parametrize("missing", ["--runs", "--spans"])
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path, missing: str) -> None:
+    """It is begun all the same: who writes into the folder afterwards sees it. The other one is not complained of."""
+    gone = tmp_path / "nowhere"
+    runs, options = (gone, ()) if missing == "--runs" else (tmp_path, (missing, str(gone)))
+    with dashboard(runs, options=options) as (process, _):
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=STOP_S)
         assert process.returncode == 0
-        assert err.startswith(f"warning: {tmp_path / 'nowhere'}: there is no such folder yet")
+        assert err.startswith(f"warning: {gone}: there is no such folder yet")
+        assert err.count("warning") == 1
+
+
+@pytest.mark.slow
+def test_who_looks_at_spans_alone_needs_no_runs(tmp_path: Path) -> None:
+    """Nobody is told that there are none; the page of spans is the first, and its address is one of the dashboard's."""
+    (tmp_path / "spans").mkdir()
+    process = child(tmp_path, "dashboard", "--spans", "spans", "--port", "0")
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        told = process.stdout.readline()
+        with urlopen(address, timeout=STOP_S) as answer:
+            assert b"BACKEND_BASE_URL" in answer.read()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=STOP_S)
+    assert address.endswith("/service_traces")
+    assert told == f"shows the runs in {tmp_path}/runs and the spans in {tmp_path}/spans; Ctrl-C stops it\n"
+    assert (process.returncode, err) == (0, "")
 
 
 def test_make_passes_on_where_the_runs_are_and_the_port() -> None:

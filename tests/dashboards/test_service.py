@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 from streamlit.testing.v1 import AppTest
 from tests.chaos.report import folders
-from tests.dashboards.a_service import ENV, ask, bury, give_back, serving
+from tests.dashboards.a_service import ENV, ask, bury, end, give_back, serving
 from tests.dashboards.test_pages import said
 
+from squall.chaos.report.words import many
 from squall.core.errors import ConfigError
 from squall.dashboards import service_letters, service_redrive
 from squall.dashboards.payloads import HEX_BYTES, TEXT_BYTES, forms
 from squall.dashboards.service import Service, chosen_service
+from squall.plugins.serve.asking import Server
+from squall.plugins.serve.letters import Plan, Redrive, Redriven
 
 pytestmark = pytest.mark.slow  # each page is Streamlit's whole script, and the service a process
 
@@ -67,6 +73,13 @@ def click(test: AppTest, label: str) -> str:
     return said(test)
 
 
+def links(test: AppTest) -> list[dict[str, str]]:
+    """What the links to single letters ask for, in the order of the list."""
+    bodies = " ".join(one.proto.body for one in test.get("html"))
+    found = [dict(parse_qsl(unescape(query))) for query in re.findall(r'href="dead_letters\?([^"]*)"', bodies)]
+    return [query for query in found if "seq" in query]
+
+
 def test_letters_are_listed_and_filtered(url: str) -> None:
     """By subscription, reason and type; where none fits, that is said, and what can be done."""
     everything = said(opened(url))
@@ -81,6 +94,27 @@ def test_letters_are_listed_and_filtered(url: str) -> None:
         told = said(opened(url, **query))
         assert {one for one in ("order.created 1", "user.born 2", "order.paid 3") if one in told} == seqs, query
         assert seqs or "Take the filters away" in told
+
+
+def test_the_dry_run_is_of_just_what_is_listed(tmp_path: Path) -> None:
+    """By each filter, and by all of them; of one event by the subscription whose letter is open."""
+    bury(tmp_path, ("order.created", 1), ("order.failed", 2), ("user.born", 3), by=("billing", "ledger"))
+    with serving(tmp_path) as (_, url):
+        for query, count in (
+            ({}, 6),
+            ({"subscription": "ledger"}, 3),
+            ({"reason": "delivery_limit"}, 2),
+            ({"pattern": "order.>"}, 4),
+            ({"subscription": "ledger", "reason": "rejected", "pattern": "order.>"}, 1),
+            ({"seq": "2"}, 2),
+        ):
+            test = opened(url, **query)
+            assert len(links(test)) == (0 if "seq" in query else count)
+            assert f"{many(count, 'dead letter')} would be given back. Nothing was." in click(test, "Dry run"), query
+        for query in links(opened(url)):
+            test = opened(url, **query)
+            assert said(test).count("given up by") == 1
+            assert "1 dead letter would be given back" in click(test, "Dry run")
 
 
 def test_a_filter_goes_into_the_address(url: str) -> None:
@@ -102,6 +136,8 @@ def test_many_letters_are_shown_page_by_page(tmp_path: Path) -> None:
         bodies = " ".join(one.proto.body for one in first.get("html"))
         assert 'href="dead_letters?source=service&amp;after=25"' in bodies
         assert "1 dead letter, later ones, of" in said(opened(url, after="25"))
+        filtered = " ".join(one.proto.body for one in opened(url, pattern="a.*").get("html"))
+        assert 'href="dead_letters?source=service&amp;after=25&amp;pattern=a.%2A"' in filtered
 
 
 @pytest.mark.parametrize(
@@ -118,6 +154,7 @@ def test_what_is_asked_wrongly_is_told(query: dict[str, str], expected: str) -> 
     told = said(opened("http://127.0.0.1:1", **query))
     assert "This cannot be asked for" in told
     assert expected in told
+    assert ("Mend the address" in told) is ("seq" in query)
 
 
 def test_one_letter_is_shown_with_all_that_is_known(url: str) -> None:
@@ -185,11 +222,51 @@ def test_just_what_the_dry_run_showed_is_given_back_by_who_has_the_password(url:
     assert "Given back 20" in told
     assert [one["given_back"] is None for one in ask(url)["dead_letters"]] == [False, True, True]
     assert "nothing waits any more" in click(test, "Dry run")
+    other = opened(url, password=PASSWORD)
+    click(other, "Dry run")
+    assert [one for one in other.text_input if one.key == "password"]
     del test.query_params["seq"]
     test.run()
     click(test, "Dry run")
     assert not [one for one in test.text_input if one.key == "password"]
     assert "2 dead letters given back" in click(test, "Give these 2 back")
+
+
+def test_only_so_many_are_given_back_at_once_and_per_second(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest; that there are others is told, and they wait on. The service is told the rate of the form."""
+    monkeypatch.setattr(service_letters, "PER_REDRIVE", 2)
+    asked: list[Redrive] = []
+
+    def redrive(server: Server, wanted: Redrive) -> Plan | Redriven:
+        asked.append(wanted)
+        return ask_it(server, wanted)
+
+    ask_it = Server.redrive
+    monkeypatch.setattr(Server, "redrive", redrive)
+    test = opened(url, password=PASSWORD)
+    told = click(test, "Dry run")
+    assert "2 dead letters would be given back, the oldest; others wait past them. Nothing was." in told
+    test.text_input(key="password").set_value(PASSWORD)
+    test.number_input(key="per_second").set_value(0.5)
+    assert "2 dead letters given back" in click(test, "Give these 2 back")
+    assert [(one.token is None, one.per_second) for one in asked] == [(True, 100.0), (False, 0.5)]
+    assert [one["given_back"] is None for one in ask(url)["dead_letters"]] == [False, False, True]
+
+
+def test_what_could_not_be_given_back_is_told(tmp_path: Path) -> None:
+    """Of a subscription that is no more nobody would be given it: it is named, with the reasons that there can be."""
+    bury(tmp_path, ("order.created", 1), by=("billing", "ledger"))
+    end(tmp_path, "ledger")
+    with serving(tmp_path) as (_, url):
+        test = opened(url, password=PASSWORD)
+        click(test, "Dry run")
+        test.text_input(key="password").set_value(PASSWORD)
+        told = click(test, "Give these 2 back")
+        assert "1 dead letter given back, 1 not" in told
+        assert "These were left" in told
+        assert "order.created 1 ledger" in told.partition("These were left")[2]
+        letters = ask(url)["dead_letters"]
+        assert {one["subscription"] for one in letters if one["given_back"] is None} == {"ledger"}
 
 
 def test_what_has_changed_since_the_dry_run_is_not_given_back(url: str) -> None:

@@ -143,6 +143,14 @@ def test_a_partial_trace_says_so_and_has_no_publish(tmp_path: Path) -> None:
     assert "kept because slowest · what came before was not noted" in found.spans[0].says
 
 
+def test_what_is_noted_of_a_span_is_told_in_words(tmp_path: Path) -> None:
+    """Times with their units; what is so, and what is not."""
+    noted = {"squall.delay_s": 0.0531, "squall.redriven": True, "squall.counted": False, "squall.share": 1 / 3, "n": 7}
+    write(tmp_path, 0, span("t", "a", operation="nak", more=noted))
+    (told,) = lines(spans_of(tmp_path, "t"), str)
+    assert told.says == "given back in 1 ms · delay 53.1 ms · redriven · not counted · share 0.333 · n 7"
+
+
 def test_no_shape_of_spans_is_too_much(tmp_path: Path) -> None:
     """Circles, spans of one name, orphans, and a chain of a thousand handlers: each span stands once."""
     chain: list[Span] = []

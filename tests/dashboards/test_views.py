@@ -16,7 +16,7 @@ from tests.browser import SIZES, WIDTHS, fits, unreadable
 from tests.chaos.report import folders
 from tests.chaos.sweep import by_hand
 from tests.chaos.test_live_file import write
-from tests.dashboards.browsing import READY_MS, dashboard, follow, keep, looking, settled
+from tests.dashboards.browsing import READY_MS, dashboard, follow, keep, looking, settled, unrolled
 from tests.dashboards.made_runs import HOSTILE_SWEEP
 from tests.dashboards.made_spans import TRACE, span
 from tests.dashboards.made_spans import write as write_spans
@@ -55,6 +55,7 @@ VIEWS = [
     ),
     View("flow", "flow?run=short", ("Flow", "order.created", "billing", "dead-lettered")),
     View("dead-letters", "dead_letters?run=short", ("Dead letters", "billing", "failed", "errors")),
+    View("service-gone", "dead_letters?source=service", ("The service tells nothing just now", "is it running there?")),
     View("sweeps", "sweeps", ("Sweeps", "2 sweeps, newest first", "Knee found", "capacity over rate")),
     View("sweep", f"sweeps?sweep={by_hand.NAME}", ("it breaks at rate", "The curve", "70 of 100 events", "dead/2026")),
     View("compare-real", "compare?run=short", ("Compare", "plugin retry")),
@@ -66,8 +67,9 @@ VIEWS = [
 
 @pytest.fixture(scope="module")
 def address(runs: Path, service: Path, chromium: Path) -> Iterator[str]:
-    """Where a dashboard of those runs, and of a service, is, for all tests."""
-    with dashboard(runs, options=("--spans", str(service))) as (_, told):
+    """Where a dashboard of those runs, of what a service traced, and of one that is not there, is, for all tests."""
+    options = ("--spans", str(service), "--service", "http://127.0.0.1:1", "--allow-changes")
+    with dashboard(runs, options=options) as (_, told):
         address, page, _ = told.partition("service_traces")
         assert page
         yield address
@@ -101,7 +103,8 @@ def test_a_view_opens_by_its_address_and_can_be_read(
         for text in view.says:
             expect(page.locator('[data-testid="stMain"]')).to_contain_text(text, ignore_case=True, timeout=READY_MS)
         fits(page, size["width"], MAIN)
-        assert unreadable(page) == []
+        with unrolled(page):
+            assert unreadable(page) == []
         keep(page, f"{view.name}-{'narrow' if size is NARROW else 'wide'}-{'dark' if dark else 'light'}")
         assert page.url == address + view.address
 
