@@ -3,6 +3,7 @@
 SquallError
 ├── ConfigError          a file or option is wrong: every problem found, exit 2
 ├── WiringError          a plugin raised, or asks for what is not offered, while a router was wired: exit 2
+├── ServerError          a server that a router does not start without is not there, or refuses: exit 4
 ├── PublishError         carries `outcome`: "fail" (surely not stored) or "info" (unknown)
 │   ├── InvalidEvent     type, payload, priority or metadata is not acceptable; nothing was stored
 │   ├── Refused          a rule of the operator's said no (rate limit, fault); nothing was stored
@@ -69,6 +70,10 @@ class ConfigError(SquallError):
 
 class WiringError(SquallError):
     """A router cannot be composed from its plugins."""
+
+
+class ServerError(SquallError):
+    """A server that a router does not start without cannot be used now."""
 
 
 class PublishError(SquallError):

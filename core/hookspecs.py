@@ -1,7 +1,7 @@
 """Every hook of squall, in the order of the way of an event.
 
 Hooks are called when a router, a subscription or a run is wired, never per event. What they return is composed once.
-A raise while wiring stops it with a WiringError that names the plugin and the hook.
+A raise while wiring stops it with a WiringError that names the plugin and the hook; a ServerError passes as it is.
 """
 
 from __future__ import annotations

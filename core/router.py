@@ -109,7 +109,7 @@ class EventRouter:
 
     async def start(self) -> None:
         """Start the event routing engine; after a stop it may be started again, and begins anew. Raises WiringError,
-        ConfigError or StoreFileError, and nothing runs then; AlreadyRunning where it runs."""
+        ServerError, ConfigError or StoreFileError, and nothing runs then; AlreadyRunning where it runs."""
         if self._running is not None:
             raise AlreadyRunning("start: the router runs already, or is still stopping: await stop() first")
         base = self._seed if self._seed is not None else fresh_seed()

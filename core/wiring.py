@@ -14,7 +14,7 @@ import pluggy
 from squall.core import hookspecs
 from squall.core.config import PluginSection
 from squall.core.delivery import Gate, SettlePolicy
-from squall.core.errors import ConfigError, Problem, PublishError, Refused, WiringError
+from squall.core.errors import ConfigError, Problem, PublishError, Refused, ServerError, WiringError
 from squall.core.event import Event, Priority
 from squall.core.failures import described
 from squall.core.gates import AllGates
@@ -139,17 +139,19 @@ class Registry:
 
     @contextlib.contextmanager
     def _named(self, plugin: Plugin, hook: str) -> Iterator[None]:
-        """What a plugin raises names it and the hook, unless it is the plugin's own word on its configuration."""
+        """What a plugin raises names it and the hook, unless it is the plugin's own word on its configuration, or on
+        a server that it needs."""
         try:
             yield
-        except (ConfigError, WiringError):
+        except (ConfigError, ServerError, WiringError):
             raise
         except Exception as error:
             name = self._manager.get_name(plugin)
             raise WiringError(f"plugin {name} raised in {hook}: {type(error).__name__}: {error}") from error
 
     async def startup(self, ctx: Context) -> None:
-        """Start what plugins do beside the router. Raises WiringError; what was started before is shut down then."""
+        """Start what plugins do beside the router. Raises WiringError or ServerError; what was started before is shut
+        down then."""
         for number, plugin in enumerate(self.plugins):
             try:
                 await self._await_one(plugin, "squall_startup", ctx)

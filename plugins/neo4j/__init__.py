@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from squall.core.delivery import Observer
-from squall.core.errors import WiringError
+from squall.core.errors import ServerError, WiringError
 from squall.core.identity import system_id
 from squall.core.plugin import Context, Plugin, hookimpl
 from squall.plugins.neo4j.batches import at
@@ -47,7 +47,7 @@ class Neo4jPlugin(Plugin):
                 await self._writer.prepare()
             except GraphError as error:
                 await graph.close()
-                raise WiringError(f"{error} (neo4j.required: the router does not start without it)") from error
+                raise ServerError(f"{error} (neo4j.required: the router does not start without it)") from error
             except BaseException:
                 await graph.close()
                 raise

@@ -18,10 +18,11 @@ from datetime import datetime
 from typing import Any, Literal, LiteralString
 
 from neo4j import AsyncDriver, AsyncGraphDatabase, AsyncManagedTransaction, NotificationMinimumSeverity
-from neo4j.exceptions import AuthError, ConfigurationError, DriverError, Neo4jError, ServiceUnavailable, TransientError
+from neo4j.exceptions import ConfigurationError, DriverError, Neo4jError, ServiceUnavailable, TransientError
 from neo4j.time import DateTime
 
 from squall.core.errors import ConfigError, SquallError
+from squall.core.reaching import unreachable
 from squall.core.secret import without_passwords
 from squall.plugins.neo4j.batches import Batch, Kind
 from squall.plugins.neo4j.options import Neo4jOptions
@@ -231,19 +232,26 @@ class Graph:
                 return await session.execute_write(work)
         except TimeoutError as error:
             raise GraphError(f"Neo4j at {self.url}: no answer within {self._timeout_s:g} s", "unreachable") from error
-        except AuthError as error:
-            raise GraphError(
-                f"Neo4j at {self.url}: it refuses the login ({error.code}): set user and password (password: env:NAME)",
-                "login",
-            ) from error
         except (ServiceUnavailable, OSError) as error:
-            why = str(error).partition("\n")[0].rstrip(":")
-            raise GraphError(f"Neo4j at {self.url}: it cannot be reached: {why}", "unreachable") from error
-        except (DriverError, Neo4jError) as error:
-            passing = isinstance(error, DriverError) or error.is_retryable()
             raise GraphError(
-                f"Neo4j at {self.url}: {type(error).__name__}: {error}", "unreachable" if passing else "refused"
+                f"Neo4j at {self.url}: it cannot be reached: {unreachable(error)}; see that it runs, and that "
+                "neo4j.url is its address",
+                "unreachable",
             ) from error
+        except (DriverError, Neo4jError) as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: DriverError | Neo4jError) -> GraphError:
+        code = (error.code or "") if isinstance(error, Neo4jError) else ""
+        if code.startswith("Neo.ClientError.Security."):
+            advice = "set user and password (password: env:NAME)"
+            if code.endswith(".AuthenticationRateLimit"):
+                advice = f"too many logins were wrong: {advice}, and wait a few seconds"
+            return GraphError(f"Neo4j at {self.url}: it refuses the login ({code}): {advice}", "login")
+        passing = isinstance(error, DriverError) or error.is_retryable()
+        return GraphError(
+            f"Neo4j at {self.url}: {type(error).__name__}: {error}", "unreachable" if passing else "refused"
+        )
 
 
 def _native(value: Any) -> Any:

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 from random import Random
 
 from squall.core.clock import Clock
-from squall.core.errors import ConfigError
+from squall.core.errors import ConfigError, Problem
 from squall.core.fault import Keep
 from squall.core.identity import system_id
-from squall.plugins.network.client import INSTALL, PortTaken, ProxySpec, ToxiproxyClient, ToxiproxyError
+from squall.plugins.network.client import INSTALL, PortTaken, ProxySpec, ProxyState, ToxiproxyClient, ToxiproxyError
 from squall.plugins.network.faults import NetworkDown, NetworkUndo
 from squall.plugins.network.proxy import Proxy
 from squall.plugins.network.seam import NetworkOptions, ProxiedNetwork
@@ -35,13 +35,15 @@ class ToxiproxyProxies:
         self._stack = AsyncExitStack()
 
     async def between(self, name: str, host: str, port: int, keep: Keep) -> ProxiedNetwork:
-        """A proxy before host and port. Raises ToxiproxyError where the server is not there, or takes none."""
+        """A proxy before host and port. Raises ToxiproxyError where the server is not there, or takes none, and
+        ConfigError where it has not the one that is to be adopted."""
         client = await self._reach()
         upstream = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if self._options.toxiproxy is None:
             proxy = await client.create(ProxySpec(name, upstream))
             return ProxiedNetwork(name, _address(proxy.listen), client, ProxySpec(name, upstream, proxy.listen))
-        lent = self._options.adopt.get(name.partition(":")[2])
+        seam = name.partition(":")[2]
+        lent = self._options.adopt.get(seam)
         if lent is None:
             own = f"{self._mine}-{name}"
             at, api_port = _address(client.address)
@@ -50,7 +52,7 @@ class ToxiproxyProxies:
             self._stack.push_async_callback(NetworkDown.heal, undo)
             spec = await self._put(client, own, upstream)
         else:
-            state = await client.proxy(lent)
+            state = await _lent(client, seam, lent)
             spec = ProxySpec(lent, state.upstream, state.listen)
         counting = Proxy(name, (LOOPBACK, 0), self._seen_from_here(spec.listen), self._clock, self._random)
         self._stack.push_async_callback(counting.close)
@@ -105,6 +107,16 @@ def _address(text: str) -> tuple[str, int]:
     if not port.isdigit():
         raise ConfigError(f"expected host:port, got '{text}'")
     return host.strip("[]"), int(port)
+
+
+async def _lent(client: ToxiproxyClient, seam: str, name: str) -> ProxyState:
+    """The operator's own proxy. Raises ConfigError, which names those that there are, where it is none of them."""
+    proxies = await client.proxies()
+    if name not in proxies:
+        there = ", ".join(sorted(proxies)) or "none: make it there, or let squall make its own, without adopt"
+        message = f"Toxiproxy at {client.address} has no proxy {name!r}"
+        raise ConfigError([Problem(f"squall.yaml: network.adopt.{seam}", message, hint=f"it has {there}")])
+    return proxies[name]
 
 
 def _is_here(address: str) -> bool:

@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 
 from squall.core.errors import ConfigError, SquallError
 from squall.core.event import Durability
+from squall.core.reaching import unreachable
 from squall.core.secret import Secret
 from squall.plugins.redis.scripts import Script
 
@@ -219,8 +220,10 @@ class Link:
                 if isinstance(error, errors.ResponseError | errors.BusyLoadingError | errors.AuthenticationError):
                     raise rejected(error, address) from error
                 self._server.failed()
-                said = error if str(error) else f"no answer within {self._server.timeout_s:g} s"
-                raise Unreachable(f"Redis at {address} cannot be reached: {said}") from error
+                said = unreachable(error) if str(error) else f"no answer within {self._server.timeout_s:g} s"
+                raise Unreachable(
+                    f"Redis at {address} cannot be reached: {said}; see that it runs, and that redis.url is its address"
+                ) from error
             if self.on_invalidated is not None:
                 connection._parser.set_invalidation_push_handler(self._invalidated)  # type: ignore[attr-defined]
             self._connection = connection
@@ -293,11 +296,14 @@ class Keeping:
 
 
 async def observe(link: Link) -> Keeping:
-    """What the server keeps, as far as it tells. Raises Unreachable and Interrupted."""
+    """What the server keeps, as far as it tells. Raises Unreachable, Interrupted, and Rejected where it refuses not the
+    question but whoever asks."""
     names = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
     try:
         answers = await link.calls([("CONFIG", "GET", name) for name in names])
     except Rejected as error:
+        if error.harmless or not link.is_connected:  # as it would anything else: the login, say, or while it loads
+            raise
         return Keeping("memory", f"CONFIG is refused: {error}")
     found = {key.decode(): value.decode() for answer in answers for key, value in answer.items()}
     values = [found.get(name, "?") for name in names]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import http
 import ssl
 from collections.abc import AsyncIterator
 from itertools import count
 
+import msgspec
 from google.protobuf.message import DecodeError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
 from squall.core.clock import Clock
+from squall.core.reaching import unreachable
 from squall.plugins.remote.errors import ProtocolError, Unreachable
 from squall.plugins.remote.settings import Settings
 from squall.plugins.remote.wire import SUBPROTOCOL
@@ -92,15 +95,21 @@ class Link:
                     socket.transport.abort()
                     raise
         except InvalidStatus as error:
-            status, body = error.response.status_code, error.response.body or b""
-            shown = body.decode(errors="replace")[:MAX_SHOWN]
+            status = error.response.status_code
+            advice = "; pass the server's own: token=…" if status == http.HTTPStatus.UNAUTHORIZED else ""
             lasting = status in _LASTING and status not in _BUSY
-            raise Unreachable(f"{settings.url} answered {status}: {shown}", lasting=lasting) from error
+            said = _said(error.response.body or b"")
+            raise Unreachable(f"{settings.url} answered {status}: {said}{advice}", lasting=lasting) from error
         except ssl.SSLCertVerificationError as error:
             raise Unreachable(f"{settings.url}: its certificate is not trusted: {error}", lasting=True) from error
         except TimeoutError as error:
             raise Unreachable(f"{settings.url}: no answer within {patience_s:g} s") from error
-        except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
+        except OSError as error:
+            raise Unreachable(
+                f"{settings.url} cannot be reached: {unreachable(error)}; is squall serve running, and is that its "
+                "address?"
+            ) from error
+        except (EOFError, InvalidHandshake, ConnectionClosed) as error:
             raise Unreachable(f"{settings.url}: {error}") from error
 
     async def frames(self) -> AsyncIterator[pb.ServerFrame]:
@@ -142,6 +151,18 @@ class Link:
     async def close(self) -> None:
         """End it properly, soon."""
         await self._socket.close()
+
+
+class _Problem(msgspec.Struct):
+    detail: str
+
+
+def _said(body: bytes | bytearray) -> str:
+    """Why a server refuses, in its own words, or as it stands where another one answers."""
+    try:
+        return msgspec.json.decode(body, type=_Problem).detail
+    except msgspec.MsgspecError:
+        return body.decode(errors="replace")[:MAX_SHOWN]
 
 
 async def _welcome(socket: ClientConnection) -> pb.Welcome:

@@ -15,6 +15,7 @@ import msgspec
 
 from squall.core.config import Config, load_config
 from squall.core.errors import ConfigError, Outcome, OutdatedToken, SquallError
+from squall.core.reaching import unreachable
 from squall.core.redrive import DeadLetterQuery
 from squall.core.secret import Secret
 from squall.plugins.serve.letters import Page, Plan, Redrive, Redriven
@@ -110,8 +111,7 @@ class Server(NamedTuple):
             hint = "give the name in its certificate; SSL_CERT_FILE names a file of others to trust"
             raise SquallError(f"squall serve at {self.url}: {error.verify_message}: {hint}") from error
         except (OSError, http.client.HTTPException) as error:
-            why = str(error) or type(error).__name__
-            text = f"squall serve at {self.url} does not answer ({why}): is it running there?"
+            text = f"squall serve at {self.url} does not answer ({unreachable(error)}): is it running there?"
             raise kind_of_silence(text) from error
         try:
             if answer.status == http.HTTPStatus.OK:

@@ -17,6 +17,7 @@ import typer
 
 from squall.core import wiring
 from squall.core.config import Config, load_config
+from squall.core.drivers import is_told_elsewhere
 from squall.core.errors import ConfigError
 from squall.core.plugin import Plugin
 from squall.core.router import EventRouter
@@ -49,10 +50,17 @@ def serve(
         raise ConfigError(f"serve needs {', '.join(missing)}: pip install 'squall[serve]'")
     settings = Config() if config is None and not os.path.lexists(CONFIG) else load_config(config or CONFIG)
     plugins, options = with_serve(settings, host, port)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", handlers=[log()])
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(EventRouter(plugins, backlog=settings.backlog), options))
     return 0
+
+
+def log() -> logging.Handler:
+    """What is logged goes to stderr, once: without what drivers say of what a plugin tells."""
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: not is_told_elsewhere(record))
+    return handler
 
 
 def with_serve(settings: Config, host: str | None, port: int | None) -> tuple[list[Plugin], ServeOptions]:

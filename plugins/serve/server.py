@@ -12,6 +12,7 @@ import uvicorn
 
 from squall.core.errors import SquallError
 from squall.core.router import EventRouter
+from squall.plugins.serve import tls
 from squall.plugins.serve.access import Access
 from squall.plugins.serve.app import make_app
 from squall.plugins.serve.connection import GOING_AWAY
@@ -43,7 +44,9 @@ class Server:
     """Serves a router that runs already; it is stopped by its owner, afterwards. Use it as start, then stop."""
 
     def __init__(self, router: EventRouter, options: ServeOptions) -> None:
-        """Raises ConfigError where the token cannot be read."""
+        """Raises ConfigError where the token, or a certificate, cannot be read or used."""
+        if options.tls is not None:
+            tls.check(options.tls)
         self.hub = Hub(router, options)
         self.app = make_app(self.hub)
         self._access = Access(self.app, options)

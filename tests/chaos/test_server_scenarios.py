@@ -140,6 +140,8 @@ def test_events_do_not_wait_for_the_graph(ran: dict[str, Ran]) -> None:
     log = (one.folder / "log.txt").read_text("utf-8")
     assert "events go on, and what is counted meanwhile is written later" in log
     assert "were not written" not in log
+    (error,) = (line for line in log.splitlines() if " ERROR " in line)  # not the driver's own as well
+    assert "cannot be reached" in error
 
 
 def test_the_near_ones_do_not_notice_who_is_far(ran: dict[str, Ran]) -> None:

@@ -46,7 +46,8 @@ HEAD = """\
 
 A plugin is a subclass of `squall.Plugin` whose methods, marked with `squall.hookimpl`, are hooks. Every hook is called
 when a router, a subscription or a run is wired, or when somebody asks (the command line, a server), never per event:
-what it returns is composed once. A raise while wiring stops it with a `WiringError` that names the plugin and the hook.
+what it returns is composed once. A raise while wiring stops it with a `WiringError` that names the plugin and the hook;
+a `ServerError`, of a server that it needs, passes as it is.
 A hook that has nothing to give returns `None`, and a hook that is not needed is not written. Take only the arguments
 that you use.
 

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 from tests.core.world import Heard, KeptMemory, World
 
-from squall import ConfigError, Context, EventRouter, EventStore, Plugin, Subscription, WiringError, hookimpl
+from squall import (
+    ConfigError,
+    Context,
+    EventRouter,
+    EventStore,
+    Plugin,
+    ServerError,
+    Subscription,
+    WiringError,
+    hookimpl,
+)
 from squall.core import hookspecs
 from squall.core.wiring import Registry
 
@@ -192,6 +202,13 @@ async def test_a_plugins_own_word_on_its_configuration_is_passed_on() -> None:
     """A ConfigError says already what is wrong and where."""
     router = EventRouter([Unlucky("squall_observer", ConfigError("metrics: no such port"))])
     with pytest.raises(ConfigError, match=r"^configuration: metrics: no such port"):
+        await router.start()
+
+
+async def test_a_plugins_word_on_a_server_that_it_needs_is_passed_on() -> None:
+    """Nothing is wrong with the plugin or its options."""
+    router = EventRouter([Unlucky("squall_observer", ServerError("the graph is gone"))])
+    with pytest.raises(ServerError, match=r"^the graph is gone$"):
         await router.start()
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import LiteralString
 
 import pytest
@@ -16,9 +17,12 @@ from tests import servers
 from tests.core.world import Heard, Log
 from tests.plugins.neo4j.graphs import ask, delivered, options, own, published, router, until
 from tests.plugins.redis.cutting import Cutting
+from typer.testing import CliRunner
 
-from squall import ConfigError, EventRouter, WiringError
+from squall import ConfigError, EventRouter, ServerError
+from squall.chaos.cli import app
 from squall.plugins.memory import MemoryPlugin
+from squall.plugins.neo4j.graph import Graph, GraphError
 
 pytestmark = pytest.mark.slow  # Neo4j, and more than one of it
 
@@ -158,9 +162,23 @@ async def test_a_required_graph_that_is_not_there_keeps_the_router_from_starting
     """With what is wrong, and why that matters."""
     url = f"bolt://127.0.0.1:{servers.free_port()}"
     squall = EventRouter([MemoryPlugin(), options(url, required=True, timeout=0.5)])
-    with pytest.raises(WiringError, match=r"cannot be reached: .*\(neo4j.required: the router does not start without"):
+    with pytest.raises(ServerError) as told:
         await squall.start()
+    assert str(told.value) == (
+        f"Neo4j at {url}: it cannot be reached: Connection refused; see that it runs, and that neo4j.url is its "
+        "address (neo4j.required: the router does not start without it)"
+    )
     await squall.stop()
+
+
+def test_a_command_that_needs_a_graph_which_is_not_there_ends_as_for_any_server(tmp_path: Path) -> None:
+    """Nothing in the file is wrong: 4, as `squall flow` and as for a store's server."""
+    config = tmp_path / "squall.yaml"
+    neo4j = f"neo4j: {{url: 'bolt://127.0.0.1:{servers.free_port()}', required: true, timeout: 500ms}}"
+    config.write_text(f"version: 1\nplugins: [memory, {neo4j}, serve: {{port: 0}}]\n", encoding="utf-8")
+    ended = CliRunner().invoke(app, ["serve", "--config", str(config)])
+    assert ended.exit_code == 4, ended.output
+    assert "cannot be reached: Connection refused; see that it runs" in ended.output
 
 
 async def test_a_graph_of_another_schema_is_left_alone(server: servers.Server) -> None:
@@ -197,6 +215,25 @@ async def test_a_refused_login_is_one_error(tmp_path: pytest.TempPathFactory, mo
             assert "set user and password (password: env:NAME)" in refused
             assert "wrong-password" not in log.text
             assert "rows were not written" in lost
+        await _locks_out(server.url)
+
+
+async def _locks_out(url: str) -> None:
+    """After so many wrong logins it takes none for a while: that is one as well, with what to do."""
+    graph = Graph(options(url, password="env:GRAPH_PASSWORD").options)
+    said = ""
+    for _ in range(10):
+        with pytest.raises(GraphError) as told:
+            await graph.query("RETURN 1")
+        assert told.value.kind == "login"
+        said = str(told.value)
+        if "RateLimit" in said:
+            break
+    await graph.close()
+    assert said == (
+        f"Neo4j at {url}: it refuses the login (Neo.ClientError.Security.AuthenticationRateLimit): too many logins "
+        "were wrong: set user and password (password: env:NAME), and wait a few seconds"
+    )
 
 
 @pytest.mark.parametrize(

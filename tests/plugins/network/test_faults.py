@@ -16,7 +16,7 @@ from tests.servers import HOST
 from squall.core.clock import SystemClock
 from squall.core.errors import ConfigError
 from squall.core.fault import Evidence, Fault, FaultContext, Network, Undo
-from squall.plugins.network.client import NotFound, ProxySpec, ToxiproxyClient, Unreachable
+from squall.plugins.network.client import ProxySpec, ToxiproxyClient, Unreachable
 from squall.plugins.network.faults import (
     NetworkBandwidth,
     NetworkDown,
@@ -291,10 +291,19 @@ async def test_a_lent_proxy_gets_toxics_and_nothing_else(toxiproxy_port: int) ->
 
 
 async def test_a_proxy_that_is_not_lent_is_told(toxiproxy_port: int) -> None:
+    """With the option that names it, and with those that there are."""
     options = NetworkOptions(toxiproxy=f"{HOST}:{toxiproxy_port}", adopt={"line": "nobodys"})
+    client = ToxiproxyClient(HOST, toxiproxy_port)
+    wrong = f"squall.yaml: network.adopt.line: Toxiproxy at {HOST}:{toxiproxy_port} has no proxy 'nobodys' "
     async with proxies(options) as made:
-        with pytest.raises(NotFound, match="proxies/nobodys: proxy not found"):
+        with pytest.raises(ConfigError) as told:
             await made.between("net:line", HOST, 1, unkept)
+        assert str(told.value) == f"{wrong}(it has none: make it there, or let squall make its own, without adopt)"
+        one, other = ProxySpec("one", f"{HOST}:1"), ProxySpec("other", f"{HOST}:1")
+        async with client.proxied(other), client.proxied(one):
+            with pytest.raises(ConfigError) as told:
+                await made.between("net:line", HOST, 1, unkept)
+        assert str(told.value) == f"{wrong}(it has one, other)"
 
 
 async def test_what_a_run_that_is_gone_has_left_is_in_nobodys_way_and_can_be_taken_away(toxiproxy_port: int) -> None:

@@ -101,8 +101,9 @@ async def test_a_server_that_refuses_is_told_at_the_start(trouble: Trouble, redi
     await append(before, 0)
     await before.close()
     await operator.say(*trouble.begin)
-    with pytest.raises(StoreFileError, match=trouble.says):
+    with pytest.raises(StoreFileError, match=trouble.says) as told:
         await store_of(redis_server.url, lambda events: None)
+    assert "durability" not in str(told.value)  # which is not what is wrong
     await operator.say(*trouble.end)
     after = await store_of(redis_server.url, lambda events: None)
     assert after.next_seq == 2
@@ -110,9 +111,38 @@ async def test_a_server_that_refuses_is_told_at_the_start(trouble: Trouble, redi
     await operator.close()
 
 
+LOGIN = ": it refuses the login; put user and password into the url (redis://user:password@host), by env: or file: "
+
+
+@pytest.mark.parametrize("durability", ["disk", "memory"])
+@pytest.mark.parametrize(
+    ("login", "says"),
+    [
+        ("", f"{LOGIN}(its answer: HELLO must be called with the client already authenticated, "),
+        (":wrong@", f"{LOGIN}(its answer: invalid username-password pair or user is disabled.)"),
+        ("app:right@", " answered: this user has no permissions to run the 'select' command"),
+    ],
+)
+async def test_a_refused_login_is_told_alone(login: str, says: str, durability: str, redis_server: Server) -> None:
+    """Whatever was asked for: what the server keeps is not known, and not what is wrong."""
+    at = redis_server.url.removeprefix("redis://")
+    operator = Operator(redis_server.url)
+    await operator.say("ACL SETUSER app on >right ~* &* +@all -select", "CONFIG SET requirepass secret")
+    await operator.close()
+    with pytest.raises(StoreFileError) as told:
+        await store_of(f"redis://{login}{at}/1", lambda events: None, durability=durability)
+    assert str(told.value).startswith(f"the redis store cannot start: Redis at {at}{says}")
+    assert "durability" not in str(told.value)
+
+
 async def test_nobody_at_the_address(tmp_path: Path) -> None:
-    with pytest.raises(StoreFileError, match=r"Redis at 127\.0\.0\.1:\d+ cannot be reached"):
-        await store_of(f"redis://127.0.0.1:{servers.free_port()}", lambda events: None)
+    at = f"127.0.0.1:{servers.free_port()}"
+    with pytest.raises(StoreFileError) as told:
+        await store_of(f"redis://{at}", lambda events: None)
+    assert str(told.value) == (
+        f"the redis store cannot start: Redis at {at} cannot be reached: Connection refused; see that it runs, and "
+        "that redis.url is its address"
+    )
 
 
 async def test_somebody_else_at_the_address() -> None:

@@ -104,23 +104,31 @@ async def test_another_client_takes_a_name_up_when_the_first_has_left() -> None:
 
 async def test_nobody_there_is_told_within_the_deadline() -> None:
     """With the address, and what went wrong."""
-    url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(Unreachable, match=url.removeprefix("http://")):
-        async with squall.connect(url, deadline_s=0.3):
+    at = f"127.0.0.1:{free_port()}"
+    with pytest.raises(Unreachable) as told:
+        async with squall.connect(f"http://{at}", deadline_s=0.3):
             pass
+    assert str(told.value) == (
+        f"ws://{at}/v1/stream cannot be reached: Connection refused; is squall serve running, and is that its address?"
+    )
 
 
-@pytest.mark.parametrize(("token", "said"), [(None, "401"), ("another-token-than-that", "401"), (TOKEN, "")])
+@pytest.mark.parametrize(
+    ("token", "said"), [(None, "is missing"), ("another-token-than-that", "is not the server's"), (TOKEN, "")]
+)
 async def test_a_token_lets_in_or_not(monkeypatch: pytest.MonkeyPatch, token: str | None, said: str) -> None:
     """At once: a wrong one does not become right by waiting."""
     monkeypatch.setenv("BUS_TOKEN", TOKEN)
     async with Served(token="env:BUS_TOKEN") as served:
-        refused = pytest.raises(Unreachable, match=said) if said else contextlib.nullcontext()
+        refused = pytest.raises(Unreachable) if said else contextlib.nullcontext()
         with refused as caught:
             async with squall.connect(served.server.url, token=token) as remote:
                 assert await remote.publisher("shop").publish("a", b"")
         if caught is not None:
-            assert TOKEN not in str(caught.value)
+            assert str(caught.value) == (
+                f"ws://127.0.0.1:{served.port}/v1/stream answered 401: the token {said}: expected `Authorization: "
+                "Bearer …`; pass the server's own: token=…"
+            )
 
 
 async def test_what_is_no_squall_server_is_told() -> None:

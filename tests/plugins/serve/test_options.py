@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.plugins.serve.served import TOKEN
 from squall import ConfigError, EventRouter
 from squall.core.config import load_config
 from squall.plugins.serve import ServePlugin
-from squall.plugins.serve.command import with_serve
+from squall.plugins.serve.command import log, with_serve
 from squall.plugins.serve.options import ServeOptions
 from squall.plugins.serve.server import Server
 
@@ -83,3 +84,11 @@ def test_the_command_line_says_host_and_port(tmp_path: Path) -> None:
     assert len(plugins) > 1
     with pytest.raises(ConfigError, match="a token is required"):
         with_serve(load_config(path), "0.0.0.0", None)
+
+
+def test_what_is_logged_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A driver's own words on a lost connection are left out: its plugin tells it. What only sounds alike is not."""
+    handler = log()
+    for name in ("neo4j", "neo4j.io", "squall.plugins.neo4j", "neo4jish"):
+        handler.handle(logging.Logger(name).makeRecord(name, logging.ERROR, "", 0, f"{name} is gone", (), None))
+    assert capsys.readouterr().err.splitlines() == ["squall.plugins.neo4j is gone", "neo4jish is gone"]
