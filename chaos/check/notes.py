@@ -144,14 +144,15 @@ def _sum_ns(stalls: Sequence[Stall]) -> int:
 
 
 def _what_stood(case: Case, stall: Stall) -> str:
-    if stall.handler is not None:
-        return f"{case.subscribers[stall.handler].name}'s handler held the event loop"
-    if stall.loop:
-        return "the whole process did nothing: the machine was busy, or something held the event loop"
+    """A stall under a fault is told apart from one under none: of ten hiccups and an outage, the outage counts."""
     faults = _faults_at_the_store(case, stall.span)
     under = f", under {', '.join(faults)}" if faults else ""
     if stall.refused:
         return f"what was due was refused{under}"
+    if stall.handler is not None:
+        return f"{case.subscribers[stall.handler].name}'s handler held the event loop{under}"
+    if stall.loop:
+        return f"the whole process did nothing{under}: the machine was busy, or something held the event loop"
     if faults:
         return f"the store did not answer{under}"
     held = [

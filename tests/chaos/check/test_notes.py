@@ -11,7 +11,7 @@ from tests.chaos.check.runs import DURABLE, FACTS, MS, clean, finding_of, handle
 
 from squall.chaos.check.blame import why
 from squall.chaos.check.expectations import Expectation, Latency, NoLoss, Order, Overlap
-from squall.chaos.check.facts import RunFacts
+from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.remedies import what_to_do
 
 
@@ -109,6 +109,26 @@ def test_a_standstill_that_begins_with_refusals_and_ends_with_waiting_is_one() -
     history = refused(stalled(clean(90), 605, 700), range(21, 61), waited=60)
     (told,) = noted(history, "stall")
     assert told == "acknowledgements stood still once, for 490 ms (at 0.210 s): what was due was refused"
+
+
+def test_a_slow_load_that_is_refused_under_a_fault_is_told_as_refused() -> None:
+    """At 200 publishes a second the gaps between them are silences, and cover most of an outage: it is no standstill of
+    the process. Hiccups outside of the fault do not hide it, many as they are."""
+    history = held_up(clean(90), 202, 295)
+    history = held_up(history, 402, 495)
+    asked = 900
+    for event in range(91, 891):
+        asked += (2, 18)[event % 2] if event < 890 else 5
+        history.publishes.append(replace(published(event), invoked=asked * MS, ended=asked * MS + MS // 10))
+    for op in history.publishes[90:]:
+        op.intended, op.outcome, op.seq = op.invoked - 12 * MS, "fail", None
+    history.faults = [FaultWindow(0, "cut", 890 * MS, asked * MS, "down", "storage:events")]
+    facts = replace(FACTS, load=Span(0, (asked + 50) * MS), drain=Span((asked + 50) * MS, (asked + 100) * MS))
+    outage, hiccups = noted(history, "stall", facts)
+    assert outage.startswith("acknowledgements stood still once, for 8"), outage
+    assert outage.endswith(": what was due was refused, under cut"), outage
+    assert "stood still 2 times, for 9" in hiccups, hiccups
+    assert "the whole process did nothing: the machine was busy" in hiccups, hiccups
 
 
 def test_a_few_refusals_are_no_standstill() -> None:
