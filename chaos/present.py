@@ -79,12 +79,13 @@ def _rest(findings: Sequence[Finding], own: Sequence[Finding], width: int, colum
 
 def _reason_lines(verdict: Verdict, width: int) -> list[Text]:
     unknown = verdict.state == "unknown"
-    lines, advice = list[Text](), list[Text]()
+    lines, todos = list[Text](), dict[str, None]()
     for reason in verdict.reasons:
         if reason.code not in OF_FINDINGS and reason.text != verdict.headline:
             lines += field("why unknown" if unknown else "besides", reason.text, width, style="yellow")
         if unknown and (todo := what_to_do(reason)):
-            advice += field("advice", todo, width)
+            todos[todo] = None  # once, however many reasons it mends
+    advice = [line for todo in todos for line in field("advice", todo, width)]
     return [Text(), *lines, *advice] if lines or advice else []
 
 

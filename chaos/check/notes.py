@@ -144,16 +144,17 @@ def _sum_ns(stalls: Sequence[Stall]) -> int:
 
 
 def _what_stood(case: Case, stall: Stall) -> str:
-    if stall.handler is not None:
-        return f"{case.subscribers[stall.handler].name}'s handler held the event loop"
-    if stall.loop:
-        return "the whole process did nothing: the machine was busy, or something held the event loop"
-    faults = _faults_at_the_store(case, stall.span)
-    under = f", under {', '.join(faults)}" if faults else ""
+    """A stall under a fault is told apart from one under none: of ten hiccups and an outage, the outage counts."""
+    faults = _faults_on_the_path(case, stall.span)
+    under = f", under {', '.join(dict.fromkeys(name for _, name in faults))}" if faults else ""
     if stall.refused:
         return f"what was due was refused{under}"
+    if stall.handler is not None:
+        return f"{case.subscribers[stall.handler].name}'s handler held the event loop{under}"
+    if stall.loop:
+        return f"the whole process did nothing{under}: the machine was busy, or something held the event loop"
     if faults:
-        return f"the store did not answer{under}"
+        return f"{' and '.join(dict.fromkeys(what for what, _ in faults))} did not answer{under}"
     held = [
         f"{case.subscribers[one.subscription].name}'s {one.gate}"
         for one in gate_states(case.db)
@@ -165,9 +166,16 @@ def _what_stood(case: Case, stall: Stall) -> str:
     return "the store did not answer, or publishes waited for room"
 
 
-def _faults_at_the_store(case: Case, span: Span) -> Sequence[str]:
+def _faults_on_the_path(case: Case, span: Span) -> Sequence[tuple[str, str]]:
+    """What a publish passes on its way to the acknowledgement and a fault stood at meanwhile, in words, with the
+    fault's name: the store, the process that keeps the events, `serve`, which only remote clients have, and the
+    network to either. Whatever else a fault stands at, such as a consumer's network, holds up no publish."""
+    parts = ["serve", *([case.claims.kept_by] if case.claims.kept_by else [])]
+    answers = {f"process:{part}": part for part in parts}
+    answers |= {f"net:{part}": f"{part}, or the network to it," for part in parts}
     rows = case.rows(
-        "SELECT DISTINCT name FROM fault WHERE seam NOT LIKE 'handler:%' "
-        f"AND begun <= {span.ended} AND coalesce(ended, {span.begun}) >= {span.begun} ORDER BY name"
+        f"SELECT DISTINCT name, seam FROM fault WHERE begun <= {span.ended} "
+        f"AND coalesce(ended, {span.begun}) >= {span.begun} ORDER BY name, seam"
     )
-    return [name for (name,) in rows]
+    whose = [("the store" if seam.startswith("storage:") else answers.get(seam), name) for name, seam in rows]
+    return [(what, name) for what, name in whose if what is not None]

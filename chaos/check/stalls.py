@@ -38,8 +38,8 @@ class Silence:
 @dataclass(frozen=True)
 class Stall:
     """No publish was acknowledged in it, though one was due throughout, or one after the other was refused. `refused`:
-    most were; `loop`: mostly because nothing happened at all; `handler`: since the handler of this subscription held
-    the loop."""
+    most were; `loop`: one silence is most of it (many short ones are the gaps between the publishes of a slow load);
+    `handler`: since the handler of this subscription held the loop, and nothing was refused."""
 
     span: Span
     refused: bool
@@ -133,6 +133,12 @@ def acknowledgement_stalls(case: Case, found: Sequence[Silence]) -> Sequence[Sta
 
 def _stall(span: Span, refused: bool, found: Sequence[Silence], holds: Holding | None) -> Stall:
     inside = [(max(0, min(span.ended, one.span.ended) - max(span.begun, one.span.begun)), one.handler) for one in found]
-    mostly = 2 * sum(lasted for lasted, _ in inside) >= span.ended - span.begun
-    held = holds is not None and any(lasted and handler == holds.subscription for lasted, handler in inside)
-    return Stall(span, refused, mostly, holds.subscription if mostly and held and holds is not None else None)
+    lasted = span.ended - span.begun
+    held = holds is not None and any(took and handler == holds.subscription for took, handler in inside)
+    mostly_silent = 2 * sum(took for took, _ in inside) >= lasted
+    return Stall(
+        span,
+        refused,
+        loop=2 * max((took for took, _ in inside), default=0) >= lasted,
+        handler=holds.subscription if mostly_silent and held and holds is not None and not refused else None,
+    )

@@ -6,17 +6,19 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from tests.chaos.check.model import FaultWindow, Gate, History, write
-from tests.chaos.check.runs import DURABLE, FACTS, MS, clean, finding_of, handled, published, verdict_of
+from tests.chaos.check.runs import CLAIMS, DURABLE, FACTS, MS, clean, finding_of, handled, published, verdict_of
 
 from squall.chaos.check.blame import why
 from squall.chaos.check.expectations import Expectation, Latency, NoLoss, Order, Overlap
-from squall.chaos.check.facts import RunFacts
+from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.remedies import what_to_do
+from squall.core.target import Claims
 
 
-def noted(history: History, code: str, facts: RunFacts = FACTS) -> list[str]:
-    return [note.text for note in verdict_of(history, facts=facts).notes if note.code == code]
+def noted(history: History, code: str, facts: RunFacts = FACTS, claims: Claims = CLAIMS) -> list[str]:
+    return [note.text for note in verdict_of(history, claims=claims, facts=facts).notes if note.code == code]
 
 
 def test_a_run_that_nothing_stands_out_of_has_no_notes() -> None:
@@ -81,6 +83,28 @@ def test_what_stood_still_when_acknowledgements_did_is_named() -> None:
     assert noted(history, "stall")[0].endswith(": the store did not answer, under slow")
 
 
+@pytest.mark.parametrize(
+    ("seam", "kept_by", "what"),
+    [
+        ("storage:events", None, "the store did not answer, under fault"),
+        ("process:redis", "redis", "redis did not answer, under fault"),
+        ("net:redis", "redis", "redis, or the network to it, did not answer, under fault"),
+        ("process:serve", "serve", "serve did not answer, under fault"),
+        ("net:serve", "redis", "serve, or the network to it, did not answer, under fault"),
+        ("process:neo4j", None, "the store did not answer, or publishes waited for room"),
+        ("process:redis", None, "the store did not answer, or publishes waited for room"),
+        ("net:serve-far-1", "serve", "the store did not answer, or publishes waited for room"),
+        ("handler:billing", "serve", "the store did not answer, or publishes waited for room"),
+    ],
+)
+def test_only_a_fault_that_publishes_pass_is_blamed_for_a_standstill(seam: str, kept_by: str | None, what: str) -> None:
+    """By the name of what did not answer. A graph or a consumer's network holds up no acknowledgement."""
+    history = stalled(clean(90), 205, 310)
+    history.faults = [FaultWindow(0, "fault", 200 * MS, 300 * MS, "down", seam)]
+    (told,) = noted(history, "stall", claims=replace(CLAIMS, kept_by=kept_by))
+    assert told.endswith(f": {what}"), told
+
+
 def refused(history: History, events: Collection[int | None], waited: int = 1) -> History:
     """These publishes are refused, each this many ms after it was asked for."""
     for op in history.publishes:
@@ -100,7 +124,7 @@ def test_a_standstill_in_which_all_was_refused_is_told_as_long_as_it_was() -> No
     assert noted(refused(clean(90), range(51, 91)), "stall") == [every.format("391 ms", "0.510")]
     assert noted(refused(clean(90), range(1, 91)), "stall") == [every.format("891 ms", "0.010")]
     cut.faults = [FaultWindow(0, "cut", 200 * MS, 700 * MS, "down", "net:redis")]
-    (told,) = noted(cut, "stall")
+    (told,) = noted(cut, "stall", claims=replace(CLAIMS, kept_by="redis"))
     assert told.endswith("(at 0.210 s): what was due was refused, under cut"), told
 
 
@@ -109,6 +133,26 @@ def test_a_standstill_that_begins_with_refusals_and_ends_with_waiting_is_one() -
     history = refused(stalled(clean(90), 605, 700), range(21, 61), waited=60)
     (told,) = noted(history, "stall")
     assert told == "acknowledgements stood still once, for 490 ms (at 0.210 s): what was due was refused"
+
+
+def test_a_slow_load_that_is_refused_under_a_fault_is_told_as_refused() -> None:
+    """At 200 publishes a second the gaps between them are silences, and cover most of an outage: it is no standstill of
+    the process. Hiccups outside of the fault do not hide it, many as they are."""
+    history = held_up(clean(90), 202, 295)
+    history = held_up(history, 402, 495)
+    asked = 900
+    for event in range(91, 891):
+        asked += (2, 18)[event % 2] if event < 890 else 5
+        history.publishes.append(replace(published(event), invoked=asked * MS, ended=asked * MS + MS // 10))
+    for op in history.publishes[90:]:
+        op.intended, op.outcome, op.seq = op.invoked - 12 * MS, "fail", None
+    history.faults = [FaultWindow(0, "cut", 890 * MS, asked * MS, "down", "storage:events")]
+    facts = replace(FACTS, load=Span(0, (asked + 50) * MS), drain=Span((asked + 50) * MS, (asked + 100) * MS))
+    outage, hiccups = noted(history, "stall", facts)
+    assert outage.startswith("acknowledgements stood still once, for 8"), outage
+    assert outage.endswith(": what was due was refused, under cut"), outage
+    assert "stood still 2 times, for 86 ms" in hiccups, hiccups
+    assert "the whole process did nothing: the machine was busy" in hiccups, hiccups
 
 
 def test_a_few_refusals_are_no_standstill() -> None:
