@@ -141,7 +141,19 @@ def test_a_trace_tells_every_attempt(dead: Path) -> None:
     assert "dead lettered told by dead letters" in told
     assert "handler failed (fault errors) under errors 0.115 s given up" in told
     lost = said(opened(dead, "traces", run="dead", event="11"))
-    assert "delivered to nobody" in lost
+    assert "billing owed never delivered" in lost
+
+
+def test_the_trace_of_a_lost_event_tells_to_whom_it_is_owed(tmp_path: Path) -> None:
+    """In the graph beside who had it, and step by step until the process ended that kept it."""
+    made_runs.by_hand(tmp_path / "runs", "forgotten", made_runs.forgotten_folder)
+    told = said(opened(tmp_path / "runs", "traces", run="forgotten", event="17"))
+    assert "billing attempt 1 handled audit owed never delivered" in told
+    killed = "0.249 s fault killed (kill on process:redis) begins"
+    assert f"{killed} 0.250 s process redis exited 0.250 s owed to audit, never delivered" in told
+    had = said(opened(tmp_path / "runs", "traces", run="forgotten", event="16"))
+    assert "owed" not in had
+    assert "process redis exited" not in had
 
 
 def test_only_some_of_many_events_are_told_step_by_step(dead: Path) -> None:

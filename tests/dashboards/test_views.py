@@ -39,13 +39,15 @@ class View:
 
 
 VIEWS = [
-    View("runs", "", ("Runs", "10 runs, newest first", "short/", "lossy/", "unreadable")),
+    View("runs", "", ("Runs", "11 runs, newest first", "short/", "lossy/", "unreadable")),
     View("overview", "overview?run=short", ("acknowledged events", "Over time", "no_loss", "errors", "billing")),
     View("overview-invalid", "overview?run=lossy", ("Invalid", "2 of 40 acknowledged events were lost", "Why")),
     View("overview-unfinished", "overview?run=unfinished", ("It was ended before it was judged", "Over time")),
     View("overview-idle", "overview?run=idle", ("Nothing was recorded",)),
     View("traces", "traces?run=short&order=most+tried", ("Traces", "20 events", "spans")),
     View("trace", "traces?run=dead&event=7", ("Dead-lettered for billing", "attempt 3", "given up", "under errors")),
+    View("trace-lost", "traces?run=forgotten&event=17", ("process redis exited", "owed to audit, never delivered")),
+    View("traces-lost", "traces?run=lossy", ("20 events", "never handled")),
     View("spans", "traces?run=traced&source=spans&why=failed", ("told by the tracer", "20 traces", "spans")),
     View("service-traces", "service_traces", ("Service traces", "2 traces", "spans", "Which", "Written until")),
     View(
