@@ -16,7 +16,7 @@ from tests.chaos.sweep import by_hand
 from tests.chaos.test_live_file import write
 from tests.dashboards import made_runs
 
-from squall.chaos.check.expectations import NoLoss
+from squall.chaos.check.expectations import Latency, NoLoss
 from squall.chaos.run_folder import LIVE, VERDICT
 from squall.chaos.sweep.file import SWEEP
 from squall.dashboards import flow
@@ -171,6 +171,19 @@ def test_differences_are_marked(dead: Path) -> None:
     same = said(opened(dead, "compare", a="dead", b="dead"))
     assert "0 differences marked" in same
     assert "Both ran the same text" in same
+
+
+def test_what_only_one_run_expects_is_different_and_no_worse(tmp_path: Path) -> None:
+    """Nor better, whichever side it is on."""
+    runs = tmp_path / "runs"
+    more = [NoLoss(), Latency(p99=1.0)]
+    made_runs.by_hand(runs, "one", lambda root: folders.judged_folder(root, clean(40), expected=[NoLoss()]))
+    made_runs.by_hand(runs, "more", lambda root: folders.judged_folder(root, clean(40), expected=more))
+    for a, b, said_of in (("one", "more", "not judged there → valid"), ("more", "one", "valid → not judged there")):
+        told = said(opened(runs, "compare", a=a, b=b))
+        assert said_of in told
+        assert "better" not in told.partition(said_of)[2].partition("Figures")[0]
+        assert "worse" not in told.partition(said_of)[2].partition("Figures")[0]
 
 
 def slow_folder(root: Path) -> Path:
