@@ -61,8 +61,8 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     context.restore();
     const text = "never handled", room = context.measureText(text).width + 10;
     if (to - at < room + 12) return;
-    context.fillStyle = tone("paper"); context.fillRect(at + 8, middle - 7, room, 14);
-    context.fillStyle = tone("bad"); context.fillText(text, at + 13, middle + 0.5);
+    context.fillStyle = tone("paper"); context.fillRect(to - room - 8, middle - 7, room, 14);
+    context.fillStyle = tone("bad"); context.fillText(text, to - room - 3, middle + 0.5);
   };
 
   const draw = () => {
@@ -83,6 +83,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     for (let t = Math.ceil(left / every) * every; t < left + width; t += every) {
       context.fillStyle = tone("rule"); context.fillRect(x(t), HEAD, 1, high);
     }
+    for (const [at] of marks) { context.fillStyle = tone("bad"); context.fillRect(x(at) - 0.75, HEAD, 1.5, high); }
     for (let row = first; row < last; row++) {
       if (rows[row][2]) { context.fillStyle = tone("rule"); context.fillRect(label, y(row), wide, 1); }
       for (const [, b, e, kind] of of[row]) {
@@ -95,7 +96,6 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
         else context.fillRect(at, middle - 6, to - at, 12);
       }
     }
-    for (const [at] of marks) { context.fillStyle = tone("bad"); context.fillRect(x(at) - 0.75, HEAD, 1.5, high); }
     context.strokeStyle = tone("soft"); context.fillStyle = tone("soft"); context.lineWidth = 1;
     const drawn = new Set();
     for (let row = first; row < last; row++) for (const link of from[row]) {
@@ -119,7 +119,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     context.save(); context.beginPath(); context.rect(label, 0, wide - label, HEAD); context.clip();
     for (let t = Math.ceil(left / every) * every; t < left + width; t += every) context.fillText(time(t), x(t) + 3, HEAD / 2);
     context.restore();
-    context.save(); context.beginPath(); context.rect(label, HEAD, wide - label, 18); context.clip();
+    context.save(); context.beginPath(); context.rect(label, HEAD, wide - label, 36); context.clip();
     context.fillStyle = tone("shade-ink");
     for (const [b, e, name] of shades) {
       const at = Math.max(label, x(b)), room = Math.min(wide, x(e)) - at;
@@ -128,7 +128,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     context.fillStyle = tone("bad");
     for (const [at, name] of marks) {
       const room = context.measureText(name).width + 6, left = x(at) - room;
-      context.fillText(name, left > label ? left : x(at) + 6, HEAD + 10);
+      left > label ? context.fillText(name, left, HEAD + 10) : context.fillText(name, x(at) + 6, HEAD + 28);
     }
     context.restore();
     overview();

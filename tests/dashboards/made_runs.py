@@ -112,7 +112,7 @@ def all_runs(root: Path) -> Path:
     runs = root / "runs"
     by_hand(runs, "lossy", folders.invalid_folder)
     by_hand(runs, "dead", dead_letter_folder)
-    by_hand(runs, "forgotten", forgotten_folder)
+    by_hand(runs, "forgotten-by-redis", forgotten_folder)
     by_hand(runs, "unfinished", folders.unfinished_folder)
     by_hand(runs, "idle", folders.empty_folder)
     by_hand(runs, "damaged", folders.valid_folder).joinpath("verdict.json").write_text("{", encoding="utf-8")
