@@ -72,6 +72,7 @@ $(STAMP): requirements.lock pyproject.toml
 	  { echo "squall needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.13"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "$(PYTHON) cannot make a virtual environment with pip in it. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "Setting up .venv: once, for a minute or two."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement requirements.lock
 	$(BIN)/python -m compileall -q -j 0 .venv/lib
