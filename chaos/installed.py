@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ ANSWER_TIMEOUT_S = 20
 EVERYTHING = "all"
 SERVICES = "in a clone of squall: make services"
 ENGINE = "install Docker and start it; without containers: make services"
+COMPOSE = "apt-get install docker-compose, or Docker's own plugin: docker compose"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Program:
     """A program that a part needs.
 
     ask: arguments after which it prints its version and ends well. at_least: the lowest version that will do. get: how
-    one gets it.
+    one gets it. instead: what does as well where it is not there.
     """
 
     part: str
@@ -35,6 +36,7 @@ class Program:
     ask: Sequence[str]
     get: str
     at_least: str = ""
+    instead: Program | None = None
 
 
 PROGRAMS: Sequence[Program] = (
@@ -44,6 +46,14 @@ PROGRAMS: Sequence[Program] = (
     Program("chromium", "program", "chromium", ["--version"], "apt-get install chromium"),
     # The client alone prints a version too: the server's is that of an engine that runs.
     Program("containers", "program", "docker", ["version", "--format", "{{.Server.Version}}"], ENGINE),
+    Program(
+        "containers",
+        "program",
+        "docker-compose",
+        ["version", "--short"],
+        COMPOSE,
+        instead=Program("containers", "program", "docker", ["compose", "version", "--short"], COMPOSE),
+    ),
 )
 
 
@@ -99,6 +109,8 @@ def _package(part: str, name: str, at_least: str) -> Piece:
 def _program(program: Program) -> Piece:
     path = where(program.name)
     if path is None:
+        if program.instead is not None and (other := _program(program.instead)).state == "found":
+            return replace(other, name=program.name)
         return Piece(program.part, program.kind, program.name, "missing", get=program.get)
     detail = ""
     try:

@@ -1,4 +1,5 @@
-"""The page of the flow: which types of events went to whom, how much, what became of them, and what was refused."""
+"""The page of the flow: who published which types of events, whom they went to, how much, what became of them, and what
+was refused."""
 
 from __future__ import annotations
 
@@ -56,6 +57,16 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Published:
+    """Events of a type that a publisher had taken on, each once, and its calls of publish."""
+
+    publisher: str
+    type: str
+    events: int
+    calls: int
+
+
+@dataclass(frozen=True)
 class Refused:
     """Publishes of a type that were refused, of so many: they never became events that anybody could be owed."""
 
@@ -70,34 +81,38 @@ class Refused:
 
 @dataclass(frozen=True)
 class Flows:
-    """What went to whom, the most first; and what went nowhere, because its publisher was told no."""
+    """What went to whom, the most first; what went nowhere, because its publisher was told no; and who published."""
 
     ways: tuple[Flow, ...]
     refused: tuple[Refused, ...]
+    published: tuple[Published, ...]
 
 
 def show_flow(look: Look) -> None:
     """As a graph, and as tables."""
-    found = _flows(str(look.run), stamp(look.run)) if has_history(look.run) else Flows((), ())
+    found = _flows(str(look.run), stamp(look.run)) if has_history(look.run) else Flows((), (), ())
     st.html("<h1>Flow</h1>")
     if not found.ways and not found.refused:
         show_markup("nothing_recorded.html.j2", run=run_name(look.run))
         return
     if found.ways:
-        _ways(look, found.ways)
+        _ways(look, found)
     if found.refused:
         show_markup("flow_refused.html.j2", refused=found.refused[:SHOWN])
 
 
-def _ways(look: Look, flows: tuple[Flow, ...]) -> None:
+def _ways(look: Look, found: Flows) -> None:
+    flows = found.ways
     show_markup("flow_hint.html.j2", shown=min(len(flows), MOST_FLOWS), total=len(flows))
     st.echarts_chart(
-        sankey(flows[:MOST_FLOWS], tones()),
+        sankey(flows[:MOST_FLOWS], found.published, tones()),
         height=160 + 44 * min(12, max(len({f.type for f in flows}), len({f.subscriber for f in flows}), 4)),
         key="flow",
-        alt="Types of events, the subscribers that they went to, and what became of them; the table below tells it.",
+        alt="Publishers, types of events, the subscribers that they went to, what became of them; the tables tell it.",
     )
-    show_markup("flow.html.j2", flows=flows[:SHOWN], run=run_name(look.run), seconds=_seconds(look.run))
+    seconds = _seconds(look.run)
+    show_markup("flow.html.j2", flows=flows[:SHOWN], run=run_name(look.run), seconds=seconds)
+    show_markup("flow_published.html.j2", published=found.published[:SHOWN], seconds=seconds)
 
 
 def _seconds(folder: Path) -> float | None:
@@ -132,6 +147,14 @@ def _flows(folder: str, changed: int) -> Flows:
             """SELECT type, count(*) FROM kind
             WHERE taken AND event NOT IN (SELECT event FROM attempt WHERE event IS NOT NULL) GROUP BY type"""
         ).fetchall()
+        published = db.execute(
+            """WITH named AS (
+                SELECT process, any_value(name) AS name FROM process WHERE role <> 'target' GROUP BY ALL)
+            SELECT coalesce(n.name, 'bench') AS publisher, coalesce(t.name, 'unknown type') AS type,
+                count(DISTINCT event) FILTER (outcome <> 'fail') AS events, count(*) AS calls
+            FROM publish p LEFT JOIN topic t ON t.topic = p.type LEFT JOIN named n USING (process)
+            GROUP BY ALL ORDER BY events DESC, publisher, type"""
+        ).fetchall()
         refused = db.execute(
             """SELECT type, published, refused FROM (
                 SELECT coalesce(t.name, 'unknown type') AS type, count(*) AS published,
@@ -142,13 +165,14 @@ def _flows(folder: str, changed: int) -> Flows:
     flows = [Flow(kind, name, (a, b, c, d, 0), tries, failed) for kind, name, a, b, c, d, tries, failed in delivered]
     flows += [Flow(kind, None, (0, 0, 0, 0, nobody)) for kind, nobody in alone]
     ways = sorted(flows, key=lambda flow: (-flow.total, flow.type))
-    return Flows(tuple(ways), tuple(Refused(*row) for row in refused))
+    return Flows(tuple(ways), tuple(Refused(*row) for row in refused), tuple(Published(*row) for row in published))
 
 
-def sankey(flows: tuple[Flow, ...], tones: Tones) -> Spec:
-    """Width by how many, red by how many attempts failed."""
+def sankey(flows: tuple[Flow, ...], published: tuple[Published, ...], tones: Tones) -> Spec:
+    """From publishers through types and subscribers to what became of them. Width by how many, red by how many attempts
+    failed."""
     end_tones = (tones.good, tones.series[3], tones.series[4], tones.bad, tones.soft)
-    nodes: dict[str, str] = {}
+    nodes: dict[str, Spec] = {}
     links: dict[tuple[str, str], Spec] = {}
 
     def add(source: str, target: str, value: int, color: str) -> None:
@@ -157,21 +181,26 @@ def sankey(flows: tuple[Flow, ...], tones: Tones) -> Spec:
         found["lineStyle"] = {"color": color, "opacity": 0.45}
 
     def node(column: int, text: str, color: str) -> str:
-        # What ECharts tells nodes apart by is what it shows: an invisible space keeps a type and a subscriber of one
-        # name two.
+        # What ECharts tells nodes apart by is what it shows: invisible spaces keep a type and a subscriber of one name
+        # two. The column is said, too: a type that nobody published would stand among the publishers.
         name = plain(text, 40) + "\u200b" * column
-        nodes.setdefault(name, color)
+        nodes.setdefault(name, {"name": name, "depth": column, "itemStyle": {"color": color, "borderWidth": 0}})
         return name
 
+    shown = {flow.type for flow in flows}
+    for one in published:
+        if one.events and one.type in shown:
+            start = node(0, one.publisher, tones.series[1])
+            add(start, node(1, one.type, tones.series[2]), one.events, tones.soft)
     for flow in flows:
-        start = node(0, flow.type, tones.series[2])
+        start = node(1, flow.type, tones.series[2])
         middle = start
         if flow.subscriber is not None:
-            middle = node(1, flow.subscriber, tones.series[0])
+            middle = node(2, flow.subscriber, tones.series[0])
             add(start, middle, flow.total, tones.bad if flow.failed * 20 > flow.attempts else tones.soft)
         for outcome, count, color in zip(OUTCOMES, flow.outcomes, end_tones, strict=True):
             if count:
-                add(middle, node(2, outcome, color), count, color)
+                add(middle, node(3, outcome, color), count, color)
     return {
         "animation": False,
         "tooltip": {"trigger": "item", "confine": True},
@@ -185,15 +214,14 @@ def sankey(flows: tuple[Flow, ...], tones: Tones) -> Spec:
                 "nodeWidth": 12,
                 "nodeGap": 26,
                 "draggable": False,
-                "data": [
-                    {"name": name, "itemStyle": {"color": color, "borderWidth": 0}} for name, color in nodes.items()
-                ],
+                "data": list(nodes.values()),
                 "links": list(links.values()),
-                "label": {"position": "top", "color": tones.ink, "fontSize": 12, "width": 110, "overflow": "truncate"},
+                "label": {"position": "top", "color": tones.ink, "fontSize": 12, "width": 130, "overflow": "truncate"},
                 "levels": [
                     {"depth": 0, "label": {"position": [0, -16]}},
                     {"depth": 1, "label": {"position": [0, -16]}},
-                    {"depth": 2, "label": {"position": [12, -16], "align": "right"}},
+                    {"depth": 2, "label": {"position": [0, -16]}},
+                    {"depth": 3, "label": {"position": [12, -16], "align": "right"}},
                 ],
             }
         ],

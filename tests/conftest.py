@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import sys
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 from tests import servers
-from tests.needed import is_strict, needed
+from tests.needed import NOT_INSTALLED, fuzzing_s, is_strict, needed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -29,8 +30,8 @@ settings.load_profile("repeatable" if is_strict() else "explore")
 
 
 async def _bounded(test: Callable[..., Awaitable[None]], arguments: dict[str, object]) -> None:
-    """Await the test, at most a minute of it, then expect that it left no task behind."""
-    async with asyncio.timeout(ASYNC_TEST_TIMEOUT_S):
+    """Await the test, at most a minute of it and what fuzzing takes, then expect that it left no task behind."""
+    async with asyncio.timeout(ASYNC_TEST_TIMEOUT_S + fuzzing_s()):
         await test(**arguments)
     own = asyncio.current_task()
     leftovers = [task for task in asyncio.all_tasks() if task is not own]
@@ -46,6 +47,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVERS & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say last and loudly what was not tested for want of a program, and how to get that."""
+    yield
+    wanting = Counter[str]()
+    for report in terminalreporter.stats.get("skipped", ()):
+        _, _, reason = report.longrepr
+        if NOT_INSTALLED in reason:
+            wanting[reason.removeprefix("Skipped: ")] += 1
+    if not wanting:
+        return
+    terminalreporter.section("NOT TESTED", sep="!", red=True, bold=True)
+    for reason, tests in sorted(wanting.items()):
+        terminalreporter.line(f"tests skipped: {tests}. {reason}", red=True)
+    terminalreporter.line("What is there, and what is missing: .venv/bin/squall doctor", red=True)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def command(
     run: RunArgument,
-    event: Annotated[str | None, typer.Argument(metavar="EVENT", help="an event's number, as it is printed")] = None,
+    event: Annotated[
+        str | None, typer.Argument(metavar="EVENT", help="an event's number, its UUID, or its trace's id")
+    ] = None,
     config: ConfigOption = None,
     runs: RunsOption = None,
     as_json: JsonOption = False,
@@ -26,12 +28,13 @@ def command(
     """Tell the causes of a verdict, or one event.
 
     Without EVENT every cause that the verdict names; with it the event's whole path in the order of time, what became
-    of it and why.
+    of it and why. UUIDs and traces are known of runs with the plugin tracing, as its spans have them.
 
     \b
     Example:
       squall why latest
       squall why loss-on-purpose 514
+      squall why latest 6f098ad8-fcd7-43f9-8b1c-dea496a4e578
     """
     guarded(lambda: _why(run, event, config, runs, as_json=as_json), as_json=as_json, debug=debug)
 
@@ -39,6 +42,7 @@ def command(
 def _why(run: str, event: str | None, config: Path | None, runs: Path | None, *, as_json: bool) -> int:
     from squall.chaos.check.output import load_verdict
     from squall.chaos.cli.output import print_json, print_lines
+    from squall.chaos.event_names import event_number
     from squall.chaos.present import reachable
     from squall.chaos.present_why import story_lines, verdict_causes
     from squall.chaos.run_folder import VERDICT, find_run
@@ -46,7 +50,7 @@ def _why(run: str, event: str | None, config: Path | None, runs: Path | None, *,
     folder = find_run(runs_folder(config, runs), run)
     verdict = load_verdict(folder / VERDICT) if (folder / VERDICT).exists() else None
     if event is not None:
-        story = tell(folder, verdict, number(event))
+        story = tell(folder, verdict, event_number(folder, event))
         if as_json:
             print_json(story)
         else:
@@ -56,16 +60,6 @@ def _why(run: str, event: str | None, config: Path | None, runs: Path | None, *,
     else:
         print_lines(lambda width: verdict_causes(verdict, reachable(folder), width))
     return 0
-
-
-def number(text: str) -> int:
-    """The number of an event: `514`, `58,201`, `#514`. Raises ConfigError."""
-    from squall.core.errors import ConfigError, Problem
-
-    digits = text.removeprefix("#").replace(",", "").replace("_", "")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
-        raise ConfigError([Problem("EVENT", f"expected an event's number such as 514, got {text!r:.40}")])
-    return int(digits)
 
 
 def tell(folder: Path, verdict: Verdict | None, event: int) -> Story:

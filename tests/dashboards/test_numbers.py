@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any, cast
 
 import pytest
 from tests.chaos.check.generated import generate
-from tests.chaos.check.model import Sample, write
+from tests.chaos.check.model import Process, Sample, write
 from tests.chaos.check.runs import FACTS, MS, clean
 from tests.dashboards import made_runs
 
@@ -79,6 +80,26 @@ def test_the_flow_counts_every_attempt_once(tmp_path: Path, seed: int) -> None:
     assert sum(one.total for one in flows) == len(pairs) + len(alone)
     assert sum(one.deliveries for one in flows) == len(pairs)
     assert sum(one.refused for one in found.refused) == sum(p.outcome == "fail" for p in history.publishes)
+    taken = {(publish.topic, publish.event) for publish in history.publishes if publish.outcome != "fail"}
+    assert sum(one.events for one in found.published) == len(taken)
+    assert sum(one.calls for one in found.published) == len(history.publishes)
+    assert {one.publisher for one in found.published} == {"bench"}
+
+
+def test_each_publisher_has_what_it_published(tmp_path: Path) -> None:
+    """By the name of its process; in the graph it stands before its types, and a type of its name is another node."""
+    history = clean(4)
+    for publish in history.publishes[:3]:
+        publish.process = 1
+    history.processes = [Process(1, 1, name="order.created", role="worker")]
+    write(history, tmp_path / "history")
+    found = flow._flows.__wrapped__(str(tmp_path), 0)  # type: ignore[attr-defined]  # not what is remembered
+    assert [(one.publisher, one.events) for one in found.published] == [("order.created", 3), ("bench", 1)]
+    (series,) = cast("list[Any]", flow.sankey(found.ways, found.published, LIGHT)["series"])
+    assert {one["name"].rstrip("\u200b") for one in series["data"]} >= {"bench", "order.created", "billing"}
+    into = [one for one in series["links"] if one["target"] == "order.created\u200b"]
+    assert [(one["source"], one["value"]) for one in into] == [("order.created", 3), ("bench", 1)]
+    assert {one["name"]: one["depth"] for one in series["data"]}["handled\u200b\u200b\u200b"] == 3
 
 
 def test_a_waterfall_has_every_attempt_of_every_event(tmp_path: Path, seed: int) -> None:

@@ -121,10 +121,11 @@ def test_refused_publishes_are_no_deliveries(tmp_path: Path) -> None:
         without(history, event)
     folder = made_runs.by_hand(tmp_path / "runs", "refused", lambda root: folders.judged_folder(root, history))
     page = opened(tmp_path / "runs", "flow", run="refused")
-    assert re.search(r"order\.created billing 37 37/s 0 \(0 %\) 37 handled Refused at the publisher", said(page))
+    assert re.search(r"order\.created billing 37 37/s 0 \(0 %\) 37 handled Publishers", said(page))
+    assert re.search(r"bench order\.created 37 37/s 40 Refused at the publisher", said(page))
     assert "order.created 3 7.5 % of 40" in said(page)
     found = flow._flows.__wrapped__(str(folder), 0)  # type: ignore[attr-defined]  # not what is remembered
-    assert "refused" not in str(flow.sankey(found.ways, LIGHT))
+    assert "refused" not in str(flow.sankey(found.ways, found.published, LIGHT))
     for publish in history.publishes:
         publish.outcome = "fail"
     history.attempts.clear()

@@ -37,6 +37,7 @@ class Publish:
     intended: int | None = None
     seq_scope: int = 0
     batch: int | None = None
+    process: int = 0
 
 
 @dataclass
@@ -275,7 +276,6 @@ def _tables(history: History) -> Iterator[tuple[str, dict[str, list[Any]]]]:
     yield "key", {"key": list(keys), "name": [f"k-{key}" for key in keys]}
     columns = _columns(history.publishes, skip={"topic", "batch"})
     columns["op"] = list(range(len(history.publishes)))
-    columns["process"] = [0] * len(history.publishes)
     columns["type"] = [topics[p.topic] for p in history.publishes]
     columns["intended"] = [p.invoked if p.intended is None else p.intended for p in history.publishes]
     yield "publish", columns

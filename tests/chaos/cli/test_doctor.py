@@ -104,6 +104,32 @@ def test_packages_are_those_of_the_extra(
     assert ("pip install 'squall[dashboard]'" in said.out) == (state != "found")
 
 
+def test_compose_is_looked_for_beside_the_engine(machine: Path) -> None:
+    """Its file is checked without an engine, and so each is told by itself."""
+    assert "docker-compose is missing · apt-get install docker-compose" in " ".join(
+        squall("doctor", "containers").out.split()
+    )
+    program(machine / "docker-compose", "echo 1.29.2")
+    engine, compose = pieces(squall("doctor", "containers", "--json"))
+    assert (engine["name"], engine["state"]) == ("docker", "missing")
+    assert (compose["name"], compose["state"], compose["version"]) == ("docker-compose", "found", "1.29.2")
+
+
+def test_docker_s_own_compose_does_as_well(machine: Path) -> None:
+    """Where it is installed; an engine without it is not enough."""
+    program(machine / "docker", '[ "$1" = version ] && echo 28.5.1 || exit 1')
+    said = squall("doctor", "containers", "--json")
+    assert [(piece["name"], piece["state"]) for piece in pieces(said)] == [
+        ("docker", "found"),
+        ("docker-compose", "missing"),
+    ]
+    assert said.code == 4
+    program(machine / "docker", '[ "$1" = version ] && echo 28.5.1 || echo 2.40.3')
+    said = squall("doctor", "containers", "--json")
+    assert [piece["version"] for piece in pieces(said)] == ["28.5.1", "2.40.3"]
+    assert said.code == 0
+
+
 def test_unknown_part_is_refused() -> None:
     """With those that there are."""
     said = squall("doctor", "redis", "kafka")

@@ -55,7 +55,11 @@ def test_why_of_an_event_that_is_fine_says_what_became_of_it(lossy: Path) -> Non
 
 @pytest.mark.parametrize(
     ("event", "complaint"),
-    [("999999", "EVENT: there is no event 999999"), ("order.created", "EVENT: expected an event's number such as 514")],
+    [
+        ("999999", "EVENT: there is no event 999999"),
+        ("order.created", "EVENT: expected an event's number such as 514, its UUID, or a trace's 32"),
+        ("6f098ad8-fcd7-43f9-8b1c-dea496a4e578", "it has no spans, and only those have the ids of events"),
+    ],
 )
 def test_why_of_an_event_that_is_not_there_is_a_mistake(lossy: Path, event: str, complaint: str) -> None:
     """Exit 2, and what was expected."""

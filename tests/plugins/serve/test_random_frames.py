@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from pathlib import Path
 from random import Random
 
 import pytest
+from tests.needed import fuzzing_s
 from tests.plugins.serve.children import client_of, one_event, resident_bytes, serving
 from tests.plugins.serve.served import Client, Served
 from websockets.exceptions import ConnectionClosed
@@ -15,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from squall.protos import wire_pb2 as pb
 
 FRAMES = 600
+SEEDS = 5
 MAX_GROWTH_BYTES = 64_000_000
 CONFIG = "version: 1\nplugins:\n  - memory\n  - serve: {port: 0, token: 'env:BUS_TOKEN', drain: 1s}\n"
 
@@ -85,16 +88,22 @@ async def torment(client: Client, random: Random, left: int) -> int:
     return left
 
 
-async def torments(line: str, random: Random) -> None:
-    """FRAMES frames, on as many connections as that takes."""
-    left = FRAMES
-    while left:
-        async with client_of(line) as client:
-            left = await torment(client, random, left)
+async def torments(line: str, random: Random) -> int:
+    """FRAMES frames, or as many more as a seed's share of the time for fuzzing lets, on as many connections as that
+    takes; returns how many."""
+    loop = asyncio.get_running_loop()
+    until, sent = loop.time() + fuzzing_s() / SEEDS, 0
+    while not sent or loop.time() < until:
+        left = FRAMES
+        while left:
+            async with client_of(line) as client:
+                left = await torment(client, random, left)
+        sent += FRAMES
+    return sent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(SEEDS))
 async def test_frames_that_are_nearly_right_hurt_nobody(seed: int, tmp_path: Path) -> None:
     """A healthy client publishes and subscribes all the while and afterwards, the server's memory is bounded, and
     nothing was logged as an error."""
@@ -108,7 +117,7 @@ async def test_frames_that_are_nearly_right_hurt_nobody(seed: int, tmp_path: Pat
             while not tormenting.done():
                 await one_event(client, sub)
                 await asyncio.sleep(0.05)
-            await tormenting
+            sys.stdout.write(f"{await tormenting} frames\n")
             await one_event(client, sub)
             assert resident_bytes(server.pid) - before < MAX_GROWTH_BYTES
             server.terminate()

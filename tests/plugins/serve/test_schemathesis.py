@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.needed import fuzzing_s
 from tests.plugins.serve.children import HEADERS, client_of, one_event, resident_bytes, serving
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = "version: 1\nplugins:\n  - memory\n  - serve: {port: 0, token: 'env:BUS_TOKEN'}\n"
 EXAMPLES = 100  # of each operation, the same ones every time
+EXAMPLES_WITHOUT_END = 1_000_000  # the time that is given ends them
 MAX_GROWTH_BYTES = 64_000_000
 
 
@@ -33,6 +35,7 @@ async def test_whatever_is_asked_is_answered_as_the_page_says(tmp_path: Path) ->
                 served += 1
                 await asyncio.sleep(0.01)
             code, said = await asking
+            sys.stdout.write(said)
             assert code == 0, said
             assert served > 0
             assert server.returncode is None
@@ -46,9 +49,12 @@ async def test_whatever_is_asked_is_answered_as_the_page_says(tmp_path: Path) ->
 
 async def schemathesis(url: str, folder: Path) -> tuple[int, str]:
     """Its exit code, and what it says; all its checks, in every phase that needs no state."""
+    how_many = ["--max-examples", str(EXAMPLES)]
+    if seconds := round(fuzzing_s()):
+        how_many = ["--max-examples", str(EXAMPLES_WITHOUT_END), "--max-time", str(seconds)]
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json", "--checks", "all",
-        "--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES), "--generation-deterministic",
+        "--phases", "examples,coverage,fuzzing", *how_many, "--generation-deterministic",
         "--exclude-path", "/v1/stream", "--header", f"Authorization: {HEADERS['Authorization']}", "--no-color",
         cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.plugins.serve.binary_mode"},
