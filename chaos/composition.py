@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +17,7 @@ from squall.core.compose import compose, is_store, outside
 from squall.core.config import Config, PluginSection
 from squall.core.delivery import Gate, SettlePolicy
 from squall.core.errors import ConfigError, Problem, StoreFileError, WiringError
+from squall.core.fault import Network
 from squall.core.middleware import DELIVER_STAGES, PUBLISH_STAGES
 from squall.core.plugin import Plugin
 from squall.core.subscription import Subscription
@@ -46,8 +47,8 @@ COMPOSED = ("in-process", "squall")
 
 @dataclass(frozen=True)
 class Entry:
-    """One plugin. roles: by its hooks. options: as text, the defaults too; empty where it is not enabled. missing: why
-    it cannot be imported."""
+    """One plugin. roles: by its hooks. options: as text, the defaults too, and in words what the bench supplies; empty
+    where it is not enabled. missing: why it cannot be imported."""
 
     name: str
     roles: tuple[str, ...]
@@ -99,8 +100,18 @@ def composed(scenario: Scenario, config: Config, catalogue: Catalogue) -> Compos
         way = _way(chosen, example(name, one.pattern), sections)
         deliver[name] = _told(way)
         longest_s = max(longest_s, one.timeout + way.longest_wait_s)
-    plugins = tuple(_entry(name, type(plugin), plugin) for name, plugin in chosen.items())
+    plugins = tuple(_led(_entry(name, type(plugin), plugin), servers, scenario) for name, plugin in chosen.items())
     return Composed(plugins, (*_publish(chosen), _store(chosen)), deliver, longest_s)
+
+
+def _led(entry: Entry, servers: Sequence[str], scenario: Scenario) -> Entry:
+    """The plugin with its url in words where the bench leads it to a server that the run itself starts, through a proxy
+    where there are faults on the way."""
+    if entry.name not in servers or "url" not in entry.options:
+        return entry
+    seam = f"{Network.prefix}:{entry.name}"
+    by = f", by {seam}" if any(one.on == seam for one in scenario.faults) else ""
+    return replace(entry, options={**entry.options, "url": f"the run's own {entry.name}{by}"})
 
 
 _COMPOSED = TypeAdapter(Composed)

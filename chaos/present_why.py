@@ -18,6 +18,7 @@ _STYLES = {
     **dict.fromkeys(("fault", "gate"), "yellow"),
     **dict.fromkeys(("terminal", "control", "process"), "magenta"),
     "publish": "cyan",
+    "lost": "bold red",
 }
 
 

@@ -44,9 +44,8 @@ def show(runs: Path, service: Service | None = None, spans: Path | None = None) 
         name: st.Page(shown[name], title=page.title, url_path=name, default=name == FIRST)
         for name, page in pages.items()
     }
-    if spans is not None:
-        title = "Service traces"
-        made[SERVICE] = st.Page(partial(show_traced, title, spans), title=title, url_path=SERVICE)
+    title = "Service traces"
+    made[SERVICE] = st.Page(partial(show_traced, title, spans), title=title, url_path=SERVICE)
     current = st.navigation(list(made.values()), position="hidden")
     _sidebar(made, runs)
     current.run()
@@ -105,8 +104,11 @@ def show_letters(runs: Path, page: DashboardPage, service: Service | None) -> No
             show_service(service)
 
 
-def show_traced(title: str, spans: Path) -> None:
-    """What a service traced, or why it cannot be shown."""
+def show_traced(title: str, spans: Path | None) -> None:
+    """What a service traced, or why it cannot be shown, or how to start the dashboard so that it can be."""
+    if spans is None:
+        show_markup("no_service_traces.html.j2")
+        return
     with _told(title):
         show_spans(spans)
 

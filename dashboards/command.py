@@ -71,7 +71,7 @@ def dashboard(
         from squall.dashboards.server import make_server
         from squall.dashboards.span_pages import SERVICE
 
-        server = make_server(folder, taken, [*all_pages(), *([SERVICE] if traces else [])], asked, traces)
+        server = make_server(folder, taken, [*all_pages(), SERVICE], asked, traces)
 
         def stop(number: int, frame: object) -> None:
             """Until the server answers signals itself, and when it raises them anew because it has stopped."""

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from squall.chaos.check.verdict import EXIT_CODES
 from squall.chaos.figures import latency
 from squall.chaos.report.measured import Subscriber
 from squall.chaos.report.page import RunContents
@@ -15,6 +16,8 @@ from squall.core.units import format_count
 from squall.dashboards.never_handled import never_handled
 
 NOTABLE = 0.1
+UNJUDGED = "not judged there"
+"""Of what only the other run expects."""
 MOST_LINES = 400
 LATENCIES = ("latency p50", "latency p99", "latency max")
 COUNTS = (
@@ -72,12 +75,12 @@ def _invariants(a: RunContents, b: RunContents) -> Iterator[Difference]:
         {one.title or one.name: one.state for one in run.verdict.findings} if run.verdict else {} for run in (a, b)
     ]
     for name in dict.fromkeys([*found[0], *found[1]]):
-        yield _said(name, *(states.get(name, "not there") for states in found))
+        yield _said(name, *(states.get(name, UNJUDGED) for states in found))
 
 
 def _said(name: str, a: str, b: str) -> Difference:
-    """Two states; better is valid."""
-    better = None if a == b or "valid" not in (a, b) else b == "valid"
+    """Two states; better is valid, but what was judged in one run alone is only different."""
+    better = b == "valid" if a != b and "valid" in (a, b) and {a, b} <= EXIT_CODES.keys() else None
     return Difference(name, _marked(a), _marked(b), "" if a == b else f"{a} → {b}", better)
 
 

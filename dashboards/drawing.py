@@ -17,6 +17,7 @@ def draw(found: Waterfall, count: int, noun: str, origin: str = LOAD, short: str
         "spans": [[one.row, one.begun, one.ended, one.tone, one.says] for one in found.spans],
         "links": found.links,
         "shades": [[one.begun, one.ended, one.name] for one in found.shades],
+        "marks": [[one.at, one.says] for one in found.marks],
         "begun": found.begun,
         "ended": found.ended,
         "origin": origin,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from squall.dashboards.trace_data import Row, Span, Waterfall
+from squall.dashboards.trace_data import LOST, Row, Span, Waterfall
 
 MOST = 60
 """So many ways of one event are drawn; the steps tell all."""
@@ -43,5 +43,7 @@ def _station(row: Row, span: Span) -> Station:
     name = row.label.rpartition(" · ")[2]
     if span.tone == "end":
         return Station(name, span.tone, span.says.partition(", ")[2])
+    if span.tone == LOST:
+        return Station(name, "bad", span.says.partition(", ")[2].partition(": ")[0])
     says = span.says.removeprefix(f"{name} ")
     return Station(name, span.tone, says.rpartition(": ")[0] or says)

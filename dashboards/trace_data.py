@@ -10,7 +10,9 @@ import duckdb
 from squall.chaos.check.evidence import OPEN, End, Evidence, Hit, Op, Try, gather
 from squall.chaos.check.facts import RunFacts
 from squall.chaos.check.path import SETTLED, outcome
+from squall.chaos.check.verdict import Violation
 from squall.chaos.figures import latency
+from squall.chaos.report.axis import axis_of
 from squall.dashboards.markup import plain
 
 ORDERS: Mapping[str, str] = {
@@ -22,12 +24,15 @@ ORDERS: Mapping[str, str] = {
 """By what events are chosen, and the SQL that says so. What was acknowledged and never ended took longest of all."""
 RESULTS = {"ok": "handled", "error": "failed", "timeout": "timed out", "died": "died", None: "never ended"}
 TONES = {"ok": "ok", "error": "bad", "timeout": "bad", "died": "bad", None: "odd"}
+LOST = "lost"
+"""The tone of what was owed and never came to an end."""
 MAX_ROWS = 60_000
 
 
 @dataclass(frozen=True)
 class Span:
-    """A bar on a row, ms from the origin. `tone`: wait, publish, ok, bad, odd, settle, end. `says` is read on hover."""
+    """A bar on a row, ms from the origin. `tone`: wait, publish, ok, bad, odd, settle, end,
+    lost (its end is open). `says` is read on hover."""
 
     row: int
     begun: float
@@ -56,6 +61,14 @@ class Shade:
     name: str
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A moment that concerns all rows, ms from the origin."""
+
+    at: float
+    says: str
+
+
 @dataclass
 class Waterfall:
     """Rows under each other, from `begun` to `ended` ms. A link is (row, time, row, time)."""
@@ -66,6 +79,7 @@ class Waterfall:
     spans: list[Span] = field(default_factory=list)
     links: list[tuple[int, float, int, float]] = field(default_factory=list)
     shades: list[Shade] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
     cut: bool = False
 
 
@@ -111,8 +125,11 @@ def choose(db: duckdb.DuckDBPyConnection, wanted: Wanted) -> list[int]:
     return [event for event, *_ in rows]
 
 
-def waterfall(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Sequence[int]) -> Waterfall:
-    """All that the history knows of the events, in their order."""
+def waterfall(
+    db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Sequence[int], lost: Sequence[Violation] = ()
+) -> Waterfall:
+    """All that the history knows of the events, in their order. `lost`: the deliveries that were owed and never came to
+    an end, as the checker found; they stay open until the recording ends."""
     evidence = gather(db, facts, events)
     evidence.gates = [gate for gate in evidence.gates if gate.state == OPEN]
     hits: dict[int | None, list[Hit]] = {}
@@ -121,12 +138,19 @@ def waterfall(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Sequence[i
     # Evidence looks through all hits for each attempt: it gets those of its event, and of every fault one, which shows
     # that this fault's are recorded.
     samples = list({hit.fault: hit for hit in evidence.hits if hit.event is not None}.values())
+    missed: dict[int | None, list[Violation]] = {}
+    for one in lost:
+        missed.setdefault(one.event, []).append(one)
+    axis = axis_of(db, facts)
+    until = _ms(evidence, axis.ended_ns) if axis is not None else 0.0
     found = Waterfall()
     for event in events:
         if len(found.rows) >= MAX_ROWS:
             found.cut = True
             break
+        first = len(found.spans)
         _add_event(found, replace(evidence, hits=[*hits.get(event, []), *samples]), event)
+        _add_lost(found, missed.get(event, []), found.spans[first:], until)
     times = [time for span in found.spans for time in (span.begun, span.ended)]
     if times:
         found.begun, found.ended = min(times), max(*times, min(times) + 0.001)
@@ -135,7 +159,17 @@ def waterfall(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Sequence[i
         ended = found.ended if window.ended is None else _ms(evidence, window.ended)
         if begun <= found.ended and ended >= found.begun:
             found.shades.append(Shade(begun, ended, plain(window.name, 40)))
+    if any(span.tone == LOST for span in found.spans):
+        found.marks = list(_process_ends(evidence, found))
     return found
+
+
+def _process_ends(evidence: Evidence, found: Waterfall) -> Iterator[Mark]:
+    """What may have taken along what was lost."""
+    for process in evidence.processes:
+        at = None if process.exited is None else _ms(evidence, process.exited)
+        if at is not None and found.begun < at < found.ended:
+            yield Mark(at, f"{plain(process.name, 40)} ended")
 
 
 def _ms(evidence: Evidence, time_ns: int) -> float:
@@ -162,6 +196,21 @@ def _add_event(found: Waterfall, evidence: Evidence, event: int) -> None:
         at = _ended(evidence, end, by_subscription.get(end.subscription, []))
         tone = "ok" if end.state == "acked" else "end"
         found.spans.append(Span(len(found.rows) - 1, at, at, tone, f"{label}, told by {plain(end.source, 60)}"))
+
+
+def _add_lost(found: Waterfall, lost: Sequence[Violation], known: Sequence[Span], until: float) -> None:
+    """A row for each subscriber to whom the event is owed, below all others of that event; `known`: their spans."""
+    published = [span for span in known if found.rows[span.row].subscriber is None]
+    for one in lost:
+        name = plain(one.subscription or "?", 40)
+        own = [span for span in known if found.rows[span.row].subscriber == name]
+        before = max(own or published, key=lambda span: span.ended)
+        found.rows.append(Row(f"{name} · owed", found.rows[before.row].event, subscriber=name))
+        row, begun, ended = len(found.rows) - 1, before.ended, max(before.ended, until)
+        what = "never delivered" if one.form == "undelivered" else one.form
+        says = f"owed to {name}, {what}: still owed {_took(begun, ended)} later, at the end of the recording"
+        found.spans.append(Span(row, begun, ended, LOST, says))
+        found.links.append((before.row, begun, row, begun))
 
 
 def _ended(evidence: Evidence, end: End, attempts: Sequence[Try]) -> float:

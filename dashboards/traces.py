@@ -8,6 +8,7 @@ import streamlit as st
 
 from squall.chaos.check.blame import Story, why
 from squall.chaos.check.path import Step
+from squall.chaos.check.verdict import Violation
 from squall.chaos.report.page import RunContents
 from squall.chaos.run_folder import run_name
 from squall.chaos.spans import SPANS
@@ -24,7 +25,7 @@ from squall.dashboards.trace_data import ORDERS, Wanted, Waterfall, choose, wate
 
 STORIES = 5
 """Of so many events at once each step is told; of more, there is the waterfall."""
-OWN = ("publish", "attempt", "settlement", "control")
+OWN = ("publish", "attempt", "settlement", "control", "lost")
 
 
 def show_traces(look: Look) -> None:
@@ -55,7 +56,7 @@ def numbers(text: str) -> list[int]:
 
 def _named(look: Look, run: RunContents, events: Sequence[int], traced: bool) -> None:
     with history(look.run) as db:
-        found = waterfall(db, run.facts, events)
+        found = waterfall(db, run.facts, events, _lost(run))
     if not found.spans:
         hint = f"look at other traces of this run: traces?run={run_name(look.run)}"
         raise ConfigError(
@@ -69,9 +70,17 @@ def _named(look: Look, run: RunContents, events: Sequence[int], traced: bool) ->
         show_markup("only_some.html.j2", shown=STORIES, total=len(events))
 
 
+def _violations(run: RunContents) -> list[Violation]:
+    return [one for finding in run.verdict.findings for one in finding.violations] if run.verdict else []
+
+
+def _lost(run: RunContents) -> list[Violation]:
+    """What was owed and never came to an end."""
+    return [one for one in _violations(run) if one.invariant == "no_loss"]
+
+
 def _story(look: Look, run: RunContents, found: Waterfall, event: int) -> None:
-    violations = [one for finding in run.verdict.findings for one in finding.violations] if run.verdict else []
-    story = why(look.run / HISTORY, run.facts, event, violations)
+    story = why(look.run / HISTORY, run.facts, event, _violations(run))
     if story is None:
         return
     published = [step.text for step in story.steps if step.kind == "publish"][1::2]
@@ -104,7 +113,7 @@ def _chosen(look: Look, run: RunContents, traced: bool) -> None:
         with fourth:
             limit = at_most()
         events = choose(db, Wanted(order, limit, kind, subscriber))
-        found = waterfall(db, run.facts, events)
+        found = waterfall(db, run.facts, events, _lost(run))
     if not events:
         show_markup("no_traces.html.j2", order=order, run=run_name(look.run))
         return

@@ -145,13 +145,14 @@ def why(folder: Path, facts: RunFacts, event: int, violations: Sequence[Violatio
     diagnoses = [tell(evidence, violation) for violation in own]
     timed_out = [] if own else [cut_off(evidence, event, number) for number in evidence.subscriptions]
     sentences = [_about(event, v, d) for v, d in zip(own, diagnoses, strict=True)] or fates(evidence, event)
+    owed = [v.subscription for v in own if v.form == "undelivered" and v.subscription is not None]
     ops = evidence.ops.get(event, [])
     return Story(
         event,
         ops[0].topic if ops else "",
         ops[0].key if ops else None,
         evidence.origin_ns,
-        path(evidence, event),
+        path(evidence, event, owed=owed),
         tuple(dict.fromkeys(sentences)),
         tuple(dict.fromkeys(d.advice for d in (*diagnoses, *timed_out) if d is not None and d.advice)),
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from squall.chaos.check.evidence import Evidence, Op, Try
 from squall.core.units import format_count
 
-Kind = Literal["publish", "attempt", "settlement", "terminal", "fault", "gate", "control", "process"]
+Kind = Literal["publish", "attempt", "settlement", "terminal", "fault", "gate", "control", "process", "lost"]
 
 ENDED = {
     "ok": "ended well",
@@ -33,8 +33,11 @@ class Step:
     faults: tuple[str, ...] = ()
 
 
-def path(evidence: Evidence, event: int, subscription: int | None = None) -> tuple[Step, ...]:
-    """Every step of the event, at one subscription or at all, in the order of time."""
+def path(
+    evidence: Evidence, event: int, subscription: int | None = None, *, owed: Sequence[str] = ()
+) -> tuple[Step, ...]:
+    """Every step of the event, at one subscription or at all, in the order of time. `owed`: the subscribers to whom it
+    never came, though it was acknowledged: then the path goes on until the process ended that kept it, if it did."""
     steps = [
         *_publishes(evidence, event),
         *_attempts(evidence, event, subscription),
@@ -42,12 +45,23 @@ def path(evidence: Evidence, event: int, subscription: int | None = None) -> tup
     ]
     if steps:
         times = [step.time_ns for step in steps]
-        steps += _around(evidence, event, subscription, min(times), max(times))
+        ended = max([*times, *(_gone(evidence, event) if owed else ())])
+        steps += _around(evidence, event, subscription, min(times), ended)
+        active = _active(evidence, ended)
+        steps += [Step(ended, "lost", f"owed to {name}, never delivered", name, active) for name in owed]
     return tuple(sorted(steps, key=lambda step: step.time_ns))
 
 
 def _active(evidence: Evidence, time_ns: int) -> tuple[str, ...]:
     return tuple(window.name for window in evidence.windows.values() if window.active(time_ns, time_ns))
+
+
+def _gone(evidence: Evidence, event: int) -> Iterator[int]:
+    """When the process ended that kept the event."""
+    for op in evidence.ops.get(event, []):
+        keeper = evidence.keeper_ended(op.ended) if op.outcome == "ok" and op.ended is not None else None
+        if keeper is not None and keeper.exited is not None:
+            yield keeper.exited
 
 
 def _publishes(evidence: Evidence, event: int) -> Iterator[Step]:

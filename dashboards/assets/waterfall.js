@@ -3,7 +3,7 @@
 const ROW = 22, HEAD = 26;
 
 export default function ({ data, parentElement: root, setTriggerValue }) {
-  const { rows, spans, links, shades, begun, ended, origin, short } = data;
+  const { rows, spans, links, shades, marks, begun, ended, origin, short } = data;
   const scroll = root.querySelector(".scroll"), plot = root.querySelector(".plot"), map = root.querySelector(".map");
   const space = root.querySelector(".space"), says = root.querySelector(".says"), box = root.querySelector(".waterfall");
   const of = rows.map(() => []), from = rows.map(() => []);
@@ -47,6 +47,24 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     return text.slice(0, low) + "…";
   };
 
+  // A bar without an end, for what never came: hatched, open to the right, its name on it.
+  const open = (context, at, to, middle, cut) => {
+    if (to <= at) return;
+    context.save();
+    context.beginPath(); context.rect(at, middle - 6, to - at, 12); context.clip();
+    context.strokeStyle = tone("bad"); context.lineWidth = 1.25;
+    context.beginPath();
+    for (let px = at - (at % 6) - 12; px < to; px += 6) { context.moveTo(px, middle + 6); context.lineTo(px + 12, middle - 6); }
+    context.moveTo(at, middle - 6); context.lineTo(to, middle - 6); context.moveTo(at, middle + 6); context.lineTo(to, middle + 6);
+    if (!cut) { context.moveTo(at + 0.5, middle - 6); context.lineTo(at + 0.5, middle + 6); }
+    context.stroke();
+    context.restore();
+    const text = "never handled", room = context.measureText(text).width + 10;
+    if (to - at < room + 12) return;
+    context.fillStyle = tone("paper"); context.fillRect(to - room - 8, middle - 7, room, 14);
+    context.fillStyle = tone("bad"); context.fillText(text, to - room - 3, middle + 0.5);
+  };
+
   const draw = () => {
     asked = 0;
     const wide = scroll.clientWidth;
@@ -65,6 +83,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     for (let t = Math.ceil(left / every) * every; t < left + width; t += every) {
       context.fillStyle = tone("rule"); context.fillRect(x(t), HEAD, 1, high);
     }
+    for (const [at] of marks) { context.fillStyle = tone("bad"); context.fillRect(x(at) - 0.75, HEAD, 1.5, high); }
     for (let row = first; row < last; row++) {
       if (rows[row][2]) { context.fillStyle = tone("rule"); context.fillRect(label, y(row), wide, 1); }
       for (const [, b, e, kind] of of[row]) {
@@ -73,6 +92,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
         if (kind === "wait") context.fillRect(at, middle - 1.5, to - at, 3);
         else if (kind === "settle") context.fillRect(at, middle - 4, to - at, 8);
         else if (kind === "end") { context.beginPath(); context.moveTo(at, middle - 7); context.lineTo(at + 7, middle); context.lineTo(at, middle + 7); context.lineTo(at - 7, middle); context.fill(); }
+        else if (kind === "lost") open(context, Math.max(at, label), Math.min(to, wide), middle, at < label);
         else context.fillRect(at, middle - 6, to - at, 12);
       }
     }
@@ -99,11 +119,16 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     context.save(); context.beginPath(); context.rect(label, 0, wide - label, HEAD); context.clip();
     for (let t = Math.ceil(left / every) * every; t < left + width; t += every) context.fillText(time(t), x(t) + 3, HEAD / 2);
     context.restore();
-    context.save(); context.beginPath(); context.rect(label, HEAD, wide - label, 18); context.clip();
+    context.save(); context.beginPath(); context.rect(label, HEAD, wide - label, 36); context.clip();
     context.fillStyle = tone("shade-ink");
     for (const [b, e, name] of shades) {
       const at = Math.max(label, x(b)), room = Math.min(wide, x(e)) - at;
       if (room > 24) context.fillText(fit(context, name, room - 8), at + 4, HEAD + 10);
+    }
+    context.fillStyle = tone("bad");
+    for (const [at, name] of marks) {
+      const room = context.measureText(name).width + 6, left = x(at) - room;
+      left > label ? context.fillText(name, left, HEAD + 10) : context.fillText(name, x(at) + 6, HEAD + 28);
     }
     context.restore();
     overview();
@@ -117,7 +142,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
       overview.picture = document.createElement("canvas");
       const own = sized(overview.picture, wide, high);
       for (const [b, e] of shades) { own.fillStyle = tone("shade"); own.fillRect(x(b), 0, Math.max(1, x(e) - x(b)), high); }
-      for (const [row, b, e, kind] of spans) { own.fillStyle = tone(kind); own.fillRect(x(b), y(row), Math.max(1, x(e) - x(b)), Math.max(1, high / rows.length)); }
+      for (const [row, b, e, kind] of spans) { own.fillStyle = tone(kind === "lost" ? "bad" : kind); own.fillRect(x(b), y(row), Math.max(1, x(e) - x(b)), Math.max(1, high / rows.length)); }
       overview.drawn = wide + tone("ok");
     }
     context.drawImage(overview.picture, 0, 0, wide, high);
@@ -146,7 +171,8 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     if (row < 0) { says.textContent = ""; return; }
     const hit = of[row].filter(([, b, e]) => ms >= b - near && ms <= e + near).sort((a, b) => a[2] - a[1] - (b[2] - b[1]))[0];
     const active = shades.filter(([b, e]) => ms >= b && ms <= e).map((one) => one[2]);
-    says.textContent = `${rows[row][0]} · ${hit ? hit[4] : time(ms)}${active.length ? ` · fault active: ${active.join(", ")}` : ""}`;
+    const mark = marks.find(([at]) => Math.abs(ms - at) < near)?.[1];
+    says.textContent = `${rows[row][0]} · ${hit ? hit[4] : time(ms)}${active.length ? ` · fault active: ${active.join(", ")}` : ""}${mark ? ` · ${mark}` : ""}`;
   };
 
   let dragged = null;

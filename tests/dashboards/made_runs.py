@@ -10,17 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.chaos import short_run
-from tests.chaos.check.model import FaultHit, FaultWindow, History, Terminal
-from tests.chaos.check.runs import DURABLE, MS, clean, failed
+from tests.chaos.check.model import FaultHit, FaultWindow, History, Process, Terminal
+from tests.chaos.check.runs import DURABLE, FACTS, MS, clean, failed, without
 from tests.chaos.report import folders
 from tests.chaos.report.test_report import HOSTILE as MARKUP
 from tests.chaos.sweep.by_hand import sweep, sweep_folder
 
 from squall.chaos.catalogue import load_catalogue
+from squall.chaos.check.expectations import NoLoss
 from squall.chaos.composition import composed
 from squall.chaos.run import run_scenario
 from squall.chaos.scenario import load_scenario
 from squall.core.config import Config
+from squall.core.target import Claims
 
 HOSTILE = f"{MARKUP}🎉\u202eevil\x1b[31m[link](javascript:hostile=1) :red[x] $$y$$ " + "x" * 1_000_000
 """Markup, an emoji, a turn of direction, an escape, Streamlit's own markdown, and a megabyte."""
@@ -78,6 +80,17 @@ def dead_letter_folder(root: Path) -> Path:
     return folders.judged_folder(root, dead_letter_history())
 
 
+def forgotten_folder(root: Path) -> Path:
+    """Redis, which keeps nothing on disk, is killed at 250 ms: audit never has event 17, which was acknowledged at
+    171 ms; billing has it."""
+    history = without(clean(40, DURABLE, replace(DURABLE, subscription=1, name="audit")), 17, 1)
+    history.faults.append(FaultWindow(0, "killed", 249 * MS, 260 * MS, kind="kill", seam="process:redis", hits=1))
+    history.processes += [Process(1, -100, 250 * MS, "redis"), Process(2, 260 * MS, None, "redis")]
+    claims = Claims(durability="memory", kept_by="redis")
+    facts = replace(FACTS, durability="memory", kept_by="redis")
+    return folders.judged_folder(root, history, claims=claims, facts=facts, expected=[NoLoss()])
+
+
 def many_folder(root: Path) -> Path:
     """Five thousand events, each published, waiting, handled and settled: more than 20,000 spans."""
     return folders.judged_folder(root, clean(5000, DURABLE))
@@ -99,6 +112,7 @@ def all_runs(root: Path) -> Path:
     runs = root / "runs"
     by_hand(runs, "lossy", folders.invalid_folder)
     by_hand(runs, "dead", dead_letter_folder)
+    by_hand(runs, "forgotten-by-redis", forgotten_folder)
     by_hand(runs, "unfinished", folders.unfinished_folder)
     by_hand(runs, "idle", folders.empty_folder)
     by_hand(runs, "damaged", folders.valid_folder).joinpath("verdict.json").write_text("{", encoding="utf-8")

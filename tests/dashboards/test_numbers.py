@@ -14,15 +14,17 @@ from tests.chaos.check.model import Process, Sample, write
 from tests.chaos.check.runs import FACTS, MS, clean
 from tests.dashboards import made_runs
 
-from squall.chaos.check.facts import RunFacts
+from squall.chaos.check.facts import RunFacts, load_facts
+from squall.chaos.check.output import load_verdict
 from squall.chaos.history import open_history
 from squall.chaos.report.axis import axis_of
 from squall.chaos.report.measured import measure
+from squall.chaos.run_folder import VERDICT
 from squall.dashboards import flow, over_time
 from squall.dashboards.charts import Line, Plot, run_plots
 from squall.dashboards.charts import over_time as draw
 from squall.dashboards.tones import LIGHT
-from squall.dashboards.trace_data import ORDERS, Wanted, choose, waterfall
+from squall.dashboards.trace_data import ORDERS, Row, Wanted, choose, waterfall
 
 
 @pytest.fixture(params=range(6))
@@ -116,6 +118,26 @@ def test_a_waterfall_has_every_attempt_of_every_event(tmp_path: Path, seed: int)
     assert len(attempts) == sum(a.event in published for a in history.attempts)
     assert all(span.begun <= span.ended for span in found.spans if span.tone == "wait")
     assert all(found.begun <= span.begun and span.ended <= found.ended for span in found.spans)
+
+
+def test_what_is_owed_stays_open_to_the_end_of_the_recording(tmp_path: Path) -> None:
+    """From what is last known of it; the end of the process that kept it, and the fault, are on the axis."""
+    folder = made_runs.forgotten_folder(tmp_path)
+    facts = load_facts(folder)
+    lost = [one for finding in load_verdict(folder / VERDICT).findings for one in finding.violations]
+    with open_history(folder / "history") as db:
+        found = waterfall(db, facts, [16, 17], lost)
+        handled = waterfall(db, facts, [16], lost)
+        axis = axis_of(db, facts)
+    assert axis is not None
+    (bar,) = [span for span in found.spans if span.tone == "lost"]
+    assert (found.rows[bar.row].event, found.rows[bar.row].subscriber) == (17, "audit")
+    assert (bar.begun, bar.ended) == (171.0, axis.seconds(axis.ended_ns) * 1e3)
+    assert found.ended == bar.ended
+    assert [(mark.at, mark.says) for mark in found.marks] == [(250.0, "redis ended")]
+    assert [shade.name for shade in found.shades] == ["killed"]
+    assert found.links[-1] == (found.rows.index(Row("publish and store", 17)), 171.0, bar.row, 171.0)
+    assert not handled.marks
 
 
 def test_the_way_of_a_dead_letter(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.chaos.sweep import by_hand
 from tests.chaos.test_live_file import write
 from tests.dashboards import made_runs
 
-from squall.chaos.check.expectations import NoLoss
+from squall.chaos.check.expectations import Latency, NoLoss
 from squall.chaos.run_folder import LIVE, VERDICT
 from squall.chaos.sweep.file import SWEEP
 from squall.dashboards import flow
@@ -142,7 +142,19 @@ def test_a_trace_tells_every_attempt(dead: Path) -> None:
     assert "dead lettered told by dead letters" in told
     assert "handler failed (fault errors) under errors 0.115 s given up" in told
     lost = said(opened(dead, "traces", run="dead", event="11"))
-    assert "delivered to nobody" in lost
+    assert "billing owed never delivered" in lost
+
+
+def test_the_trace_of_a_lost_event_tells_to_whom_it_is_owed(tmp_path: Path) -> None:
+    """In the graph beside who had it, and step by step until the process ended that kept it."""
+    made_runs.by_hand(tmp_path / "runs", "forgotten", made_runs.forgotten_folder)
+    told = said(opened(tmp_path / "runs", "traces", run="forgotten", event="17"))
+    assert "billing attempt 1 handled audit owed never delivered" in told
+    killed = "0.249 s fault killed (kill on process:redis) begins"
+    assert f"{killed} 0.250 s process redis exited 0.250 s owed to audit, never delivered" in told
+    had = said(opened(tmp_path / "runs", "traces", run="forgotten", event="16"))
+    assert "owed" not in had
+    assert "process redis exited" not in had
 
 
 def test_only_some_of_many_events_are_told_step_by_step(dead: Path) -> None:
@@ -160,6 +172,19 @@ def test_differences_are_marked(dead: Path) -> None:
     same = said(opened(dead, "compare", a="dead", b="dead"))
     assert "0 differences marked" in same
     assert "Both ran the same text" in same
+
+
+def test_what_only_one_run_expects_is_different_and_no_worse(tmp_path: Path) -> None:
+    """Nor better, whichever side it is on."""
+    runs = tmp_path / "runs"
+    more = [NoLoss(), Latency(p99=1.0)]
+    made_runs.by_hand(runs, "one", lambda root: folders.judged_folder(root, clean(40), expected=[NoLoss()]))
+    made_runs.by_hand(runs, "more", lambda root: folders.judged_folder(root, clean(40), expected=more))
+    for a, b, said_of in (("one", "more", "not judged there → valid"), ("more", "one", "valid → not judged there")):
+        told = said(opened(runs, "compare", a=a, b=b))
+        assert said_of in told
+        assert "better" not in told.partition(said_of)[2].partition("Figures")[0]
+        assert "worse" not in told.partition(said_of)[2].partition("Figures")[0]
 
 
 def slow_folder(root: Path) -> Path:

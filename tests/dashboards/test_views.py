@@ -26,6 +26,7 @@ from squall.chaos.run_folder import LIVE, VERDICT
 pytestmark = pytest.mark.slow
 
 NARROW, WIDE = SIZES
+ROOT = Path(__file__).resolve().parents[2]
 MAIN = '[data-testid="stMain"]'
 
 
@@ -39,13 +40,19 @@ class View:
 
 
 VIEWS = [
-    View("runs", "", ("Runs", "10 runs, newest first", "short/", "lossy/", "unreadable")),
+    View("runs", "", ("Runs", "11 runs, newest first", "short/", "lossy/", "unreadable")),
     View("overview", "overview?run=short", ("acknowledged events", "Over time", "no_loss", "errors", "billing")),
     View("overview-invalid", "overview?run=lossy", ("Invalid", "2 of 40 acknowledged events were lost", "Why")),
     View("overview-unfinished", "overview?run=unfinished", ("It was ended before it was judged", "Over time")),
     View("overview-idle", "overview?run=idle", ("Nothing was recorded",)),
     View("traces", "traces?run=short&order=most+tried", ("Traces", "20 events", "spans")),
     View("trace", "traces?run=dead&event=7", ("Dead-lettered for billing", "attempt 3", "given up", "under errors")),
+    View(
+        "trace-lost",
+        "traces?run=forgotten-by-redis&event=17",
+        ("process redis exited", "owed to audit, never delivered"),
+    ),
+    View("traces-lost", "traces?run=lossy", ("20 events", "never handled")),
     View("spans", "traces?run=traced&source=spans&why=failed", ("told by the tracer", "20 traces", "spans")),
     View("service-traces", "service_traces", ("Service traces", "2 traces", "spans", "Which", "Written until")),
     View(
@@ -171,6 +178,40 @@ def test_another_run_is_chosen_at_the_side(browser: Browser, address: str) -> No
         page.get_by_role("option", name="lossy/").click()
         page.wait_for_url(re.compile(r"/overview\?run=lossy(/|%2F)"))
         expect(page.locator("h1")).to_contain_text("2 of 40 acknowledged events were lost", timeout=READY_MS)
+
+
+def test_a_long_name_of_a_run_is_told_apart_at_the_side(browser: Browser, address: str) -> None:
+    """Chosen, its end is in sight, where names differ; of those to choose from, the whole."""
+    cut = "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"
+    with looking(browser, WIDE) as page:
+        page.goto(f"{address}plugins?run=forgotten-by-redis")
+        settled(page)
+        run = page.get_by_role("combobox", name="Run")
+        expect(run).to_have_css("direction", "rtl")
+        run.click()
+        expect(page.get_by_role("option").first).to_be_visible()
+        names = page.get_by_role("option").filter(has_not_text="hostile")
+        assert names.locator("*").evaluate_all(cut) == []
+
+
+def documented() -> list[str]:
+    """The addresses in the documentation, each of the run whose event 7 is a dead letter."""
+    told = re.findall(r"^\|[^|]*\| `/([^`]*)` \|", (ROOT / "docs" / "dashboard.md").read_text(encoding="utf-8"), re.M)
+    return [one.replace("run=", "run=dead") for one in told]
+
+
+def test_every_documented_address_opens_without_any_option(browser: Browser, runs: Path, chromium: Path) -> None:
+    """Where something has to be started for a page, it says what; nothing is logged."""
+    assert len(documented()) > 10
+    with dashboard(runs) as (_, address):
+        for one in documented():
+            with looking(browser, WIDE) as page:
+                page.goto(address + one)
+                settled(page)
+                expect(page.get_by_text("Page not found")).to_have_count(0)
+                if "service" in one:
+                    option = "--spans" if "traces" in one else "--service"
+                    expect(page.locator(MAIN)).to_contain_text(f"squall dashboard {option}", timeout=READY_MS)
 
 
 def test_filters_are_in_the_address(browser: Browser, address: str) -> None:
