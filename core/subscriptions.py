@@ -275,6 +275,9 @@ class Subscriptions:
                     one.pending,
                 )
                 one.close()
+        if abandoned := sum(one.workers.abandoned for one in (*self.dispatchers.values(), *self._ended)):
+            told = "handlers that ignore their cancellation still run: %d; asyncio.run waits for them before it returns"
+            self._ctx.logger.error(told, abandoned)
 
     async def given_up(self) -> None:
         """The store is closed: what waits for it is told, and nothing is left over."""
