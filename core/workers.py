@@ -278,9 +278,8 @@ class Workers:
                 own.more_workers()
 
     def _abandon(self, worker: Worker, event: Event, why: str) -> None:
-        self._dispatcher.wiring.observers.logger.error(
-            "subscription %s: event %s is abandoned: %s", self._subscription.label, event.id, why
-        )
+        logger = self._dispatcher.wiring.observers.logger
+        logger.error("subscription %s: event %s is abandoned: %s", self._subscription.label, event.id, why)
         worker.abandoned = True
         worker.cancelled_ns = worker.begun_ns  # so that its end, when it comes, is not taken for a plain one
         self._remove(worker)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from squall.chaos.check.diagnosis import HOW, Diagnosis, cut_off, named, shorten
+from squall.chaos.check.diagnosis import HOW, LET_THROUGH, Diagnosis, cut_off, named, shorten
 from squall.chaos.check.evidence import Evidence, Try
 from squall.chaos.check.matching import PRIORITIES
 from squall.chaos.check.verdict import Violation, counted
 from squall.chaos.check.waits import waits
 
+SLOTS_AGAIN = 2
+"""An abandoned handler's slot is filled again, until as many are abandoned again as there are slots: then no more."""
 RETRIES = "A failed delivery must be tried again, or end as a dead letter: look at what keeps the retries."
 
 
@@ -23,11 +25,15 @@ def _stalled(evidence: Evidence, violation: Violation) -> Diagnosis:
     healed = max((window.ended for window in evidence.windows.values() if window.ended is not None), default=None)
     if healed is not None:
         sentence += f" since {evidence.at(healed)}"
+    number = evidence.number(violation.subscription)
+    abandoned = evidence.running_on.get(number, 0) if number is not None else 0
+    if number is not None and abandoned >= SLOTS_AGAIN * evidence.subscriptions[number].concurrency:
+        handlers = f"{counted(abandoned, 'abandoned handler')}, which ignore their cancellation"
+        return Diagnosis(f"{sentence}: all its slots are held by {handlers}", advice=LET_THROUGH)
     holds = "Look at what holds the subscription: a breaker that stays open, a worker that never returns."
     if violation.event is None:
         sentence += "; what it counts as pending is of unknown outcome, or a further copy of what has ended"
         return Diagnosis(sentence, advice=holds)
-    number = evidence.number(violation.subscription)
     tries = evidence.of(violation.event, number)
     held = next((one for one in evidence.gates if one.subscription == number and one.open_to_the_end), None)
     if held is not None:
@@ -42,7 +48,7 @@ def _stalled(evidence: Evidence, violation: Violation) -> Diagnosis:
             advice="Cut handlers off at their timeout, and give their slot to the next event.",
         )
     sentence += f"; the oldest event that waits is one whose handler {HOW[last.result]}, never delivered again"
-    return Diagnosis(sentence, advice=RETRIES)
+    return Diagnosis(sentence, advice=LET_THROUGH if last.result == "abandoned" else RETRIES)
 
 
 def _late(evidence: Evidence, violation: Violation) -> Diagnosis:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from squall.chaos.check.diagnosis import ALTERED, HOW, Diagnosis, named
+from squall.chaos.check.diagnosis import ALTERED, HOW, LET_THROUGH, Diagnosis, named
 from squall.chaos.check.evidence import Evidence, Exit, Try
 from squall.chaos.check.verdict import Violation
 from squall.core.units import format_count
@@ -135,5 +135,6 @@ def _left_over(evidence: Evidence, tries: list[Try], name: str) -> Diagnosis:
         sentence = f"{name}'s handler {HOW[last.result]}{by}, and it was never delivered again"
         if exited is not None and not fault:
             sentence += f" (a process began or exited at {evidence.at(exited)})"
-        advice = "A failed delivery must be retried, or end as a dead letter."
+        retried = "A failed delivery must be retried, or end as a dead letter."
+        advice = LET_THROUGH if last.result == "abandoned" else retried
     return Diagnosis(sentence, f"{sentence}; attempt {last.attempt}, {when}", advice)

@@ -29,6 +29,13 @@ CONFIRMED = """(
     a.settlement IN ('ack', 'term') AND a.settle_ok IS NOT NULL AND a.settle_answer IS DISTINCT FROM 'refused')"""
 """An attempt `a` whose settlement the target has confirmed."""
 
+ABANDONED = """(
+    a.settlement IN ('nak', 'term') AND NOT a.by_handler AND (a.ended IS NULL OR a.ended > a.settle_invoked)
+    AND a.settle_invoked - a.begun >= (
+        SELECT min(s.timeout) FROM subscription s WHERE s.subscription = a.subscription))"""
+"""An attempt `a` that the target gave up when its time was over, while its handler ran on: it ignores its
+cancellation."""
+
 
 @dataclass(frozen=True)
 class Interval:

@@ -7,18 +7,25 @@ from dataclasses import dataclass
 from squall.chaos.check.evidence import Evidence, Gated, Window
 from squall.chaos.check.verdict import counted
 from squall.chaos.figures import latency
+from squall.core.units import format_count
 
 HOW = {
     "ok": "ended well",
     "error": "failed",
     "timeout": "was cut off at its timeout",
     "died": "crashed",
+    "abandoned": "ignored its cancellation",
     None: "never ended",
 }
 """How a handler ended, by its result."""
 
 PAUSED = "dead_letters"
 """The gate that a subscription which sent nearly everything to its dead letters shows while it is paused."""
+
+LET_THROUGH = (
+    "Let CancelledError through: in a handler, no `except BaseException`, `except asyncio.CancelledError` or bare "
+    "`except` around an await that does not raise it again."
+)
 
 ALTERED = "Look for what shares or rewrites events between publish and handler."
 
@@ -53,7 +60,8 @@ def shorten(gate: Gated | None, otherwise: str) -> str:
 def cut_off(evidence: Evidence, event: int, subscription: int | None) -> Diagnosis | None:
     """Of an event whose every attempt there ran into its timeout: that it did, and what to do. None: another story."""
     tries = evidence.of(event, subscription)
-    if subscription is None or not tries or any(one.result != "timeout" for one in tries):
+    results = {one.result for one in tries}
+    if subscription is None or not tries or not results <= {"timeout", "abandoned"}:
         return None
     timeout_ns, slowest_ns = evidence.subscriptions[subscription].timeout, evidence.slowest_ns.get(subscription)
     limit = "" if timeout_ns is None else f" of {latency(timeout_ns / 1e9)}"
@@ -61,6 +69,12 @@ def cut_off(evidence: Evidence, event: int, subscription: int | None) -> Diagnos
     faults = ", ".join(dict.fromkeys(window.name for window in hit if window is not None))
     by = f" (fault {faults})" if faults else ""
     sentence = f"{evidence.name(subscription)}'s handler was cut off at its timeout{limit} in every attempt{by}"
+    if "abandoned" in results:
+        ignored = sum(one.result == "abandoned" for one in tries)
+        sentence = f"{evidence.name(subscription)}'s handler ran into its timeout{limit} in every attempt{by}"
+        sentence += ", and ignored its cancellation"
+        detail = f"{sentence} in {format_count(ignored)} of {counted(len(tries), 'attempt')}"
+        return Diagnosis(sentence, detail, LET_THROUGH)
     advice = "Try it again for longer than the fault lasts, or let it be a dead letter."
     if None in hit:
         took = (

@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 import duckdb
 
+from squall.chaos.check.case import ABANDONED
 from squall.chaos.check.facts import RunFacts
 
 MAX_EVENTS = 50_000  # more than all invariants together keep, with their witnesses
@@ -36,7 +37,7 @@ class Op:
 
 @dataclass(frozen=True)
 class Try:
-    """One call of a handler, times in ns."""
+    """One call of a handler, times in ns. `result` is `abandoned` where it was given up, and its handler ran on."""
 
     event: int
     subscription: int
@@ -161,6 +162,7 @@ class Specification:
     filters: str | None
     priority_min: int | None
     delivery: str
+    concurrency: int
     timeout: int | None
     max_attempts: int | None
     join_invoked: int
@@ -176,8 +178,8 @@ class Evidence:
     `owners`: whose seq it is that an attempt came with. `instead`: what came to a subscription with an event's seq, and
     was not it. `innocent`: faults that are only there by coincidence.
     `held_loop`: whose handler held the event loop, in words. `slowest_ns`: by subscription, how long the slowest
-    handler took that ended well; only where an attempt was cut off. `durability` and `kept_by` are what the target
-    claimed.
+    handler took that ended well; only where an attempt was cut off. `running_on`: how many abandoned handlers each
+    subscription had at the end. `durability` and `kept_by` are what the target claimed.
     """
 
     origin_ns: int
@@ -196,6 +198,7 @@ class Evidence:
     innocent: frozenset[int] = frozenset()
     held_loop: str = ""
     slowest_ns: Mapping[int, int] = field(default_factory=dict)
+    running_on: Mapping[int, int] = field(default_factory=dict)
     durability: str = ""
     kept_by: str | None = None
 
@@ -279,7 +282,10 @@ def gather(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Collection[in
     ).fetchall():
         evidence.ops.setdefault(row[0], []).append(Op(*row))
     columns = ", ".join(Try.__dataclass_fields__)
-    for row in db.execute(f"SELECT {columns} FROM attempt WHERE {chosen} ORDER BY begun, rid").fetchall():
+    told = f"* REPLACE (CASE WHEN {ABANDONED} THEN 'abandoned' ELSE result END AS result)"
+    for row in db.execute(
+        f"SELECT {columns} FROM (SELECT {told} FROM attempt a WHERE {chosen}) ORDER BY begun, rid"
+    ).fetchall():
         evidence.tries.setdefault(row[0], []).append(Try(*row))
     if any(one.result == "timeout" for tries in evidence.tries.values() for one in tries):
         evidence.slowest_ns = dict(
@@ -342,6 +348,9 @@ def _surroundings(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Evidence:
     ]
     controls = db.execute("SELECT kind, subscription, event, begun, ended FROM control ORDER BY begun").fetchall()
     processes = db.execute("SELECT name, started, exited FROM process ORDER BY started").fetchall()
+    running_on = db.execute(
+        f"SELECT subscription, count(*) FROM attempt a WHERE ended IS NULL AND {ABANDONED} GROUP BY 1"
+    ).fetchall()
     subscriptions = db.execute(
         f"SELECT subscription, {', '.join(Specification.__dataclass_fields__)} FROM subscription ORDER BY join_invoked"
     ).fetchall()
@@ -351,6 +360,7 @@ def _surroundings(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Evidence:
         controls=[Control(*row) for row in controls],
         gates=gate_states(db),
         processes=[Exit(*row) for row in processes],
+        running_on=dict(running_on),
         durability=facts.durability,
         kept_by=facts.kept_by,
         subscriptions={row[0]: Specification(*row[1:]) for row in subscriptions},

@@ -16,6 +16,7 @@ ENDED = {
     "error": "failed",
     "timeout": "was cut off at its timeout",
     "died": "died",
+    "abandoned": "ignored its cancellation",
     None: "never ended",
 }
 GATES = {"open": "opens: it holds all deliveries back", "half_open": "is half-open: a trial", "closed": "closes"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from squall import (
     Ack,
@@ -74,6 +75,14 @@ class GivesOldEvents(Plugin):
             await following(event)
 
         return around(first_the_old, stage="handler")
+
+
+async def swallow(payload: bytes) -> None:
+    """A handler that waits for what never comes, and swallows the cancellation at its timeout."""
+    never = asyncio.Event()
+    with suppress(asyncio.CancelledError):
+        await never.wait()
+    await never.wait()  # a second cancellation is let through
 
 
 class SettlesFirst(Plugin):

@@ -59,8 +59,9 @@ async def run(
     *,
     target: type[InProcessTarget] = InProcessTarget,
     profile: bool = False,
+    config: Config | None = None,
 ) -> RunResult:
-    """Run a scenario; `planted` are plugins of the router under test, after the scenario's own."""
+    """Run a scenario, by `config` or none; `planted` are plugins of the router under test, after the scenario's own."""
 
     class Target(target):  # type: ignore[misc, valid-type]  # a class that a test gives
         def plugins(self, ctx: RunContext) -> list[Plugin]:
@@ -69,5 +70,6 @@ async def run(
     path = folder / "short.yaml"
     path.write_text(json.dumps(sections), encoding="utf-8")
     catalogue = replace(load_catalogue(), targets={"in-process": Target})
-    read = load_scenario(path, known=catalogue.known(Config()))
-    return await run_scenario(read, replace(Config(), folder=folder), catalogue, profile=profile)
+    config = replace(config or Config(), folder=folder)
+    read = load_scenario(path, config=config, known=catalogue.known(config))
+    return await run_scenario(read, config, catalogue, profile=profile)

@@ -131,6 +131,19 @@ async def test_a_handler_that_swallows_its_cancellation_is_abandoned() -> None:
         assert world.router.get_metrics().abandoned == 0
 
 
+async def test_a_stop_says_that_abandoned_handlers_run_on() -> None:
+    """The program does not exit while they do."""
+    stubborn = Held(stubborn=True)
+    async with World() as world:
+        await world.subscriber.subscribe(">", stubborn, timeout_s=1)
+        await world.publish("a")
+        await world.clock.advance(3)
+    told = [message for message in world.log.at_least(logging.ERROR) if "asyncio.run waits for them" in message]
+    stubborn.finish_all()
+    await asyncio.sleep(0)
+    assert told == ["handlers run on, though cancelled: 1; asyncio.run waits for them"]
+
+
 async def test_others_do_not_notice_an_abandoned_handler() -> None:
     """Neither another subscription nor another key of the same one."""
     stubborn, heard = Held(stubborn=True), Heard()
