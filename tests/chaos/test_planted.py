@@ -256,6 +256,7 @@ async def test_a_planted_fault_is_found_for_what_it_is(
     assert any(told.startswith(case.broken[0]) and case.cause in told for told in causes), causes
 
 
+@pytest.mark.alone
 async def test_slots_that_abandoned_handlers_hold_are_told_as_what_they_are(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
