@@ -235,8 +235,7 @@ class Workers:
     @property
     def current(self) -> Worker | None:
         """Whose handler is calling."""
-        task = asyncio.current_task()
-        return next((worker for worker in self.present if worker.task is task), None)
+        return next((worker for worker in self.present if worker.task is asyncio.current_task()), None)
 
     async def halt(self, spared: Worker | None = None) -> None:
         """Cancel all; those that ignore that are abandoned. The one that is spared may end what it has in hand."""
