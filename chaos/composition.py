@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter
 
 from squall.chaos.answers import context, example
 from squall.chaos.catalogue import Catalogue
 from squall.chaos.scenario import Scenario
+from squall.chaos.whole_file import read_document, write_document
 from squall.core.compose import compose, is_store, outside
 from squall.core.config import Config, PluginSection
 from squall.core.delivery import Gate, SettlePolicy
-from squall.core.errors import ConfigError, Problem, StoreFileError, WiringError
+from squall.core.errors import ConfigError, Problem, WiringError
 from squall.core.fault import Network
 from squall.core.middleware import DELIVER_STAGES, PUBLISH_STAGES
 from squall.core.plugin import Plugin
@@ -119,20 +120,12 @@ _COMPOSED = TypeAdapter(Composed)
 
 def save_composed(made: Composed, path: Path) -> None:
     """Write it as JSON. Raises StoreFileError."""
-    try:
-        path.write_bytes(_COMPOSED.dump_json(made, indent=2) + b"\n")
-    except OSError as error:
-        raise StoreFileError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_document(path, _COMPOSED, made)
 
 
 def load_composed(path: Path) -> Composed:
     """Read what `save_composed` wrote. Raises StoreFileError."""
-    try:
-        return _COMPOSED.validate_json(path.read_bytes())
-    except OSError as error:
-        raise StoreFileError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValidationError as error:
-        raise StoreFileError(f"{path}: is not what squall wrote ({error})") from error
+    return read_document(path, _COMPOSED, "what squall wrote")
 
 
 def composition(config: Config, catalogue: Catalogue) -> Composition:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import subprocess
 import threading
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from tests.chaos.cli.command import child
+from tests.dashboards.browsing import STOP_S, stop
 from tests.plugins.serve.served import TOKEN, until
 
 from squall import Event, EventRouter, Reject
@@ -25,7 +27,6 @@ plugins:
   - serve: {port: 0, token: 'env:BUS_TOKEN'}
 """
 ENV = {"BUS_TOKEN": TOKEN}
-STOP_S = 30.0
 
 
 def bury(
@@ -111,13 +112,7 @@ def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         assert "http://" in told, f"it did not start: {told}{process.communicate()[1]}"
         yield process, told.split()[2]
     finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise
+        stop(process, signal.SIGTERM)
 
 
 def ask(url: str, body: dict[str, object] | None = None) -> dict[str, Any]:

@@ -33,14 +33,19 @@ def dashboard(
         process.stdout.readline()
         yield process, told.split()[2]
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            process.communicate(timeout=STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise
+        stop(process, signal.SIGINT)
+
+
+def stop(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """End it by a signal, and wait for that. Raises TimeoutExpired after STOP_S; then it is killed."""
+    if process.poll() is None:
+        process.send_signal(number)
+    try:
+        process.communicate(timeout=STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
 
 
 @contextlib.contextmanager
