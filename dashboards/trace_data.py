@@ -22,8 +22,15 @@ ORDERS: Mapping[str, str] = {
     "first": "intended, event",
 }
 """By what events are chosen, and the SQL that says so. What was acknowledged and never ended took longest of all."""
-RESULTS = {"ok": "handled", "error": "failed", "timeout": "timed out", "died": "died", None: "never ended"}
-TONES = {"ok": "ok", "error": "bad", "timeout": "bad", "died": "bad", None: "odd"}
+RESULTS = {
+    "ok": "handled",
+    "error": "failed",
+    "timeout": "timed out",
+    "died": "died",
+    "abandoned": "ignored its cancellation",
+    None: "never ended",
+}
+TONES = {"ok": "ok", "error": "bad", "timeout": "bad", "died": "bad", "abandoned": "bad", None: "odd"}
 LOST = "lost"
 """The tone of what was owed and never came to an end."""
 MAX_ROWS = 60_000
