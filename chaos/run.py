@@ -364,10 +364,10 @@ class _Run:
             took_s = (self.clock.monotonic_ns() - asked) / 1e9
             counted = all(one.pending is not None for one in counts)
             drained = counted and not any(one.pending for one in counts)
-            now_done = sum((one.acked or 0) + (one.dead_lettered or 0) for one in counts) + self.recorder.handled
+            now_done = sum((one.acked or 0) + (one.dead_lettered or 0) for one in counts)
             if now_done != done:
                 done, moved = now_done, self.clock.monotonic_ns()
-            elif self.clock.monotonic_ns() - moved > stall_s * 1e9:
+            elif self.clock.monotonic_ns() - max(moved, self.recorder.moved_ns) > stall_s * 1e9:
                 drained = not counted  # what it does not count has been as quiet as it can be waited for
                 break
             await self.clock.sleep(max(POLL_S, POLL_SHARE * took_s))
