@@ -19,7 +19,6 @@ from squall.chaos.composition import Composed, save_composed
 from squall.chaos.driven import Driven, DrivenLoad, make_driver
 from squall.chaos.fault_run import FaultRun
 from squall.chaos.footprint import check_footprints, waited_ns
-from squall.chaos.heap import heap_set_aside
 from squall.chaos.history import HistoryWriter
 from squall.chaos.live_file import live_file
 from squall.chaos.load import Generator, LoadGenerator, Messages
@@ -40,6 +39,7 @@ from squall.chaos.watch import Progress, Watch
 from squall.core.clock import Clock, SystemClock
 from squall.core.config import Config
 from squall.core.errors import SquallError, StoreFileError
+from squall.core.heap import heap_set_aside
 from squall.core.identity import system_id
 from squall.core.load_driver import LoadDriver
 from squall.core.target import Batches, Claims, RunContext, Target

@@ -156,17 +156,20 @@ async def test_progress_is_whatever_an_attempt_does(bench: Bench) -> None:
     async def run(received: Received) -> None:
         await step()
         await bench.clock.advance(1)
-        raise ValueError("failed")
+        if received.attempt == 1:
+            raise ValueError("failed")
 
     bench.handles = run
     begun = bench.clock.monotonic_ns()
     with pytest.raises(ValueError, match="failed"):
-        await bench.sink.deliver(Received(payload(1)))
+        await bench.sink.deliver(Received(payload(1), attempt=1))
     await step()
     bench.sink.settling([payload(1)], "nak", bench.clock.monotonic_ns())
     bench.sink.settled([payload(1)], bench.clock.monotonic_ns())
     await step()
-    assert [(moved - begun) // 1_000_000_000 for moved in seen] == [0, 2, 3]
+    await bench.sink.deliver(Received(payload(1), attempt=2))
+    await step()
+    assert [(moved - begun) // 1_000_000_000 for moved in seen] == [0, 2, 3, 4, 6]
     await bench.recorder.close()
 
 
