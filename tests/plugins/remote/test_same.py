@@ -275,7 +275,7 @@ async def test_what_is_over_before_its_turn_does_not_begin(
         await until(lambda: len(held.calls) == 2)
         assert [call.event.type for call in held.calls] == ["first", "long"]
         long = held.calls[-1].event
-        assert long.expires_ns == long.time_ns + 60 * 10**9
+        assert 0 < long.expires_ns - long.time_ns <= 60 * 10**9  # remote, the time until it was sent counts too
         held.finish_all()
         await one.idle()
         settled_as_sent = where == "remote" and options.get("delivery") == "at-most-once"
