@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from tests.core.world import FromAnswers, Heard, Held
@@ -281,6 +281,26 @@ async def test_what_is_over_before_its_turn_does_not_begin(
         settled_as_sent = where == "remote" and options.get("delivery") == "at-most-once"
         assert settled_as_sent or one.router.get_metrics().expired == 1
         await one.died()
+
+
+@both
+@pytest.mark.parametrize("delivery", ["at-least-once", "at-most-once"])
+async def test_what_expired_makes_room_for_what_comes_after_it(
+    where: Where, delivery: Literal["at-least-once", "at-most-once"]
+) -> None:
+    """Also where it was all that might be in flight."""
+    heard = Heard()
+    async with bus(where) as one:
+        own = await one.subscriber.subscribe("*", heard, delivery=delivery, in_flight=2)
+        await one.subscriber.pause_subscription(own)
+        began = time.monotonic()
+        for _ in range(2):
+            await one.publisher.publish("short", b"", ttl_s=0.1)
+        await one.publisher.publish("long", b"", ttl_s=60)
+        await until(lambda: time.monotonic() > began + 0.2)
+        await one.subscriber.resume_subscription(own)
+        await until(lambda: heard.types == ["long"])
+        await one.idle()
 
 
 @both

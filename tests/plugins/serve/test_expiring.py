@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.plugins.serve.served import Served, closing, types, until
 
-from squall import Context, Event, Observer, Plugin, VirtualClock, hookimpl
+from squall import Context, Event, Observer, Plugin, Subscription, VirtualClock, around, hookimpl
+from squall.core.errors import Expired
+from squall.core.middleware import Middleware, Next
 from squall.plugins.memory import MemoryPlugin
 from squall.protos import wire_pb2 as pb
 
@@ -80,6 +84,43 @@ async def test_what_expires_at_a_client_takes_its_credit_as_all_deliveries_do() 
         await client.send(credit=pb.Credit(sub=sub, more=1))
         assert types(await client.deliveries(1)) == ["c"]
         await client.synced()
+
+
+class Lingers(Plugin):
+    """A layer around the handler that is not done at once with what expired."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    @hookimpl
+    def squall_deliver_middleware(self, ctx: Context, subscription: Subscription) -> Middleware:
+        async def linger(event: Event, following: Next) -> None:
+            try:
+                await following(event)
+            except Expired:
+                self.reached.set()
+                await self.goes_on.wait()
+                raise
+
+        return around(linger, stage="observe")
+
+
+async def test_credit_that_comes_before_an_expiry_is_done_with_is_not_forgotten() -> None:
+    """What waits for it is delivered when it is."""
+    lingers = Lingers()
+    async with Served(MemoryPlugin(), lingers) as served, served.client() as client:
+        sub = await client.subscribe(credit=1)
+        publisher = served.router.publisher("shop")
+        await publisher.publish("a", b"", ttl_s=60)
+        await publisher.publish("b", b"")
+        (first,) = await client.deliveries(1)
+        await client.settle(sub, expired=[first.delivery])
+        await lingers.reached.wait()
+        await client.send(credit=pb.Credit(sub=sub, more=1))
+        await client.synced()
+        lingers.goes_on.set()
+        assert types(await client.deliveries(1)) == ["b"]
 
 
 async def test_the_first_word_about_a_delivery_counts_when_it_is_that_it_expired() -> None:
