@@ -10,8 +10,8 @@ LOAD = "since the load began"
 
 
 def draw(found: Waterfall, count: int, noun: str, origin: str = LOAD, short: str = "since load") -> str | None:
-    """Draw so many events or traces, whichever the noun says. Returns what the row that was clicked opens, as text.
-    `origin` says what times are counted from, `short` where there is little room."""
+    """Draw so many events or traces, whichever the noun says. Returns what the row opens that was clicked or
+    entered, as text. `origin` says what times are counted from, `short` where there is little room."""
     data = {
         "rows": [[row.label, row.event, row.head] for row in found.rows],
         "spans": [[one.row, one.begun, one.ended, one.tone, one.says] for one in found.spans],
@@ -23,8 +23,8 @@ def draw(found: Waterfall, count: int, noun: str, origin: str = LOAD, short: str
         "origin": origin,
         "short": short,
         "alt": (
-            f"Waterfall of {count} {noun}s with {len(found.spans)} spans. Plus and minus zoom, left and right "
-            "move, zero shows all, up and down scroll."
+            f"Waterfall of {count} {noun}s with {len(found.spans)} spans. Up and down choose a row and tell it, "
+            f"Enter opens its {noun}. Plus and minus zoom, left and right move, zero shows all, Z the row's {noun}."
         ),
     }
     show_markup("trace_hint.html.j2", count=count, noun=noun, spans=len(found.spans), cut=found.cut)

@@ -10,7 +10,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   for (const span of spans) of[span[0]].push(span);
   for (const link of links) { from[link[0]].push(link); if (link[2] !== link[0]) from[link[2]].push(link); }
   const longest = Math.max(ended - begun, 1e-3);
-  let left = begun - longest * 0.01, width = longest * 1.02, label = 200, asked = 0, tones = {};
+  let left = begun - longest * 0.01, width = longest * 1.02, label = 200, asked = 0, tones = {}, chosen = -1;
 
   const face = getComputedStyle(box).fontFamily;
   const tone = (name) => (tones[name] ??= getComputedStyle(box).getPropertyValue("--" + name).trim() || "#888");
@@ -75,10 +75,12 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     const x = (ms) => label + ((ms - left) / width) * (wide - label - 8);
     const first = Math.floor(scroll.scrollTop / ROW), last = Math.min(rows.length, first + Math.ceil(high / ROW) + 1);
     const y = (row) => HEAD + row * ROW - scroll.scrollTop;
+    context.textBaseline = "middle";
     context.fillStyle = tone("paper"); context.fillRect(0, 0, wide, high);
+    if (chosen >= 0) { context.fillStyle = tone("raised"); context.fillRect(0, y(chosen), wide, ROW); }
     context.save(); context.beginPath(); context.rect(label, 0, wide - label, high); context.clip();
     for (const [b, e] of shades) { context.fillStyle = tone("shade"); context.fillRect(x(b), 0, Math.max(1, x(e) - x(b)), high); }
-    context.font = `12px ${face}`; context.textBaseline = "middle";
+    context.font = `12px ${face}`;
     const every = step(width / Math.max(2, (wide - label) / 90));
     for (let t = Math.ceil(left / every) * every; t < left + width; t += every) {
       context.fillStyle = tone("rule"); context.fillRect(x(t), HEAD, 1, high);
@@ -107,6 +109,11 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     }
     context.restore();
     context.fillStyle = tone("paper"); context.fillRect(0, 0, label - 4, high);
+    if (chosen >= 0) {
+      context.fillStyle = tone("raised"); context.fillRect(0, y(chosen), label - 4, ROW);
+      context.fillStyle = tone("ok"); context.fillRect(0, y(chosen), 4, ROW);
+      context.strokeStyle = tone("ok"); context.strokeRect(0.5, y(chosen) + 0.5, wide - 1, ROW - 1);
+    }
     for (let row = first; row < last; row++) {
       const [text, , head] = rows[row];
       context.font = `${head ? 600 : 400} ${wide < 520 ? 12 : 13}px ${face}`;
@@ -159,12 +166,35 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     const edge = longest * 0.01;
     left = Math.min(Math.max(left + by * width, begun - edge), ended + edge - width); again();
   };
+  // Onto what the chosen row belongs to: of many events far apart, each is a point on the axis that they share.
+  const onto = () => {
+    if (chosen < 0) return;
+    let begin = Infinity, end = -Infinity;
+    for (let row = 0; row < rows.length; row++) if (rows[row][1] === rows[chosen][1]) {
+      for (const [, b, e] of of[row]) { begin = Math.min(begin, b); end = Math.max(end, e); }
+    }
+    if (begin > end) return;
+    width = Math.max((end - begin) * 1.04, longest / 1e6); left = (begin + end - width) / 2; pan(0);
+  };
   const all = () => { left = begun - longest * 0.01; width = longest * 1.02; again(); };
   const under = (event) => {
     const place = plot.getBoundingClientRect(), px = event.clientX - place.left, py = event.clientY - place.top;
     const row = Math.floor((py - HEAD + scroll.scrollTop) / ROW), ms = left + ((px - label) / (place.width - label - 8)) * width;
     return { px, py, row: py < HEAD || !rows[row] ? -1 : row, ms };
   };
+  // What a row tells, to who cannot point at its bars: each of them in words, and the faults that were active meanwhile.
+  const choose = (row) => {
+    chosen = Math.min(Math.max(row, 0), rows.length - 1);
+    const top = chosen * ROW, least = top + HEAD + ROW - scroll.clientHeight;
+    scroll.scrollTop = Math.min(top, Math.max(least, scroll.scrollTop));
+    const told = [...of[chosen]].sort((a, b) => a[1] - b[1]);
+    const met = shades.filter(([b, e]) => told.some((one) => one[1] <= e && one[2] >= b)).map((one) => one[2]);
+    const parts = [rows[chosen][0].trim(), ...told.map((one) => one[4])];
+    if (met.length) parts.push(`fault active: ${[...new Set(met)].join(", ")}`);
+    says.textContent = parts.join(" · ");
+    again();
+  };
+  const opens = (row) => setTriggerValue("event", rows[row][1]);
   const tell = (event) => {
     const { row, ms, px } = under(event), near = (6 / (plot.clientWidth - label)) * width;
     plot.style.cursor = px < label && row >= 0 ? "pointer" : "crosshair";
@@ -184,7 +214,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   };
   const up = (event) => {
     const { row, px } = under(event);
-    if (dragged && !dragged.moved && row >= 0 && px < label) setTriggerValue("event", rows[row][1]);
+    if (dragged && !dragged.moved && row >= 0) px < label ? opens(row) : choose(row);
     dragged = null;
   };
   const wheel = (event) => {
@@ -193,7 +223,15 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     zoom((event.deltaY || event.deltaX) > 0 ? 1.25 : 0.8, under(event).ms);
   };
   const key = (event) => {
-    const does = { "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1.4), 0: all, ArrowLeft: () => pan(-0.15), ArrowRight: () => pan(0.15) }[event.key];
+    const page = Math.max(1, Math.floor((scroll.clientHeight - HEAD) / ROW) - 1);
+    const does = {
+      "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1.4), 0: all,
+      ArrowLeft: () => pan(-0.15), ArrowRight: () => pan(0.15),
+      ArrowDown: () => choose(chosen + 1), ArrowUp: () => choose(chosen - 1),
+      PageDown: () => choose(chosen + page), PageUp: () => choose(chosen - page),
+      Home: () => choose(0), End: () => choose(rows.length - 1),
+      Enter: () => chosen >= 0 && opens(chosen), z: onto, Z: onto,
+    }[event.key];
     if (does && !event.ctrlKey && !event.metaKey && !event.altKey) { event.preventDefault(); does(); }
   };
   const jump = (event) => {
@@ -204,7 +242,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   };
   const press = (event) => {
     const what = event.target.closest("button")?.dataset.do;
-    if (what) ({ in: () => zoom(0.5), out: () => zoom(2), fit: all })[what]();
+    if (what) ({ in: () => zoom(0.5), out: () => zoom(2), fit: all, row: onto })[what]();
   };
 
   scroll.setAttribute("aria-label", data.alt);

@@ -250,6 +250,54 @@ def test_the_waterfall_works_by_keyboard_and_pointer(browser: Browser, address: 
         expect(page.locator("h2").first).to_contain_text("order.created 9", timeout=READY_MS)
 
 
+def test_the_waterfall_can_be_read_and_left_without_a_pointer(browser: Browser, address: str) -> None:
+    """The arrows choose a row, which is marked and told with its durations, errors and faults; Z zooms to its event,
+    and Enter opens that."""
+    with looking(browser, WIDE) as page:
+        page.goto(f"{address}traces?run=dead&event=7,9")
+        settled(page)
+        plot, says = page.locator("canvas.plot"), page.locator(".says")
+        whole = plot.evaluate(PICTURE)
+        page.get_by_role("application", name="Waterfall of 2 events").focus()
+        page.keyboard.press("ArrowUp")
+        expect(says).to_have_text("order.created 7 · key k-1")
+        marked = changed(plot, whole)
+        for _ in range(2):
+            page.keyboard.press("ArrowDown")
+        expect(says).to_have_text(
+            "billing · attempt 1 · waited to be delivered: 1 ms · attempt 1 failed (fault errors: exception): 3 ms · "
+            "given back: 1 ms · fault active: errors"
+        )
+        chosen = changed(plot, marked)
+        page.keyboard.press("z")
+        assert changed(plot, chosen) != marked
+        page.keyboard.press("End")
+        expect(says).to_contain_text("attempt 2 handled: 3 ms")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**event=9")
+        expect(page.locator("h2").first).to_contain_text("order.created 9", timeout=READY_MS)
+
+
+ROW_INK = """plot => {
+    const ratio = plot.width / plot.clientWidth, top = Math.round(26 * ratio), high = Math.round(22 * ratio);
+    const { data, width } = plot.getContext("2d").getImageData(0, top, Math.round(140 * ratio), high);
+    const dark = [];
+    for (let at = 0; at < data.length; at += 4)
+        if (Math.abs(data[at] - data[0]) > 60) dark.push(Math.floor(at / 4 / width) / ratio);
+    return [Math.min(...dark), Math.max(...dark)];
+}"""
+
+
+def test_a_label_stands_in_the_middle_of_its_row(browser: Browser, address: str) -> None:
+    """The first one's too: as far from the axis above as from the row below."""
+    with looking(browser, WIDE) as page:
+        page.goto(f"{address}traces?run=dead&event=7")
+        settled(page)
+        first, last = page.locator("canvas.plot").evaluate(ROW_INK)
+        assert first >= 4
+        assert abs(first + last - 22) <= 5
+
+
 def test_what_a_run_contains_is_text(browser: Browser, address: str) -> None:
     """Markup, scripts, turned directions, Streamlit's own markdown and a megabyte: shown, cut, never done."""
     with looking(browser, NARROW) as page:
