@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from squall.dashboards import assets
+from squall.dashboards.choices import choice
 from squall.dashboards.markup import show_markup
+from squall.dashboards.own_begin import from_own_begin
 from squall.dashboards.trace_data import Waterfall
 
 LOAD = "since the load began"
+BEGINS = {"event": "publish", "trace": "begin"}
+ONE_AXIS, OWN = "on one axis", "each from its own begin"
 
 
 def draw(found: Waterfall, count: int, noun: str, origin: str = LOAD, short: str = "since load") -> str | None:
     """Draw so many events or traces, whichever the noun says. Returns what the row opens that was clicked or
-    entered, as text. `origin` says what times are counted from, `short` where there is little room."""
+    entered, as text. `origin` says what times are counted from, `short` where there is little room; what is alone is
+    counted from its own begin, and for several that can be chosen."""
+    if count == 1 or choice("Times", [ONE_AXIS, OWN], "times") == OWN:
+        found, begin = from_own_begin(found), BEGINS[noun]
+        origin, short = f"since {'its' if count == 1 else 'each'} {begin}", f"since {begin}"
     data = {
         "rows": [[row.label, row.event, row.head] for row in found.rows],
         "spans": [[one.row, one.begun, one.ended, one.tone, one.says] for one in found.spans],

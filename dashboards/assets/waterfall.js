@@ -20,7 +20,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   box.append(probe);
   const resolve = () => {
     tones = {};
-    for (const name of ["ink", "soft", "paper", "raised", "rule", "wait", "publish", "ok", "bad", "odd", "settle", "end", "shade", "shade-ink"]) {
+    for (const name of ["ink", "soft", "paper", "raised", "rule", "wait", "publish", "ok", "bad", "odd", "held", "settle", "end", "shade", "shade-ink"]) {
       probe.style.color = `var(--${name})`;
       tones[name] = getComputedStyle(probe).color;
     }
@@ -32,9 +32,10 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     return context;
   };
-  const time = (ms) => {
-    const far = width > 20000 ? 0 : width > 2000 ? 1 : width > 200 ? 2 : width > 20 ? 3 : 4;
-    return far >= 3 ? (ms).toFixed(far - 3 + (width < 2 ? 1 : 0)) + " ms" : (ms / 1000).toFixed(far) + " s";
+  // As many digits as tell one tick from the next.
+  const time = (ms, every = width / 100) => {
+    const [size, unit] = width > 200 ? [1000, "s"] : [1, "ms"];
+    return (ms / size).toFixed(Math.max(0, Math.ceil(-Math.log10(every / size) - 1e-9))) + " " + unit;
   };
   const step = (least) => {
     const power = 10 ** Math.floor(Math.log10(least));
@@ -65,6 +66,15 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     context.fillStyle = tone("bad"); context.fillText(text, to - room - 3, middle + 0.5);
   };
 
+  // A wait for a gate to let it through: a frame, with its name where there is room.
+  const held = (context, at, to, middle, text) => {
+    if (to <= at) return;
+    context.fillStyle = tone("paper"); context.fillRect(at, middle - 7, to - at, 14);
+    context.strokeStyle = tone("held"); context.lineWidth = 1; context.strokeRect(at + 0.5, middle - 6.5, Math.max(1, to - at - 1), 13);
+    if (to - at < 40) return;
+    context.fillStyle = tone("held"); context.fillText(fit(context, text, to - at - 8), at + 4, middle + 0.5);
+  };
+
   const draw = () => {
     asked = 0;
     const wide = scroll.clientWidth;
@@ -82,16 +92,17 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     for (const [b, e] of shades) { context.fillStyle = tone("shade"); context.fillRect(x(b), 0, Math.max(1, x(e) - x(b)), high); }
     context.font = `12px ${face}`;
     const every = step(width / Math.max(2, (wide - label) / 90));
-    for (let t = Math.ceil(left / every) * every; t < left + width; t += every) {
-      context.fillStyle = tone("rule"); context.fillRect(x(t), HEAD, 1, high);
-    }
+    const ticks = [];
+    for (let n = Math.ceil(left / every); n * every < left + width; n++) ticks.push(n * every);
+    for (const t of ticks) { context.fillStyle = tone("rule"); context.fillRect(x(t), HEAD, 1, high); }
     for (const [at] of marks) { context.fillStyle = tone("bad"); context.fillRect(x(at) - 0.75, HEAD, 1.5, high); }
     for (let row = first; row < last; row++) {
       if (rows[row][2]) { context.fillStyle = tone("rule"); context.fillRect(label, y(row), wide, 1); }
-      for (const [, b, e, kind] of of[row]) {
+      for (const [, b, e, kind, text] of of[row]) {
         const at = x(b), to = Math.max(at + 2, x(e)), middle = y(row) + ROW / 2;
         context.fillStyle = tone(kind);
         if (kind === "wait") context.fillRect(at, middle - 1.5, to - at, 3);
+        else if (kind === "held") held(context, Math.max(at, label), Math.min(to, wide), middle, text);
         else if (kind === "settle") context.fillRect(at, middle - 4, to - at, 8);
         else if (kind === "end") { context.beginPath(); context.moveTo(at, middle - 7); context.lineTo(at + 7, middle); context.lineTo(at, middle + 7); context.lineTo(at - 7, middle); context.fill(); }
         else if (kind === "lost") open(context, Math.max(at, label), Math.min(to, wide), middle, at < label);
@@ -124,7 +135,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     context.font = `12px ${face}`; context.fillStyle = tone("soft");
     context.fillText(wide < 520 ? short : origin, 8, HEAD / 2);
     context.save(); context.beginPath(); context.rect(label, 0, wide - label, HEAD); context.clip();
-    for (let t = Math.ceil(left / every) * every; t < left + width; t += every) context.fillText(time(t), x(t) + 3, HEAD / 2);
+    for (const t of ticks) context.fillText(time(t, every), x(t) + 3, HEAD / 2);
     context.restore();
     context.save(); context.beginPath(); context.rect(label, HEAD, wide - label, 36); context.clip();
     context.fillStyle = tone("shade-ink");

@@ -24,8 +24,9 @@ from squall.chaos.run_folder import VERDICT
 from squall.dashboards import flow, over_time
 from squall.dashboards.charts import Line, Plot, Shading, run_plots
 from squall.dashboards.charts import over_time as draw
+from squall.dashboards.own_begin import from_own_begin
 from squall.dashboards.tones import LIGHT
-from squall.dashboards.trace_data import ORDERS, Row, Wanted, choose, waterfall
+from squall.dashboards.trace_data import ORDERS, Mark, Row, Shade, Span, Wanted, Waterfall, choose, waterfall
 
 
 @pytest.fixture(params=range(6))
@@ -256,3 +257,55 @@ def test_what_a_soak_has_sampled_is_in_the_charts(tmp_path: Path) -> None:
     assert (memory.name, known[0], known[-1]) == ("memory", 80.0, 175.0)
     assert [line.name for line in plots["Handles, threads, tasks"]] == ["handles", "threads", "tasks"]
     assert len(run_plots(replace(measured, held=()), over_time.Spread(None, ()), LIGHT)) == len(plots) - 2
+
+
+def two_events() -> Waterfall:
+    """Event 1 is published at 1,000 ms, five after it was due; event 2 two minutes later; a fault is active at 1."""
+    found = Waterfall(995.0, 121_010.0, marks=[Mark(1_002.0, "redis ended")], shades=[Shade(990.0, 1_001.0, "errors")])
+    for event, at in ((1, 1_000.0), (2, 121_000.0)):
+        row = len(found.rows)
+        found.rows += [Row("order", event, head=True), Row("publish", event), Row("billing", event)]
+        found.spans += [Span(row + 1, at - 5, at, "wait", ""), Span(row + 1, at, at + 1, "publish", "")]
+        found.spans += [Span(row + 2, at + 1, at + 3, "held", ""), Span(row + 2, at + 3, at + 10, "ok", "")]
+        found.links.append((row + 1, at + 1, row + 2, at + 3))
+    found.links.append((2, 1_010.0, 4, 121_000.0))
+    return found
+
+
+def test_several_events_can_be_counted_from_their_own_begin() -> None:
+    """Their publish, not what it waited for; what was at one time of all is left out."""
+    found = from_own_begin(two_events())
+    assert [(one.row, one.begun, one.ended) for one in found.spans[:4]] == [
+        (1, -5, 0),
+        (1, 0, 1),
+        (2, 1, 3),
+        (2, 3, 10),
+    ]
+    assert [(one.row - 3, one.begun, one.ended) for one in found.spans[4:]] == [
+        (one.row, one.begun, one.ended) for one in found.spans[:4]
+    ]
+    assert (found.begun, found.ended) == (-5, 10)
+    assert found.links == [(1, 1, 2, 3), (4, 1, 5, 3)]
+    assert (found.shades, found.marks) == ([], [])
+
+
+def test_an_event_alone_keeps_its_faults() -> None:
+    """Moved with it."""
+    both = two_events()
+    alone = replace(both, rows=both.rows[:3], spans=both.spans[:4], links=both.links[:1])
+    found = from_own_begin(alone)
+    assert (found.shades, found.marks) == ([Shade(-10, 1, "errors")], [Mark(2, "redis ended")])
+    assert from_own_begin(Waterfall()) == Waterfall()
+
+
+def test_a_wait_says_which_gate_held_it(tmp_path: Path) -> None:
+    """For as long as it did, and no longer than until the attempt began."""
+    history = clean(40, DURABLE)
+    history.attempts = [handled(7, begun_ms=300) if one.event == 7 else one for one in history.attempts]
+    history.gates = [Gate(time_ms * MS, state) for time_ms, state in ((50, "open"), (60, "closed"), (200, "open"))]
+    write(history, tmp_path / "history")
+    with open_history(tmp_path / "history") as db:
+        found = waterfall(db, FACTS, [7])
+    (held,) = (one for one in found.spans if one.tone == "held")
+    assert (held.begun, held.ended, held.says) == (200, 300, "held by breaker: 100 ms")
+    assert [one.tone for one in found.spans if one.row == held.row][:3] == ["wait", "held", "ok"]

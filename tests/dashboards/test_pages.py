@@ -146,7 +146,7 @@ def test_a_trace_tells_every_attempt(dead: Path) -> None:
     told = said(opened(dead, "traces", run="dead", event="7"))
     assert "billing attempt 1 failed (fault errors: exception) attempt 2 failed" in told
     assert "dead lettered told by dead letters" in told
-    assert "handler failed (fault errors) under errors 0.115 s given up" in told
+    assert "handler failed (fault errors) under errors 0.115 s +45 ms given up" in told
     lost = said(opened(dead, "traces", run="dead", event="11"))
     assert "billing owed never delivered" in lost
 
@@ -156,8 +156,8 @@ def test_the_trace_of_a_lost_event_tells_to_whom_it_is_owed(tmp_path: Path) -> N
     made_runs.by_hand(tmp_path / "runs", "forgotten", made_runs.forgotten_folder)
     told = said(opened(tmp_path / "runs", "traces", run="forgotten", event="17"))
     assert "billing attempt 1 handled audit owed never delivered" in told
-    killed = "0.249 s fault killed (kill on process:redis) begins"
-    assert f"{killed} 0.250 s process redis exited 0.250 s owed to audit, never delivered" in told
+    killed = "0.249 s +79 ms fault killed (kill on process:redis) begins"
+    assert f"{killed} 0.250 s +80 ms process redis exited 0.250 s +80 ms owed to audit, never delivered" in told
     had = said(opened(tmp_path / "runs", "traces", run="forgotten", event="16"))
     assert "owed" not in had
     assert "process redis exited" not in had
@@ -319,3 +319,19 @@ def test_a_run_that_was_killed_has_its_faults_shaded(tmp_path: Path, monkeypatch
     assert windows == [("errors", 2.25, 2.75), ("cut", 3.25, 3.75)]
     (folder / LIVE).unlink()
     assert "Shaded" not in said(opened(tmp_path / "runs", "overview", run="killed"))
+
+
+def test_steps_are_told_from_the_publish(dead: Path) -> None:
+    """A quick event has all of them in one millisecond of the run."""
+    told = said(opened(dead, "traces", run="dead", event="7"))
+    assert "When From its publish What happened 0.065 s -5 ms fault errors" in told
+    assert "0.070 s 0 published" in told
+    assert re.search(r"0\.072 s \+2 ms [^.]*attempt 1", told)
+
+
+def test_times_of_each_event_from_its_own_begin_are_in_the_address(dead: Path) -> None:
+    """Of one alone there is no other choice."""
+    page = opened(dead, "traces", run="dead", times="each from its own begin")
+    (times,) = (one for one in page.selectbox if one.label == "Times")
+    assert times.value == "each from its own begin"
+    assert not [one for one in opened(dead, "traces", run="dead", event="7").selectbox if one.label == "Times"]
