@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import streamlit as st
+
 from squall.dashboards import assets
 from squall.dashboards.choices import choice
 from squall.dashboards.markup import show_markup
@@ -17,7 +19,7 @@ def draw(found: Waterfall, count: int, noun: str, origin: str = LOAD, short: str
     """Draw so many events or traces, whichever the noun says. Returns what the row opens that was clicked or
     entered, as text. `origin` says what times are counted from, `short` where there is little room; what is alone is
     counted from its own begin, and for several that can be chosen."""
-    if count == 1 or choice("Times", [ONE_AXIS, OWN], "times") == OWN:
+    if count == 1 or _times() == OWN:
         found, begin = from_own_begin(found), BEGINS[noun]
         origin, short = f"since {'its' if count == 1 else 'each'} {begin}", f"since {begin}"
     data = {
@@ -38,3 +40,9 @@ def draw(found: Waterfall, count: int, noun: str, origin: str = LOAD, short: str
     show_markup("trace_hint.html.j2", count=count, noun=noun, spans=len(found.spans), cut=found.cut)
     clicked = assets.waterfall()(key="waterfall", data=data, on_event_change=lambda: None).event
     return None if clicked is None else str(clicked)
+
+
+def _times() -> str:
+    """What was chosen of both."""
+    with st.columns([1, 3])[0]:
+        return choice("Times", [ONE_AXIS, OWN], "times")

@@ -16,6 +16,7 @@ from squall.dashboards.charts import Shading, height, middles, over_time, run_pl
 from squall.dashboards.live_data import faults_so_far, going_on
 from squall.dashboards.markup import show_markup
 from squall.dashboards.over_time import spread
+from squall.dashboards.profile import show_profile
 from squall.dashboards.reading import contents
 from squall.dashboards.tones import tones
 
@@ -43,6 +44,7 @@ def show_overview(look: Look) -> None:
         show_markup("nothing_recorded.html.j2", run=None)
         return
     _charts(look, run)
+    show_profile(look.run)
     show_markup(
         "tables.html.j2",
         judged=view.judged(verdict) if verdict else (),

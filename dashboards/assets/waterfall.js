@@ -96,13 +96,14 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     for (let n = Math.ceil(left / every); n * every < left + width; n++) ticks.push(n * every);
     for (const t of ticks) { context.fillStyle = tone("rule"); context.fillRect(x(t), HEAD, 1, high); }
     for (const [at] of marks) { context.fillStyle = tone("bad"); context.fillRect(x(at) - 0.75, HEAD, 1.5, high); }
+    const names = [];
     for (let row = first; row < last; row++) {
       if (rows[row][2]) { context.fillStyle = tone("rule"); context.fillRect(label, y(row), wide, 1); }
       for (const [, b, e, kind, text] of of[row]) {
         const at = x(b), to = Math.max(at + 2, x(e)), middle = y(row) + ROW / 2;
         context.fillStyle = tone(kind);
         if (kind === "wait") context.fillRect(at, middle - 1.5, to - at, 3);
-        else if (kind === "held") held(context, Math.max(at, label), Math.min(to, wide), middle, text);
+        else if (kind === "held") names.push([Math.max(at, label), Math.min(to, wide), middle, text]);
         else if (kind === "settle") context.fillRect(at, middle - 4, to - at, 8);
         else if (kind === "end") { context.beginPath(); context.moveTo(at, middle - 7); context.lineTo(at + 7, middle); context.lineTo(at, middle + 7); context.lineTo(at - 7, middle); context.fill(); }
         else if (kind === "lost") open(context, Math.max(at, label), Math.min(to, wide), middle, at < label);
@@ -118,6 +119,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
       context.beginPath(); context.moveTo(xa, ya); context.lineTo(xa, yb); context.lineTo(xb, yb); context.stroke();
       if (xb - xa > 5) { context.beginPath(); context.moveTo(xb, yb); context.lineTo(xb - 5, yb - 3); context.lineTo(xb - 5, yb + 3); context.fill(); }
     }
+    for (const one of names) held(context, ...one);  // over the line of the link that led here
     context.restore();
     context.fillStyle = tone("paper"); context.fillRect(0, 0, label - 4, high);
     if (chosen >= 0) {
