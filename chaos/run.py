@@ -206,8 +206,7 @@ class _Run:
                 ending.push_async_callback(lambda: self._noted("the load driver did not stop", stop(driven)))
                 await driven.start(self.folder / DRIVER, self.target, self.processes.launch_aside)
             limits = drain_limits(self.scenario, self.claims.longest_delay_s)
-            told = self.claims
-            self.facts = replace(self.facts, stall_s=limits.stall_s, durability=told.durability, kept_by=told.kept_by)
+            self.facts = replace(self.facts, stall_s=limits.stall_s).claimed(self.claims)
             seams = {**self.target.seams(), **self.participants.seams, **self.networks.seams, **self.processes.seams}
             self.faults = FaultRun(self.scenario, seams, self.recorder, self.folder)
             ending.push_async_callback(self.faults.heal)
