@@ -18,7 +18,7 @@ from squall.chaos.check.verdict import Verdict
 from squall.chaos.composition import Composed, save_composed
 from squall.chaos.driven import Driven, DrivenLoad, make_driver
 from squall.chaos.fault_run import FaultRun
-from squall.chaos.footprint import check_footprints, waited_ns
+from squall.chaos.footprint import check_footprints
 from squall.chaos.heap import heap_set_aside
 from squall.chaos.history import HistoryWriter
 from squall.chaos.live_file import live_file
@@ -42,6 +42,7 @@ from squall.core.config import Config
 from squall.core.errors import SquallError, StoreFileError
 from squall.core.identity import system_id
 from squall.core.load_driver import LoadDriver
+from squall.core.processor import waited_ns
 from squall.core.target import Batches, Claims, RunContext, Target
 from squall.core.units import format_seconds
 
