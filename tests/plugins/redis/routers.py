@@ -33,7 +33,7 @@ class Seen:
         await until(lambda: len(self.payloads) >= number)
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 20) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
     """Wait for a condition. Raises TimeoutError."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110  conditions are of any kind

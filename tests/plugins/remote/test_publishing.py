@@ -194,13 +194,12 @@ async def test_over_any_cuts_each_publish_is_what_its_outcome_says(seed: int) ->
                 async with net.silent(random.choice(["timeout", "bandwidth"])):
                     await asyncio.sleep(random.uniform(0.0, 0.9))
         await until(lambda: remote.connected)
-        await asyncio.sleep(0.1)
+        await until(lambda: list(outcomes.values()).count("ok") > 100)  # however slow the machine is
         over.set()
         await asyncio.gather(*publishing)
         stored = await net.stored()
         ok = {one for one, outcome in outcomes.items() if outcome == "ok"}
         fail = {one for one, outcome in outcomes.items() if outcome == "fail"}
-        assert len(ok) > 100
         assert len(stored) == len(set(stored))
         assert ok <= set(stored)
         assert not fail & set(stored)
