@@ -14,7 +14,7 @@ from squall.plugins.retry import RetryPlugin
 @contextlib.asynccontextmanager
 async def router(url: str, *plugins: Plugin, **options: object) -> AsyncIterator[EventRouter]:
     """A router with Redis as its store, by default with retries of 50 ms."""
-    store = RedisPlugin(RedisPlugin.Options.of("redis", {"url": url, "timeout": 1.0} | options))
+    store = RedisPlugin(RedisPlugin.Options.of("redis", {"url": url, "timeout": 5.0} | options))
     async with EventRouter([store, *(plugins or [RetryPlugin(attempts=3, base=0.05, cap=0.05)])]) as made:
         yield made
 
