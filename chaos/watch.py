@@ -23,7 +23,8 @@ class Progress:
     """A moment of a run. Rates are per second since the last one; p99_s is of what was handled since then.
 
     phase_s is how long the phase has lasted, of total_s (None: nobody knows). pending and dead_lettered are the
-    target's own sums (None: it keeps none), lag_s by how much the event loop was late.
+    target's own sums (None: it keeps none), lag_s by how much the event loop was late. abandoned: handlers that ignored
+    their cancellation, and run on.
     """
 
     target: str
@@ -41,6 +42,7 @@ class Progress:
     p99_s: float | None
     lag_s: float
     faults: tuple[FaultProgress, ...]
+    abandoned: int = 0
 
 
 class Watch:
@@ -59,6 +61,7 @@ class Watch:
         self._seen_ns, self._asked, self._acknowledged = self._now(), 0, 0
         self._pending: int | None = None
         self._dead_lettered: int | None = None
+        self._abandoned = 0
         self._described = ""
         self._rates = (0.0, 0.0)
         self._p99_s: float | None = None
@@ -103,6 +106,7 @@ class Watch:
         dead = [one.dead_lettered for one in sums if one.dead_lettered is not None]
         self._pending = sum(pending) if pending else None
         self._dead_lettered = sum(dead) if dead else None
+        self._abandoned = self._recorder.abandoned
 
     def _tell(self, lag_s: float) -> None:
         recorder, now_ns, generator = self._recorder, self._now(), self._generator
@@ -131,5 +135,6 @@ class Watch:
                 p99_s=self._p99_s,
                 lag_s=lag_s,
                 faults=self._faults.progress((now_ns - self._load_ns) / 1e9) if self._faults else (),
+                abandoned=self._abandoned,
             )
         )
