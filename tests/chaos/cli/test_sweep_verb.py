@@ -27,6 +27,7 @@ load: {stages: [{for: 300ms, rate: "${rate}"}], events: [{type: a.b}]}
 expect: [{error_budget: {max_ratio: 0.02}}]
 """
 RANGE = ("--over", "rate", "--from", "20", "--to", "1000")
+RATIO = "expect.0.error_budget.max_ratio"
 TWO_RUNS = (*RANGE, "--grid", "2", "--repeats", "1")
 
 
@@ -154,6 +155,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_is_run(here: Path,
         (("--over", "load.stages.0.for", "--from", "90ms"), "--over load.stages.0.for --from 90ms --to 4800ms"),
         (("--over", "plugins.0.rate_limit.burst", "--seed", "7"), "burst --from 8 --to 320 --seed 7"),
         (("--over", "expect.0.error_budget.max_ratio"), "max_ratio --from 0.008 --to 0.32"),
+        (("--over", RATIO, "--set", f"{RATIO}=0.1"), f"{RATIO} --from 0.04 --to 0.8 --set"),  # and no share above 1
         (("--over", "subscribers.all.concurrency"), "--over subscribers.all.concurrency --from VALUE --to VALUE"),
         (("--over", "load.events.0.size"), "--over load.events.0.size --from VALUE --to VALUE"),
     ],
