@@ -26,6 +26,7 @@ class Claims:
     `order` is the scope in which deliveries keep their order. `longest_delay_s` is the greatest legal wait before a
     redelivery: a stall or drain limit below it would judge too early. `lease_s` None: no lease ever runs out. `kept_by`
     names the process of the run (`redis`, `serve`) that keeps what is acknowledged: with it goes what `memory` keeps.
+    So many `max_events` fill its store; None: it has no such bound, or nobody knows.
     """
 
     delivery: Literal["at-most-once", "at-least-once"] = "at-least-once"
@@ -36,6 +37,7 @@ class Claims:
     seq_scope: str | None = "store"
     max_attempts: int | None = None
     kept_by: str | None = None
+    max_events: int | None = None
 
 
 class Message(NamedTuple):

@@ -66,9 +66,10 @@ class InProcessTarget:
         )
         await self._router.start()
         self._publisher = self._router.publisher("bench")
-        self._shared = self._router.store.capabilities.turns is not None
+        capabilities = self._router.store.capabilities
+        self._shared = capabilities.turns is not None
         kept_by = keeper(plugins, ctx) if ctx.servers else None
-        self.claims = Claims(durability=self._router.durability, kept_by=kept_by)
+        self.claims = Claims(durability=self._router.durability, kept_by=kept_by, max_events=capabilities.max_events)
         store = type(self._router.store).__name__
         names = [type(plugin).__name__.removesuffix("Plugin").lower() for plugin in plugins]
         self._described = f"in-process · {self._router.durability} · {' · '.join(names) or store}"

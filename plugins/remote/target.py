@@ -79,7 +79,8 @@ class ServedTarget:
         self._publisher = self._remote.publisher("bench")
         status = await self._ask("/v1/status")
         durability = cast("Durability", status["durability"])
-        self.claims = replace(self.claims, durability=durability, kept_by=keeper(plugins, ctx) or "serve")
+        kept_by = keeper(plugins, ctx) or "serve"
+        self.claims = replace(self.claims, durability=durability, kept_by=kept_by, max_events=status["max_events"])
         router = [plugin for plugin in plugins if name_of(plugin) != "serve"]
         random = Random(0)
         wiring = Context(ctx.clock, lambda name: random, logging.getLogger("squall"), lambda *change: None)
