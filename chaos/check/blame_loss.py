@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from squall.chaos.check.diagnosis import ALTERED, HOW, LET_THROUGH, Diagnosis, named
-from squall.chaos.check.evidence import Evidence, Exit, Try
+from squall.chaos.check.diagnosis import ALTERED, LET_THROUGH, Diagnosis, named
+from squall.chaos.check.evidence import HOW, Evidence, Exit, Try
 from squall.chaos.check.verdict import Violation
 from squall.core.units import format_count
 

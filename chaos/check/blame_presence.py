@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from squall.chaos.check.diagnosis import ALTERED, HOW, Diagnosis, named
-from squall.chaos.check.evidence import Evidence, Specification, Try
+from squall.chaos.check.diagnosis import ALTERED, Diagnosis, named
+from squall.chaos.check.evidence import HOW, Evidence, Specification, Try
 from squall.chaos.check.matching import PRIORITIES, matches_pattern
 from squall.chaos.check.verdict import Violation, counted
 from squall.core.units import format_count

@@ -36,6 +36,17 @@ class Op:
     hash: int | None = None
 
 
+HOW = {
+    "ok": "ended well",
+    "error": "failed",
+    "timeout": "was cut off at its timeout",
+    "died": "crashed",
+    "abandoned": "ignored its cancellation",
+    None: "never ended",
+}
+"""How a handler ended, by its result."""
+
+
 @dataclass(frozen=True)
 class Try:
     """One call of a handler, times in ns. `result` is `abandoned` where the target was done with it when its time was

@@ -66,9 +66,14 @@ class InProcessTarget:
         )
         await self._router.start()
         self._publisher = self._router.publisher("bench")
-        self._shared = self._router.store.capabilities.turns is not None
-        path = (STORAGE, *publish_path(plugins))
-        self.claims = Claims(durability=self._router.durability, kept_by=keeper(plugins), publish_path=path)
+        capabilities, path = self._router.store.capabilities, (STORAGE, *publish_path(plugins))
+        self._shared = capabilities.turns is not None
+        self.claims = Claims(
+            durability=self._router.durability,
+            kept_by=keeper(plugins),
+            publish_path=path,
+            max_events=capabilities.max_events,
+        )
         store = type(self._router.store).__name__
         names = [type(plugin).__name__.removesuffix("Plugin").lower() for plugin in plugins]
         self._described = f"in-process · {self._router.durability} · {' · '.join(names) or store}"

@@ -79,9 +79,13 @@ class ServedTarget:
         self._publisher = self._remote.publisher("bench")
         status = await self._ask("/v1/status")
         durability = cast("Durability", status["durability"])
-        path = ("net:serve", "process:serve", *publish_path(plugins))
-        kept_by = keeper(plugins) or "serve"
-        self.claims = replace(self.claims, durability=durability, kept_by=kept_by, publish_path=path)
+        self.claims = replace(
+            self.claims,
+            durability=durability,
+            kept_by=keeper(plugins) or "serve",
+            publish_path=("net:serve", "process:serve", *publish_path(plugins)),
+            max_events=status["max_events"],
+        )
         router = [plugin for plugin in plugins if name_of(plugin) != "serve"]
         random = Random(0)
         wiring = Context(ctx.clock, lambda name: random, logging.getLogger("squall"), lambda *change: None)
