@@ -45,7 +45,7 @@ def _undelivered(evidence: Evidence, violation: Violation, name: str) -> Diagnos
     if ops:
         op = ops[0]
         ended = op.ended or op.invoked
-        faults = evidence.elsewhere(op.invoked, ended)
+        faults = evidence.passed(op.invoked, ended)
         exited = evidence.restart(ended, None)
         keeper = evidence.keeper_ended(ended)
         if keeper is not None:

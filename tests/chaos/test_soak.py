@@ -196,7 +196,7 @@ def test_a_thread_that_another_one_keeps_from_running_waits() -> None:
     """On one processor two threads that would both run wait for each other; one that sleeps waits for nothing."""
     program = """if True:
         import os, subprocess, sys, time
-        from squall.chaos.footprint import waited_ns
+        from squall.core.processor import waited_ns
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
         other = subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])
         while waited_ns() < 100_000_000:

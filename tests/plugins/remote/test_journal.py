@@ -76,7 +76,7 @@ async def test_a_stop_leaves_what_waits_in_the_buffer_and_says_that_it_is_not_kn
 async def test_what_failed_at_its_deadline_is_not_in_the_buffer_any_more(tmp_path: Path) -> None:
     """Its caller was told that it is not stored."""
     async with network() as net:
-        async with squall.connect(net.url, buffer_path=tmp_path / "buffer.db", deadline_s=0.2) as remote:
+        async with squall.connect(net.url, buffer_path=tmp_path / "buffer.db", deadline_s=1.5) as remote:
             await net.cut()
             await until(lambda: not remote.connected)
             with pytest.raises(PublishError) as caught:

@@ -107,7 +107,7 @@ async def test_nobody_there_is_told_within_the_deadline() -> None:
     """With the address, and what went wrong."""
     at = f"127.0.0.1:{free_port()}"
     with pytest.raises(Unreachable) as told:
-        async with squall.connect(f"http://{at}", deadline_s=0.3):
+        async with squall.connect(f"http://{at}", deadline_s=1.5):
             pass
     assert str(told.value) == (
         f"ws://{at}/v1/stream cannot be reached: Connection refused; is squall serve running, and is that its address?"
