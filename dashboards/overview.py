@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from squall.chaos.present_why import tells
-from squall.chaos.remedies import NEXT
+from squall.chaos.remedies import advised
 from squall.chaos.report import view
 from squall.chaos.report.page import WORDS, RunContents
 from squall.chaos.run_folder import run_name
@@ -35,7 +35,7 @@ def show_overview(look: Look) -> None:
         word=WORDS[state],
         headline=verdict.headline if verdict else "It was ended before it was judged.",
         running=going_on(look.run),
-        reasons=[(one.text, NEXT.get(one.code, "")) for one in verdict.reasons] if verdict else [],
+        reasons=advised(verdict.reasons) if verdict else [],
         notes=[note.text for note in verdict.notes] if verdict else [],
         key_figures=list(view.key_figures(verdict, measured, run.facts)) if measured else [],
         causes=[cause for cause in verdict.causes if tells(cause)] if verdict else [],
