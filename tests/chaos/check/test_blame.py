@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from tests.chaos.check.model import FaultHit, FaultWindow, write
 from tests.chaos.check.runs import (
     DURABLE,
@@ -23,6 +24,8 @@ from tests.chaos.check.runs import (
 from squall.chaos.check.blame import why
 from squall.chaos.check.expectations import Recovery
 from squall.chaos.check.facts import Span
+
+pytestmark = pytest.mark.slow  # each judges histories
 
 
 def test_one_cause_is_told_once_wherever_its_events_lie() -> None:

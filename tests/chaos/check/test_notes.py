@@ -16,6 +16,8 @@ from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.remedies import what_to_do
 from squall.core.target import Claims
 
+pytestmark = pytest.mark.slow  # each judges histories
+
 
 def noted(history: History, code: str, facts: RunFacts = FACTS, claims: Claims = CLAIMS) -> list[str]:
     return [note.text for note in verdict_of(history, claims=claims, facts=facts).notes if note.code == code]
