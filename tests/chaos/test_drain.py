@@ -7,6 +7,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from squall import VirtualClock
 from squall.chaos.catalogue import load_catalogue
 from squall.chaos.check.facts import RunFacts, load_facts
@@ -15,6 +17,8 @@ from squall.chaos.scenario import load_scenario
 from squall.chaos.targets.in_process import InProcessTarget
 from squall.core.config import Config
 from squall.core.target import Counters, SubscriberCounts
+
+pytestmark = pytest.mark.slow  # whole runs
 
 HANDLER_S, EVENTS, STALL_S = 2.0, 5, 6.0
 SLOW = {

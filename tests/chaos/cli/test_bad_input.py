@@ -314,6 +314,7 @@ def test_a_plugin_that_raises_at_wiring_stops_the_run(here: Path, monkeypatch: p
     nothing_left(here)
 
 
+@pytest.mark.slow  # a whole run among them
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [

@@ -66,6 +66,7 @@ print("pandas" in sys.modules)
 """
 
 
+@pytest.mark.slow  # a process
 def test_nothing_is_left_to_import_when_the_first_rows_come(tmp_path: Path) -> None:
     """Whoever imports holds up the loop that events pass through. Nor is pandas imported before or afterwards, which no
     row needs, and each run would wait for."""
