@@ -76,7 +76,7 @@ def judge(
     findings = tuple(_of_busy(_guarded(name, judgement), busy) for name, judgement in judgements)
     reasons = list(_reasons(case, totals, findings, held, complete=complete))
     causes, failure = _told("the causes", lambda: blame(case.db, case.facts, findings, held))
-    noted, unnoted = _told("the notes", lambda: notes(case, totals, quiet))
+    noted, unnoted = _told("the notes", lambda: notes(case, totals, quiet, causes))
     return make_verdict(findings, [*reasons, *failure, *unnoted], totals, causes, noted)
 
 

@@ -37,7 +37,8 @@ class Op:
 
 @dataclass(frozen=True)
 class Try:
-    """One call of a handler, times in ns. `result` is `abandoned` where it was given up, and its handler ran on."""
+    """One call of a handler, times in ns. `result` is `abandoned` where the target was done with it when its time was
+    over, and its handler ran on; it `ended` then."""
 
     event: int
     subscription: int
@@ -282,9 +283,11 @@ def gather(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Collection[in
     ).fetchall():
         evidence.ops.setdefault(row[0], []).append(Op(*row))
     columns = ", ".join(Try.__dataclass_fields__)
-    told = f"* REPLACE (CASE WHEN {ABANDONED} THEN 'abandoned' ELSE result END AS result)"
+    told = "CASE WHEN ran_on THEN 'abandoned' ELSE result END AS result, "
+    told += "CASE WHEN ran_on THEN settle_invoked ELSE ended END AS ended"
     for row in db.execute(
-        f"SELECT {columns} FROM (SELECT {told} FROM attempt a WHERE {chosen}) ORDER BY begun, rid"
+        f"SELECT {columns} FROM (SELECT * REPLACE ({told}) FROM (SELECT *, {ABANDONED} AS ran_on FROM attempt a "
+        f"WHERE {chosen})) ORDER BY begun, rid"
     ).fetchall():
         evidence.tries.setdefault(row[0], []).append(Try(*row))
     if any(one.result == "timeout" for tries in evidence.tries.values() for one in tries):

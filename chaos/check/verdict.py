@@ -30,7 +30,15 @@ ReasonCode = Literal[
 ]
 """Why a verdict, or one finding, is unknown. The words are stable: programs may compare them."""
 NoteCode = Literal[
-    "generated", "gate_open", "not_acknowledged", "nothing_owed", "loop_held", "stall", "process_ended", "process_stood"
+    "generated",
+    "gate_open",
+    "not_acknowledged",
+    "nothing_owed",
+    "loop_held",
+    "stall",
+    "process_ended",
+    "process_stood",
+    "abandoned",
 ]
 """What a note is about; stable as well."""
 OF_FINDINGS: Collection[ReasonCode] = ("no_keys", "soaked_too_little", "undecided", "checker_failed")

@@ -11,6 +11,7 @@ from tests.chaos.check.runs import (
     DURABLE,
     FACTS,
     MS,
+    abandoned,
     clean,
     failed,
     finding_of,
@@ -22,7 +23,7 @@ from tests.chaos.check.runs import (
 )
 
 from squall.chaos.check.blame import why
-from squall.chaos.check.expectations import Recovery
+from squall.chaos.check.expectations import Latency, Recovery
 from squall.chaos.check.facts import Span
 
 pytestmark = pytest.mark.slow  # each judges histories
@@ -80,6 +81,29 @@ def test_who_was_the_last_to_recover_is_told() -> None:
         "acknowledged; its handler had failed 1 time (fault errors, 0.040 s)"
     )
     assert cause.first.event == 5
+
+
+@pytest.mark.parametrize("ended_ms", [None, 500])
+def test_an_abandoned_handler_is_told_of_when_it_was_given_back(ended_ms: float | None, tmp_path: Path) -> None:
+    """Not when it began, nor when it ended after all: the next attempt is already over by then."""
+    history = clean()
+    history.attempts[4] = abandoned(5, ended_ms)
+    history.attempts.append(handled(5, begun_ms=200, attempt=2))
+    story = why(write(history, tmp_path / "history"), FACTS, 5)
+    assert story is not None
+    assert [(step.time_ns // MS, step.text) for step in story.steps[2:]] == [
+        (52, "delivered to billing, attempt 1"),
+        (112, "handler ignored its cancellation"),
+        (112, "given back"),
+        (200, "delivered again to billing, attempt 2"),
+        (203, "handler ended well"),
+        (203, "settled"),
+    ]
+    (cause,) = [told for told in verdict_of(history, Latency(max=0.1)).causes if told.invariant == "latency"]
+    assert cause.steps[1:] == (
+        "delivered to billing, attempt 1, 0.052 s · handler ignored its cancellation 0.112 s · given back 0.112 s",
+        "delivered to billing, attempt 2, 0.200 s · handler ended well 0.203 s · settled 0.203 s",
+    )
 
 
 def test_of_a_pair_both_paths_are_told() -> None:

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 from tests.chaos.check.model import FaultWindow, Gate, History, write
-from tests.chaos.check.runs import CLAIMS, DURABLE, FACTS, MS, clean, finding_of, handled, published, verdict_of
+from tests.chaos.check.runs import (
+    CLAIMS,
+    DURABLE,
+    FACTS,
+    MS,
+    abandoned,
+    clean,
+    finding_of,
+    handled,
+    published,
+    verdict_of,
+)
 
 from squall.chaos.check.blame import why
 from squall.chaos.check.expectations import Expectation, Latency, NoLoss, Order, Overlap
@@ -37,6 +48,22 @@ def test_how_long_a_gate_was_open_is_told() -> None:
     history.gates.append(Gate(1900 * MS, "open"))
     (told,) = noted(history, "gate_open")
     assert told.startswith("billing's breaker was open for 250 ms, 2 times (first from 0.100 s to 0.250 s)")
+
+
+def test_handlers_that_ignored_their_cancellation_are_counted() -> None:
+    """By subscriber, and how many of them ran on for good; but where a cause tells it already."""
+    history = clean(90)
+    history.attempts[4] = abandoned(5, ended_ms=300)
+    history.attempts.append(handled(5, begun_ms=200, attempt=2))
+    ignored = "billing's handler ignored its cancellation {}, and ran on after its timeout"
+    assert noted(history, "abandoned") == [ignored.format("1 time")]
+    history.attempts[6] = abandoned(7)
+    history.attempts.append(handled(7, begun_ms=210, attempt=2))
+    assert noted(history, "abandoned") == [f"{ignored.format('2 times')}; 1 still ran at the end"]
+    history.attempts[-1] = replace(abandoned(7, ended_ms=280), begun=210 * MS, settle_invoked=270 * MS, attempt=2)
+    verdict = verdict_of(history, Latency(max=0.1))
+    assert any("ignored its cancellation" in cause.sentence for cause in verdict.causes)
+    assert "abandoned" not in {note.code for note in verdict.notes}
 
 
 def test_publishes_that_were_not_acknowledged_are_counted() -> None:

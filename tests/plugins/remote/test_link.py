@@ -55,6 +55,22 @@ async def test_tls_is_spoken_where_the_certificate_is_trusted(certificate: Path)
 
 
 @pytest.mark.parametrize(
+    ("asked", "said"), [("http", "if it speaks TLS, connect to it by https://"), ("https", "if it speaks no TLS, ")]
+)
+async def test_a_url_of_the_other_scheme_is_told(certificate: Path, asked: str, said: str) -> None:
+    """Who wrote http where the server speaks TLS, and the other way round, reads it."""
+    tls = {"certificate": str(certificate / "cert.pem"), "key": str(certificate / "key.pem")}
+    async with Served(tls=tls if asked == "http" else None) as served:
+        log = Log()
+        remote = squall.connect(f"{asked}://localhost:{served.port}", logger=log.logger)
+        starting = asyncio.ensure_future(remote.start())
+        await until(lambda: said in log.text)
+        await remote.stop(timeout_s=0)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
     ("url", "options", "said"),
     [
         ("ftp://a", {}, "url: expected http, https, ws or wss"),
