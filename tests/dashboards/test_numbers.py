@@ -28,6 +28,8 @@ from squall.dashboards.own_begin import from_own_begin
 from squall.dashboards.tones import LIGHT
 from squall.dashboards.trace_data import ORDERS, Mark, Row, Shade, Span, Wanted, Waterfall, choose, waterfall
 
+pytestmark = pytest.mark.slow  # generated histories, whose views are counted again
+
 
 @pytest.fixture(params=range(6))
 def seed(request: pytest.FixtureRequest) -> int:
