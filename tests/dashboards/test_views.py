@@ -263,7 +263,7 @@ def test_the_waterfall_can_be_read_and_left_without_a_pointer(browser: Browser, 
         page.keyboard.press("z")
         assert changed(plot, chosen) != marked
         page.keyboard.press("End")
-        expect(says).to_contain_text("attempt 2 handled: 3 ms")
+        expect(says).to_contain_text("attempt 2 ended well: 3 ms")
         page.keyboard.press("Enter")
         page.wait_for_url("**event=9")
         expect(page.locator("h2").first).to_contain_text("order.created 9", timeout=READY_MS)
