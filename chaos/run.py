@@ -18,7 +18,7 @@ from squall.chaos.check.verdict import Verdict
 from squall.chaos.composition import Composed, save_composed
 from squall.chaos.driven import Driven, DrivenLoad, make_driver
 from squall.chaos.fault_run import FaultRun
-from squall.chaos.footprint import check_footprints, waited_ns
+from squall.chaos.footprint import check_footprints
 from squall.chaos.history import HistoryWriter
 from squall.chaos.live_file import live_file
 from squall.chaos.load import Generator, LoadGenerator, Messages
@@ -42,6 +42,7 @@ from squall.core.errors import SquallError, StoreFileError
 from squall.core.heap import heap_set_aside
 from squall.core.identity import system_id
 from squall.core.load_driver import LoadDriver
+from squall.core.processor import waited_ns
 from squall.core.target import Batches, Claims, RunContext, Target
 from squall.core.units import format_seconds
 
@@ -206,8 +207,7 @@ class _Run:
                 ending.push_async_callback(lambda: self._noted("the load driver did not stop", stop(driven)))
                 await driven.start(self.folder / DRIVER, self.target, self.processes.launch_aside)
             limits = drain_limits(self.scenario, self.claims.longest_delay_s)
-            told = self.claims
-            self.facts = replace(self.facts, stall_s=limits.stall_s, durability=told.durability, kept_by=told.kept_by)
+            self.facts = replace(self.facts, stall_s=limits.stall_s).claimed(self.claims)
             seams = {**self.target.seams(), **self.participants.seams, **self.networks.seams, **self.processes.seams}
             self.faults = FaultRun(self.scenario, seams, self.recorder, self.folder)
             ending.push_async_callback(self.faults.heal)

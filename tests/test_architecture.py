@@ -68,6 +68,7 @@ NOT_KERNEL: dict[str, str] = {
     "core/yaml_source.py": "reads YAML with positions",
     "core/fault.py": "a protocol of the bench, here because plugins do not import chaos/",
     "core/load_driver.py": "a protocol of the bench, here because plugins do not import chaos/",
+    "core/processor.py": "asked by the bench and by drivers of load, which do not import one another",
     "core/target.py": "a protocol of the bench, here because plugins do not import chaos/",
     "core/invariant.py": "what an invariant is, here because plugins do not import chaos/",
     "core/dashboard.py": "what a page of the dashboard is, here because plugins do not import dashboards/",

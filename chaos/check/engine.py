@@ -241,7 +241,8 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str,
         yield Reason("drain_limit", f"the drain ended with {pending} pending, last progress {end.quiet_s:.1f} s before")
     for finding in findings:
         if finding.state == "unknown":
-            yield Reason(finding.code or "undecided", f"{finding.title or finding.name}: {finding.why_unknown}")
+            text = f"{finding.title or finding.name}: {finding.why_unknown}"
+            yield Reason(finding.code or "undecided", text, finding.advice)
     for text in () if first else facts.reasons:
         yield Reason("runner", text)
 

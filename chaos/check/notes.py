@@ -11,6 +11,7 @@ from squall.chaos.check.evidence import Gated, gate_states
 from squall.chaos.check.facts import Span
 from squall.chaos.check.generator import told
 from squall.chaos.check.masks import Totals
+from squall.chaos.check.publish_path import passes, stands_at
 from squall.chaos.check.stalls import Silence, Stall, acknowledgement_stalls, holding
 from squall.chaos.check.verdict import Cause, Note, counted, was
 from squall.chaos.figures import latency
@@ -185,14 +186,9 @@ def _what_stood(case: Case, stall: Stall) -> str:
 
 def _faults_on_the_path(case: Case, span: Span) -> Sequence[tuple[str, str]]:
     """What a publish passes on its way to the acknowledgement and a fault stood at meanwhile, in words, with the
-    fault's name: the store, the process that keeps the events, `serve`, which only remote clients have, and the
-    network to either. Whatever else a fault stands at, such as a consumer's network, holds up no publish."""
-    parts = ["serve", *([case.claims.kept_by] if case.claims.kept_by else [])]
-    answers = {f"process:{part}": part for part in parts}
-    answers |= {f"net:{part}": f"{part}, or the network to it," for part in parts}
+    fault's name. Whatever else a fault stands at, such as a consumer's network, holds up no publish."""
     rows = case.rows(
         f"SELECT DISTINCT name, seam FROM fault WHERE begun <= {span.ended} "
         f"AND coalesce(ended, {span.begun}) >= {span.begun} ORDER BY name, seam"
     )
-    whose = [("the store" if seam.startswith("storage:") else answers.get(seam), name) for name, seam in rows]
-    return [(what, name) for what, name in whose if what is not None]
+    return [(stands_at(seam), name) for name, seam in rows if passes(case.claims.publish_path, seam)]

@@ -103,7 +103,7 @@ class Finding:
 
     `summary` is one line for people. `figures` are its numbers by name (docs in `invariants.py`). `violations` holds at
     most `CAP` of the `count` violations, earliest first. `why_unknown` says why it could not be decided, or was not
-    judged, and `code` says it to programs.
+    judged, `code` says it to programs, and `advice` what to do, where that follows from this run.
     """
 
     name: str
@@ -115,6 +115,7 @@ class Finding:
     why_unknown: str = ""
     title: str = ""
     code: ReasonCode | None = None
+    advice: str = ""
 
     @property
     def failed(self) -> bool:

@@ -26,6 +26,8 @@ from squall.chaos.check.blame import why
 from squall.chaos.check.expectations import Latency, Recovery
 from squall.chaos.check.facts import Span
 
+pytestmark = pytest.mark.slow  # each judges histories
+
 
 def test_one_cause_is_told_once_wherever_its_events_lie() -> None:
     """First, last or in the midst: that is no other cause. What all of them share is told, if chance does not explain
@@ -51,6 +53,28 @@ def test_a_fault_is_named_only_where_more_is_lost_under_it() -> None:
         history.faults.append(FaultWindow(0, "slow", 105 * MS, 202 * MS, "slow", "storage:events"))
         (cause,) = [told for told in verdict_of(history).causes if told.invariant == "no_loss"]
         assert ("(acknowledged under fault slow" in cause.sentence) is named
+
+
+@pytest.mark.parametrize(
+    ("seam", "path", "named"),
+    [
+        ("net:redis", ("storage:events", "net:redis"), True),
+        ("net:neo4j", ("storage:events", "net:redis"), False),
+        ("net:theirs", None, True),
+        ("handler:billing", None, False),
+    ],
+)
+def test_a_fault_that_publishes_do_not_pass_is_not_named(seam: str, path: tuple[str, ...] | None, named: bool) -> None:
+    """All that was lost, or refused and yet delivered, was published while a fault was at a graph, and it is none of
+    its doing. Of a target that does not tell its way any may be, but for those in handlers."""
+    history = clean(20)
+    for event in (11, 12, 13):
+        without(history, event)
+    history.publishes[14].outcome = "fail"
+    history.faults.append(FaultWindow(0, "cut", 105 * MS, 202 * MS, "down", seam))
+    told = {one.invariant: one for one in verdict_of(history, facts=replace(FACTS, publish_path=path)).causes}
+    assert ("(acknowledged under fault cut" in told["no_loss"].sentence) is named
+    assert ("(refused under fault cut" in told["no_ghost"].sentence) is named
 
 
 def test_more_violations_than_are_kept_are_told_of_the_first() -> None:

@@ -27,6 +27,11 @@ from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.remedies import what_to_do
 from squall.core.target import Claims
 
+pytestmark = pytest.mark.slow  # each judges histories
+
+REDIS = ("storage:events", "net:redis", "process:redis")
+SERVE = ("net:serve", "process:serve")
+
 
 def noted(history: History, code: str, facts: RunFacts = FACTS, claims: Claims = CLAIMS) -> list[str]:
     return [note.text for note in verdict_of(history, claims=claims, facts=facts).notes if note.code == code]
@@ -111,24 +116,29 @@ def test_what_stood_still_when_acknowledgements_did_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seam", "kept_by", "what"),
+    ("seam", "path", "what"),
     [
+        ("storage:events", ("storage:events",), "the store did not answer, under fault"),
         ("storage:events", None, "the store did not answer, under fault"),
-        ("process:redis", "redis", "redis did not answer, under fault"),
-        ("net:redis", "redis", "redis, or the network to it, did not answer, under fault"),
-        ("process:serve", "serve", "serve did not answer, under fault"),
-        ("net:serve", "redis", "serve, or the network to it, did not answer, under fault"),
-        ("process:neo4j", None, "the store did not answer, or publishes waited for room"),
-        ("process:redis", None, "the store did not answer, or publishes waited for room"),
-        ("net:serve-far-1", "serve", "the store did not answer, or publishes waited for room"),
-        ("handler:billing", "serve", "the store did not answer, or publishes waited for room"),
+        ("process:redis", REDIS, "redis did not answer, under fault"),
+        ("net:redis", REDIS, "redis, or the network to it, did not answer, under fault"),
+        ("process:serve", SERVE, "serve did not answer, under fault"),
+        ("net:serve", SERVE, "serve, or the network to it, did not answer, under fault"),
+        ("process:neo4j", ("storage:events",), "the store did not answer, or publishes waited for room"),
+        ("net:neo4j", REDIS, "the store did not answer, or publishes waited for room"),
+        ("net:theirs", None, "the store did not answer, or publishes waited for room"),
+        ("net:serve-far-1", SERVE, "the store did not answer, or publishes waited for room"),
+        ("handler:billing", SERVE, "the store did not answer, or publishes waited for room"),
     ],
 )
-def test_only_a_fault_that_publishes_pass_is_blamed_for_a_standstill(seam: str, kept_by: str | None, what: str) -> None:
-    """By the name of what did not answer. A graph or a consumer's network holds up no acknowledgement."""
+def test_only_a_fault_that_publishes_pass_is_blamed_for_a_standstill(
+    seam: str, path: tuple[str, ...] | None, what: str
+) -> None:
+    """By the name of what did not answer. A graph or a consumer's network holds up no acknowledgement, and of a target
+    that does not tell its way nothing is known but its store."""
     history = stalled(clean(90), 205, 310)
     history.faults = [FaultWindow(0, "fault", 200 * MS, 300 * MS, "down", seam)]
-    (told,) = noted(history, "stall", claims=replace(CLAIMS, kept_by=kept_by))
+    (told,) = noted(history, "stall", claims=replace(CLAIMS, publish_path=path))
     assert told.endswith(f": {what}"), told
 
 
@@ -151,7 +161,7 @@ def test_a_standstill_in_which_all_was_refused_is_told_as_long_as_it_was() -> No
     assert noted(refused(clean(90), range(51, 91)), "stall") == [every.format("391 ms", "0.510")]
     assert noted(refused(clean(90), range(1, 91)), "stall") == [every.format("891 ms", "0.010")]
     cut.faults = [FaultWindow(0, "cut", 200 * MS, 700 * MS, "down", "net:redis")]
-    (told,) = noted(cut, "stall", claims=replace(CLAIMS, kept_by="redis"))
+    (told,) = noted(cut, "stall", claims=replace(CLAIMS, publish_path=REDIS))
     assert told.endswith("(at 0.210 s): what was due was refused, under cut"), told
 
 
