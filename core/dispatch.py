@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from squall.core.ahead import Ahead
 from squall.core.clock import Clock, Timer
 from squall.core.credit import Credit
-from squall.core.delivery import Attempt, Attempts, Decision, Gate, Nak, Outcome, SettlePolicy
+from squall.core.delivery import Attempt, Attempts, Decision, Gate, Nak, Outcome, Permits, SettlePolicy
 from squall.core.dropping import Dropping
 from squall.core.endings import Endings
 from squall.core.event import Event, Priority
@@ -110,11 +110,12 @@ class Dispatcher(Room):
             self.delay(event, left_ns / 1e9)
         return left_ns > 0
 
-    def expire(self, event: Event) -> bool:
-        """An event that is next: whether its time is over. Then it is settled without being delivered."""
-        if event.left_ns(event.expires_ns, self.wiring.clock) > 0:
+    def expire(self, event: Event, permits: Permits | None, *, surely: bool = False) -> bool:
+        """An event that was taken, and that nobody began with: whether its time is over. Then it is settled without
+        being delivered."""
+        if not surely and event.left_ns(event.expires_ns, self.wiring.clock) > 0:
             return False
-        self.credit.give_back(self.credit.permits, 1)
+        self.credit.give_back(permits, 1)
         self.expired += 1
         self.pending -= 1
         self.give_room(1)

@@ -17,7 +17,7 @@ SquallError
 ├── WrongThread          publish_sync on the loop's own thread; an await in another loop or thread than the router's
 └── StoreFileError       a database file that is locked, foreign, corrupt or of another version: exit 4
 
-Retry and Reject are raised by handlers to settle a delivery, TimedOut by those that hand it on.
+Retry and Reject are raised by handlers to settle a delivery, TimedOut and Expired by those that hand it on.
 """
 
 from __future__ import annotations
@@ -161,6 +161,11 @@ class Retry(Exception):
 
 class TimedOut(Exception):
     """Raised by a handler that hands its events on: who handles this one took too long. It counts as a timeout."""
+
+
+class Expired(Exception):
+    """Raised by a handler that hands its events on: the time to live of this one was over before anybody began with it.
+    It is settled as expired, and no attempt."""
 
 
 class Reject(Exception):

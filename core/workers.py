@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from squall.core.delivery import Attempt, Decision, Outcome, Permits
-from squall.core.errors import TimedOut
+from squall.core.errors import Expired, TimedOut
 from squall.core.event import Event
 from squall.core.settle import Delivery
 
@@ -146,7 +146,7 @@ class Workers:
                 if goes_on and not (own.ahead is not None and await own.ahead.settle()):
                     await self._rest(worker)
                 continue
-            if event.expires_ns and own.expire(event):
+            if event.expires_ns and own.expire(event, credit.permits):
                 turns += 1
                 continue
             if done and not own.flush_due:
@@ -203,7 +203,7 @@ class Workers:
         if worker in self.abandoned:
             return False
         own = self._dispatcher
-        outcome: Outcome = "error"
+        outcome: Outcome = "timeout" if isinstance(error, TimedOut) else "error"
         if isinstance(error, asyncio.CancelledError):
             if worker.cancelled_ns and worker.task is not None:
                 worker.task.uncancel()
@@ -216,9 +216,10 @@ class Workers:
         elif worker.cancelled_ns:
             outcome, late = "timeout", own.endings.timeout()
             late.__cause__, error = error, late
-        elif isinstance(error, TimedOut):
-            outcome = "timeout"
-        own.conclude(attempt, worker.put_down(), outcome, error)
+        said = worker.put_down()
+        if said is None and isinstance(error, Expired):
+            return own.expire(attempt.event, attempt.permits, surely=True)
+        own.conclude(attempt, said, outcome, error)
         if outcome == "died":
             own.release_key(attempt.event)
             own.flush()

@@ -43,7 +43,7 @@ DURABILITY_PROCESS: Durability
 DURABILITY_DISK: Durability
 
 class Event(_message.Message):
-    __slots__ = ("id", "type", "source", "time_ns", "priority", "correlation_id", "key", "metadata", "payload", "version", "seq")
+    __slots__ = ("id", "type", "source", "time_ns", "priority", "correlation_id", "key", "metadata", "payload", "version", "seq", "expires_ns")
     ID_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,7 @@ class Event(_message.Message):
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_NS_FIELD_NUMBER: _ClassVar[int]
     id: str
     type: str
     source: str
@@ -66,7 +67,8 @@ class Event(_message.Message):
     payload: bytes
     version: str
     seq: int
-    def __init__(self, id: _Optional[str] = ..., type: _Optional[str] = ..., source: _Optional[str] = ..., time_ns: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., correlation_id: _Optional[str] = ..., key: _Optional[str] = ..., metadata: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., version: _Optional[str] = ..., seq: _Optional[int] = ...) -> None: ...
+    expires_ns: int
+    def __init__(self, id: _Optional[str] = ..., type: _Optional[str] = ..., source: _Optional[str] = ..., time_ns: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., correlation_id: _Optional[str] = ..., key: _Optional[str] = ..., metadata: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., version: _Optional[str] = ..., seq: _Optional[int] = ..., expires_ns: _Optional[int] = ...) -> None: ...
 
 class ClientFrame(_message.Message):
     __slots__ = ("publish", "subscribe", "credit", "settle", "leave", "ping")
@@ -239,26 +241,30 @@ class Deliveries(_message.Message):
     def __init__(self, sub: _Optional[int] = ..., deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ...) -> None: ...
 
 class Delivery(_message.Message):
-    __slots__ = ("delivery", "event")
+    __slots__ = ("delivery", "event", "ttl_ms")
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
+    TTL_MS_FIELD_NUMBER: _ClassVar[int]
     delivery: int
     event: Event
-    def __init__(self, delivery: _Optional[int] = ..., event: _Optional[_Union[Event, _Mapping]] = ...) -> None: ...
+    ttl_ms: int
+    def __init__(self, delivery: _Optional[int] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., ttl_ms: _Optional[int] = ...) -> None: ...
 
 class Settle(_message.Message):
-    __slots__ = ("sub", "ack", "nak", "term", "in_progress")
+    __slots__ = ("sub", "ack", "nak", "term", "in_progress", "expired")
     SUB_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NAK_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
     IN_PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
     sub: int
     ack: _containers.RepeatedScalarFieldContainer[int]
     nak: _containers.RepeatedCompositeFieldContainer[Nak]
     term: _containers.RepeatedCompositeFieldContainer[Term]
     in_progress: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, sub: _Optional[int] = ..., ack: _Optional[_Iterable[int]] = ..., nak: _Optional[_Iterable[_Union[Nak, _Mapping]]] = ..., term: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., in_progress: _Optional[_Iterable[int]] = ...) -> None: ...
+    expired: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, sub: _Optional[int] = ..., ack: _Optional[_Iterable[int]] = ..., nak: _Optional[_Iterable[_Union[Nak, _Mapping]]] = ..., term: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., in_progress: _Optional[_Iterable[int]] = ..., expired: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Nak(_message.Message):
     __slots__ = ("delivery", "delay_ms", "error_type", "error", "timed_out")

@@ -48,7 +48,7 @@ class Attachment:
         self._asked, self._owner = asked, owner
         self._tests: list[Predicate] = [one for one in subscription.filters if not isinstance(one, Filter)]
         self._settles = subscription.delivery == "at-least-once"
-        self.handling = Handling(subscription, owner.clock, owner.logger, self._ended)
+        self.handling = Handling(subscription, owner.clock, owner.logger, self._ended, self._expired)
         self._failures = FailureLog(subscription.label, owner.clock, owner.logger, owner.scrub)
         self._lease_ns, self._renewed_ns = asked.lease_ms * 1_000_000, 0
         self._window = self._owed = 0
@@ -109,6 +109,7 @@ class Attachment:
     def deliver(self, deliveries: pb.Deliveries) -> None:
         """Take deliveries in, for the handler."""
         running = {hand.event.id: hand for hand in self.handling.running} if self._settles else {}
+        now_ns = self._owner.clock.monotonic_ns()
         for one in deliveries.deliveries:
             event = wire.event(one.event)
             again = running.get(event.id)
@@ -117,7 +118,8 @@ class Attachment:
             elif self._tests and not self._wants(event):
                 self._ended(Hand(one.delivery, event), Ack())
             else:
-                self.handling.waiting.append(Hand(one.delivery, event))
+                expires_ns = now_ns + one.ttl_ms * 1_000_000 if one.HasField("ttl_ms") else 0
+                self.handling.waiting.append(Hand(one.delivery, event, expires_ns))
         self.handling.more()
 
     def _wants(self, event: Event) -> bool:
@@ -155,6 +157,13 @@ class Attachment:
             self._tell(hand.number, how)
         self._owner.wake()
 
+    def _expired(self, hand: Hand) -> None:
+        """Its time to live was over before its turn. At most once, the server has settled it when it sent it."""
+        self._owed += 1
+        if self._settles:
+            self._settle.expired.append(hand.number)
+        self._owner.wake()
+
     def _tell(self, number: int, how: Decision | Failed) -> None:
         if isinstance(how, Ack):
             self._settle.ack.append(number)
@@ -172,7 +181,7 @@ class Attachment:
         if not self.sub:
             return
         settle = self._settle
-        if settle.ack or settle.nak or settle.term or settle.in_progress:
+        if settle.ack or settle.nak or settle.term or settle.in_progress or settle.expired:
             self._settle = pb.Settle(sub=self.sub)
             yield pb.ClientFrame(settle=settle)
         if self._owed and self.attached and not self.handling.paused and not self.ending:

@@ -23,10 +23,12 @@ AS_POLICY_SAYS = -1.0
 
 @dataclass(slots=True)
 class Hand:
-    """A delivery that is here. `number` is the server's on this connection, 0 once that is lost."""
+    """A delivery that is here. `number` is the server's on this connection, 0 once that is lost; `expires_ns` is the
+    monotonic time from which on its handler does not begin, 0 without one."""
 
     number: int
     event: Event
+    expires_ns: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -57,10 +59,12 @@ class Handling:
         clock: Clock,
         logger: logging.Logger,
         ended: Callable[[Hand, Decision | Failed], None],
+        expired: Callable[[Hand], None],
     ) -> None:
         self.waiting: deque[Hand] = deque()
         self.paused = False
-        self._subscription, self._clock, self._logger, self._ended = subscription, clock, logger, ended
+        self._subscription, self._clock, self._logger = subscription, clock, logger
+        self._ended, self._expired = ended, expired
         self._by_hand = takes_delivery(subscription.handler)
         self._timeout_ns = round(subscription.timeout_s * 1e9)
         self._workers: list[_Worker] = []
@@ -114,8 +118,11 @@ class Handling:
                 await asyncio.sleep(0)
                 continue
             turns += 1
-            worker.hand = hand = self.waiting.popleft()
-            worker.begun_ns = now()
+            hand, begun_ns = self.waiting.popleft(), now()
+            if hand.expires_ns and begun_ns >= hand.expires_ns:
+                self._expired(hand)
+                continue
+            worker.hand, worker.begun_ns = hand, begun_ns
             error: BaseException | None = None
             try:
                 if self._by_hand:

@@ -61,6 +61,7 @@ def event(message: pb.Event) -> Event:
         message.version,
         key=message.key if message.HasField("key") else None,
         seq=message.seq,
+        expires_ns=message.expires_ns,
     )
 
 

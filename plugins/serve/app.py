@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
@@ -33,17 +34,18 @@ def make_app(hub: Hub) -> Starlette:
     """The application of a hub, without the guard that stands before it."""
 
     async def publish(request: Request) -> Response:
+        address, events = address_of(request.scope), list[Outgoing | SquallError]()
         try:
-            posted, address = (
-                cloudevents.read(request.headers.raw, await _body(request, hub)),
-                address_of(request.scope),
-            )
+            posted = cloudevents.read(request.headers.raw, await _body(request, hub))
             if isinstance(posted, Outgoing):
-                return _json(_shown(await _publish_one(hub, address, posted)))
-            hub.limit(address, posted)
-            return _json({"receipts": [_shown(one) for one in await hub.publishing.together(posted, address)]})
+                events = [posted]
+                return _json(_shown(await _publish_one(hub, address, events)))
+            events = posted
+            hub.limit(address, events)
+            return _json({"receipts": [_shown(one) for one in await hub.publishing.together(events, address)]})
         except SquallError as error:
-            return _refused(problem_of(error))
+            problem = problem_of(error)
+            return _refused(replace(problem, detail=cloudevents.told(problem.detail, events)))
 
     async def stream(websocket: WebSocket) -> None:
         if wire.SUBPROTOCOL not in websocket.scope["subprotocols"]:
@@ -127,8 +129,7 @@ async def _asked(answer: Awaitable[object]) -> Response:
         return _refused(problem_of(error))
 
 
-async def _publish_one(hub: Hub, address: str, posted: Outgoing) -> Receipt:
-    events: list[Outgoing | SquallError] = [posted]
+async def _publish_one(hub: Hub, address: str, events: list[Outgoing | SquallError]) -> Receipt:
     hub.limit(address, events)
     begun = hub.publishing.begin(events, address)
     if begun.waiting:

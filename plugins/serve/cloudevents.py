@@ -16,8 +16,9 @@ from urllib.parse import unquote
 
 import msgspec
 
-from squall.core.errors import InvalidEvent, SquallError
-from squall.core.event import CONTENT_TYPE, Priority
+from squall.core.errors import MAX_DELAY_S, InvalidEvent, SquallError
+from squall.core.event import CONTENT_TYPE, MAX_PAYLOAD_BYTES, Priority, check_text
+from squall.core.patterns import check_type
 from squall.plugins.serve.errors import BadRequest
 from squall.plugins.serve.publishing import Outgoing
 
@@ -25,6 +26,7 @@ STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 REQUIRED = ("id", "source", "specversion", "type")
 JSON = "application/json"
+GIVEN_ID = "ceid"
 NAME = re.compile(r"[a-z0-9]+")
 NAMESPACE = uuid.UUID("5d0b6c1e-5a5b-5f0e-9d8a-3d0f0c6f1c55")
 
@@ -126,26 +128,40 @@ def _outgoing(attributes: Attributes, data: bytes, content_type: str) -> Outgoin
         raise InvalidEvent(f"specversion: expected 1.0, got {version!r:.80}")
     if "time" in taken:
         _check_time(taken["time"])
+    _check_type(event_type)
+    if len(data) > MAX_PAYLOAD_BYTES:
+        raise InvalidEvent(f"data: expected at most {MAX_PAYLOAD_BYTES} bytes, got {len(data)}")
     event_id = _event_id(source, given)
     if event_id != given:
-        taken["ceid"] = given
+        taken[GIVEN_ID] = given
     if content_type:
         taken[CONTENT_TYPE] = JSON if content_type.replace(" ", "").lower() in _PLAIN_JSON else content_type
+    delay_s, ttl_s = _delay_and_ttl(taken)
     return Outgoing(
         type=event_type,
         payload=data,
         source=source,
         priority=_priority(taken.pop("priority", "NORMAL")),
-        correlation_id=_text(taken, "correlationid"),
-        key=_text(taken, "partitionkey") or _subject(taken.get("subject")),
+        correlation_id=_text("correlationid", taken.pop("correlationid", None)),
+        key=_key(("partitionkey", taken.pop("partitionkey", None)), ("subject", taken.get("subject"))),
         metadata=taken,
         event_id=event_id,
-        delay_s=_milliseconds(taken, "delayms") or 0.0,
-        ttl_s=_milliseconds(taken, "ttlms"),
+        delay_s=delay_s,
+        ttl_s=ttl_s,
     )
 
 
 _PLAIN_JSON = (JSON, f"{JSON};charset=utf-8")
+
+
+def told(text: str, posted: Iterable[Outgoing | SquallError]) -> str:
+    """What was said of events by their ids, by those that their publisher gave."""
+    for one in posted:
+        if isinstance(one, Outgoing) and f"event_id {one.event_id}" in text:
+            given = (one.metadata or {}).get(GIVEN_ID)
+            named = given if isinstance(given, str) and _event_id(one.source, given) == one.event_id else one.event_id
+            text = text.replace(f"event_id {one.event_id}", f"id {named:.80}")
+    return text
 
 
 def _event_id(source: str, given: str) -> str:
@@ -155,6 +171,13 @@ def _event_id(source: str, given: str) -> str:
         return str(uuid.UUID(given)) if len(given) == 36 else str(uuid.uuid5(NAMESPACE, f"{source}\0{given}"))
     except ValueError:
         return str(uuid.uuid5(NAMESPACE, f"{source}\0{given}"))
+
+
+def _check_type(event_type: str) -> None:
+    try:
+        check_type(event_type)
+    except InvalidEvent as error:
+        raise InvalidEvent(f"type: {str(error).removeprefix('event_type: ')}") from None
 
 
 def _check_time(value: object) -> None:
@@ -172,25 +195,41 @@ def _priority(value: object) -> Priority:
     raise InvalidEvent(f"priority: expected one of {', '.join(Priority.__members__)}, got {value!r:.80}")
 
 
-def _text(attributes: Attributes, name: str) -> str | None:
-    value = attributes.pop(name, None)
+def _key(*given: tuple[str, object]) -> str | None:
+    """The first of these attributes that is there, and not empty."""
+    return next((_text(name, value) for name, value in given if value not in (None, "")), None)
+
+
+def _text(name: str, value: object) -> str | None:
     if not isinstance(value, str | None):
         raise InvalidEvent(f"{name}: expected text, got {value!r:.80}")
+    if value is not None:
+        check_text(name, value)
     return value
 
 
-def _subject(value: object) -> str | None:
-    if not isinstance(value, str | None):
-        raise InvalidEvent(f"subject: expected text, got {value!r:.80}")
-    return value or None
+def _delay_and_ttl(attributes: Attributes) -> tuple[float, float | None]:
+    """Both in seconds."""
+    delay_ms, ttl_ms = _milliseconds(attributes, "delayms", 0) or 0, _milliseconds(attributes, "ttlms", 1)
+    if ttl_ms is None:
+        return delay_ms / 1000, None
+    if ttl_ms <= delay_ms:
+        raise InvalidEvent(
+            f"ttlms: expected more than delayms, which is {delay_ms}, got {ttl_ms}: the event would expire before it "
+            "may be delivered"
+        )
+    return delay_ms / 1000, ttl_ms / 1000
 
 
-def _milliseconds(attributes: Attributes, name: str) -> float | None:
+def _milliseconds(attributes: Attributes, name: str, least: int) -> int | None:
     value = attributes.pop(name, None)
     if value is None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # in JSON, 5.0 is a whole number
-    if isinstance(value, bool) or not str(value).isdecimal() or len(str(value)) > 12:
-        raise InvalidEvent(f"{name}: expected a whole number of milliseconds, got {value!r:.80}")
-    return int(value) / 1000
+    number = int(value) if not isinstance(value, bool) and str(value).isdecimal() and len(str(value)) <= 12 else -1
+    if not least <= number <= MAX_DELAY_S * 1000:
+        raise InvalidEvent(
+            f"{name}: expected a whole number of milliseconds, {least} to {MAX_DELAY_S * 1000}, got {value!r:.80}"
+        )
+    return number

@@ -206,6 +206,7 @@ class Connection:
         lost = [number for number in settle.ack if not handler.settle(number, Delivery.ack)]
         lost += [nak.delivery for nak in settle.nak if not _nak(handler, nak)]
         lost += [term.delivery for term in settle.term if not _term(handler, term)]
+        lost += [number for number in settle.expired if not handler.expire(number)]
         lost += [number for number in settle.in_progress if not handler.renew(number)]
         if handler.leaving and not handler.in_hand:
             self._forget(settle.sub)
@@ -285,6 +286,7 @@ class Connection:
         """All that waits, as messages: a few events more than FRAME_BYTES in each."""
         answers, self._answers = self._answers, []
         ready, self._ready = self._ready, {}
+        clock = self._hub.router.clock
         for frame in answers:
             yield frame.SerializeToString()
         for handler, batch in ready.items():
@@ -292,11 +294,11 @@ class Connection:
             for number, (_, event) in enumerate(batch):
                 size += len(event.payload)
                 if size >= FRAME_BYTES:
-                    yield wire.deliveries(handler.sub, batch[begin : number + 1]).SerializeToString()
+                    yield wire.deliveries(handler.sub, batch[begin : number + 1], clock).SerializeToString()
                     self.hold(-size)
                     begin, size = number + 1, 0
             if begin < len(batch):
-                yield wire.deliveries(handler.sub, batch[begin:]).SerializeToString()
+                yield wire.deliveries(handler.sub, batch[begin:], clock).SerializeToString()
                 self.hold(-size)
 
     async def _give_back(self) -> None:

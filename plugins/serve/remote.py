@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from squall.core.delivery import Attempts, Permits, WaitUntil
-from squall.core.errors import Retry, TimedOut
+from squall.core.errors import Expired, Retry, TimedOut
 from squall.core.event import MAX_TEXT, Event
 from squall.core.plugin import Context
 from squall.core.settle import Delivery
 from squall.core.subscription import Subscription
+from squall.plugins.serve.errors import ProtocolError
 
 MAX_CREDIT = 1_000_000
 MAX_ERROR_CHARACTERS = 4000
@@ -36,7 +37,7 @@ class Outlet(Protocol):
 class InHand(NamedTuple):
     """A delivery that the client has: of which event, what ends its handler, and what is said about it."""
 
-    seq: int
+    event: Event
     ended: asyncio.Future[None]
     delivery: Delivery
 
@@ -95,10 +96,14 @@ class RemoteHandler:
         if self._settles_first:
             return
         ended, size = asyncio.get_running_loop().create_future(), len(event.payload)
-        self.in_hand[number] = InHand(event.seq, ended, delivery)
+        self.in_hand[number] = InHand(event, ended, delivery)
         self._outlet.hold(size)
         try:
             await ended
+        except Expired:
+            self._sent.discard(event.seq)
+            self._credit -= 1  # the kernel gives it back as if it had not been used, but this the client does itself
+            raise
         finally:
             self.in_hand.pop(number, None)
             self._outlet.hold(-size)
@@ -109,7 +114,7 @@ class RemoteHandler:
         if found is None:
             return False
         say(found.delivery)
-        self.unstored.add(found.seq)
+        self.unstored.add(found.event.seq)
         if not found.ended.done():
             found.ended.set_result(None)
         return True
@@ -119,9 +124,24 @@ class RemoteHandler:
         found = self.in_hand.pop(number, None)
         if found is None:
             return False
-        self.unstored.add(found.seq)
+        self.unstored.add(found.event.seq)
         if not found.ended.done():
             found.ended.set_exception(error)
+        return True
+
+    def expire(self, number: int) -> bool:
+        """Its time to live was over before the client's handler began; False when it is not in its hands. Raises
+        ProtocolError where it has none. Nobody waits until that is stored: what is not, expires again."""
+        found = self.in_hand.get(number)
+        if found is None:
+            return False
+        if not found.event.expires_ns:
+            raise ProtocolError(
+                f"delivery {number} cannot have expired: its event {found.event.id} has no time to live"
+            )
+        del self.in_hand[number]
+        if not found.ended.done():
+            found.ended.set_exception(Expired())
         return True
 
     def renew(self, number: int) -> bool:
@@ -195,4 +215,4 @@ class RemoteHandler:
             self.grant(unsent)
 
     def release(self, permits: Permits, n: int) -> None:
-        self._credit += n
+        self.grant(n)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from squall.core.clock import Clock
 from squall.core.errors import InvalidEvent, PublishError, Refused, SquallError, SubscriptionError
 from squall.core.event import Durability, Event, Priority, Receipt
 from squall.core.filters import Filter
@@ -33,14 +34,15 @@ def durability(level: Durability | None) -> pb.Durability:
     return _DURABILITIES[level]
 
 
-def deliveries(sub: int, batch: Iterable[tuple[int, Event]]) -> pb.ServerFrame:
-    """One frame with these deliveries: their numbers and events."""
+def deliveries(sub: int, batch: Iterable[tuple[int, Event]], clock: Clock) -> pb.ServerFrame:
+    """One frame, to be sent now, with these deliveries: their numbers and events."""
     frame = pb.ServerFrame()
     frame.deliveries.sub = sub
     add = frame.deliveries.deliveries.add
     for number, event in batch:
         add(
             delivery=number,
+            ttl_ms=_ttl_ms(event, clock) if event.expires_ns else None,
             event=pb.Event(
                 id=event.id,
                 type=event.type,
@@ -53,9 +55,15 @@ def deliveries(sub: int, batch: Iterable[tuple[int, Event]]) -> pb.ServerFrame:
                 payload=event.payload,
                 version=event.version,
                 seq=event.seq,
+                expires_ns=event.expires_ns,
             ),
         )
     return frame
+
+
+def _ttl_ms(event: Event, clock: Clock) -> int:
+    """What is left, rounded up: by this router's clock it is over when it is for the client."""
+    return max(0, -(-event.left_ns(event.expires_ns, clock) // NS_PER_MS))
 
 
 def outgoing(message: pb.Outgoing) -> Outgoing:

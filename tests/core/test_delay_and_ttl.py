@@ -10,12 +10,12 @@ from typing import Any
 import apsw
 import msgspec
 import pytest
-from tests.core.world import Heard, Held, KeptMemory, Policy, Settlements, World, until
+from tests.core.world import FromAnswers, Heard, Held, KeptMemory, Policy, Settlements, World, until
 
 from squall import Context, Event, EventData, EventRouter, Observer, Plugin, Priority, Query, hookimpl
 from squall.core.clock import VirtualClock
 from squall.core.config import Backlog
-from squall.core.errors import InvalidEvent
+from squall.core.errors import Expired, InvalidEvent
 from squall.plugins.sqlite import SqlitePlugin
 
 
@@ -154,6 +154,29 @@ async def test_a_retry_that_is_due_too_late_expires() -> None:
         await world.subscriber.subscribe(">", heard, name="billing")
         await clock.advance(3)
         assert len(heard.events) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"concurrency": 3}, {"on_retry": "block_key"}], ids=str)
+async def test_a_handler_that_hands_on_may_say_that_an_event_expired(options: dict[str, object]) -> None:
+    """Whom it hands it to had not begun: it is settled as what expires before its turn, after a failed attempt too."""
+    kept, drops = KeptMemory(), Drops()
+    heard = FromAnswers(ValueError("broken"), Expired(), None)
+    async with World(Policy(), drops, store=kept) as world:
+        await world.subscriber.subscribe(">", heard, name="billing", **options)  # type: ignore[arg-type]
+        await world.publisher.publish("a", b"", ttl_s=5, key="k")
+        await world.clock.advance(2)
+        await world.publisher.publish("b", b"", key="k")
+        await until(lambda: len(heard.events) == 3)
+        assert [event.type for event in heard.events] == ["a", "a", "b"]
+        await world.clock.advance(1)
+        metrics = world.router.get_metrics()
+        assert (metrics.expired, metrics.failed, metrics.pending, await world.dead()) == (1, 1, 0, [])
+        assert drops.told == [("a", "expired")]
+        clock = world.clock
+    async with World(Policy(), store=kept, clock=clock) as world:
+        await world.subscriber.subscribe(">", heard, name="billing")
+        await clock.advance(3)
+        assert len(heard.events) == 3
 
 
 async def test_a_crowd_that_expires_leaves_the_loop_its_turns() -> None:

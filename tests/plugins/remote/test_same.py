@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import Any
+import time
+from typing import Any, Literal
 
 import pytest
 from tests.core.world import FromAnswers, Heard, Held
@@ -248,6 +249,70 @@ async def test_a_pause_holds_deliveries_and_owes_them(where: Where) -> None:
         await until(lambda: len(held.calls) == 2)
         held.finish_all()
         await one.idle()
+
+
+@both
+@pytest.mark.parametrize("options", [{}, {"name": "n"}, {"delivery": "at-most-once"}], ids=str)
+@pytest.mark.parametrize("paused", [False, True])
+async def test_what_is_over_before_its_turn_does_not_begin(
+    where: Where, options: dict[str, Any], *, paused: bool
+) -> None:
+    """It expires behind a handler that takes long, or a pause; what comes after it begins."""
+    held = Held()
+    async with bus(where) as one:
+        own = await one.subscriber.subscribe("*", held, **options)
+        await one.publisher.publish("first", b"")
+        await until(lambda: len(held.calls) == 1)
+        if paused:
+            await one.subscriber.pause_subscription(own)
+        began = time.monotonic()
+        await one.publisher.publish("short", b"", ttl_s=0.1)
+        await one.publisher.publish("long", b"", ttl_s=60)
+        await until(lambda: time.monotonic() > began + 0.2)
+        held.finish_all()
+        if paused:
+            await one.subscriber.resume_subscription(own)
+        await until(lambda: len(held.calls) == 2)
+        assert [call.event.type for call in held.calls] == ["first", "long"]
+        long = held.calls[-1].event
+        assert 0 < long.expires_ns - long.time_ns <= 60 * 10**9  # remote, the time until it was sent counts too
+        held.finish_all()
+        await one.idle()
+        settled_as_sent = where == "remote" and options.get("delivery") == "at-most-once"
+        assert settled_as_sent or one.router.get_metrics().expired == 1
+        await one.died()
+
+
+@both
+@pytest.mark.parametrize("delivery", ["at-least-once", "at-most-once"])
+async def test_what_expired_makes_room_for_what_comes_after_it(
+    where: Where, delivery: Literal["at-least-once", "at-most-once"]
+) -> None:
+    """Also where it was all that might be in flight."""
+    heard = Heard()
+    async with bus(where) as one:
+        own = await one.subscriber.subscribe("*", heard, delivery=delivery, in_flight=2)
+        await one.subscriber.pause_subscription(own)
+        began = time.monotonic()
+        for _ in range(2):
+            await one.publisher.publish("short", b"", ttl_s=0.1)
+        await one.publisher.publish("long", b"", ttl_s=60)
+        await until(lambda: time.monotonic() > began + 0.2)
+        await one.subscriber.resume_subscription(own)
+        await until(lambda: heard.types == ["long"])
+        await one.idle()
+
+
+@both
+async def test_a_retry_that_comes_too_late_expires(where: Where) -> None:
+    """It is no dead letter, though its attempts are not spent."""
+    handler = FromAnswers(Retry(0.3), None)
+    async with bus(where) as one:
+        await one.subscriber.subscribe("a", handler)
+        await one.publisher.publish("a", b"", ttl_s=0.2)
+        await one.idle()
+        assert (len(handler.events), one.router.get_metrics().expired) == (1, 1)
+        await one.died()
 
 
 @both

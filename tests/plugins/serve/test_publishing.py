@@ -25,10 +25,16 @@ async def test_an_event_posted_again_is_stored_once() -> None:
         assert again.json == {**first.json, "duplicate": True}
         other = await served.post(b"b", **CE)
         assert (other.status, other.json["title"], other.json["outcome"]) == (409, "Conflict", "fail")
+        assert other.json["detail"].startswith("id 1: another event was published with it")
+        others = await served.post([{**CE, "id": "3"}, {**CE, "data_base64": "Yg=="}], BATCH)
+        assert (others.status, others.json["detail"].partition(":")[0]) == (409, "id 1")
+        own = {**CE, "id": str(uuid4()), "ceid": "5"}  # an extension of the publisher's that is called so
+        await served.post(b"a", **own)
+        assert (await served.post(b"b", **own)).json["detail"].startswith(f"id {own['id']}: ")
         batch = [{**CE, "data_base64": "YQ=="}, {**CE, "id": "2"}]
         receipts = (await served.post(batch, BATCH)).json["receipts"]
         assert [one["duplicate"] for one in receipts] == [True, False]
-        assert served.router.get_metrics().published == 2
+        assert served.router.get_metrics().published == 3
 
 
 async def test_each_event_of_a_frame_has_its_own_fate() -> None:

@@ -56,6 +56,7 @@ def right(random: Random, subs: list[int]) -> pb.ClientFrame:
                     nak=[pb.Nak(delivery=1, delay_ms=random.choice([0, -1, 2**62]), error_type="é" * small)],
                     term=[pb.Term(delivery=2, reason="r" * 10_000)],
                     in_progress=[random.getrandbits(2)] * (small > 2),
+                    expired=[random.getrandbits(3)] * (small > 2),
                 )
             ),
             pb.ClientFrame(leave=pb.Leave(sub=sub, end=small > 1)),
