@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 from tests.core.world import Heard, Held, Log
@@ -11,11 +13,26 @@ from tests.plugins.serve.served import Served, until
 
 import squall
 from squall import Priority, SubscriptionError, VirtualClock
+from squall.plugins.remote.client import RemoteRouter
 
 
 async def publish(served: Served, n: int, kind: str = "a") -> None:
     publisher = served.router.publisher("shop")
     await asyncio.gather(*(publisher.publish(kind, b"") for _ in range(n)))
+
+
+@contextlib.asynccontextmanager
+async def connected(served: Served, clock: VirtualClock) -> AsyncIterator[RemoteRouter]:
+    """A client on the server's virtual clock."""
+    remote = squall.connect(served.server.url, clock=clock)
+    for change in (remote.start, remote.stop):
+        changing = asyncio.ensure_future(change())
+        while not changing.done():
+            await clock.advance(0.01)
+            await asyncio.sleep(0.001)
+        await changing
+        if change == remote.start:
+            yield remote
 
 
 async def test_a_lease_is_renewed_while_a_handler_runs_and_for_what_waits_behind_it() -> None:
@@ -106,17 +123,20 @@ async def test_more_in_flight_than_the_server_allows_is_the_servers_bound() -> N
 
 async def test_a_pause_takes_no_more_from_the_server_than_was_given() -> None:
     """What is in hand keeps its lease over the pause."""
-    heard = Heard()
-    async with Served() as served, squall.connect(served.server.url, lease_s=0.2) as remote:
+    heard, clock = Heard(), VirtualClock()
+    async with Served(clock=clock) as served, connected(served, clock) as remote:
         subscriber = remote.subscriber("billing")
         own = await subscriber.subscribe("*", heard, in_flight=10)
         await subscriber.pause_subscription(own)
         await publish(served, 100)
         (handler,) = next(iter(served.server.hub.connections)).subscriptions.values()
         await until(lambda: len(handler.in_hand) == 10)
-        await asyncio.sleep(0.6)
+        for _ in range(12):  # twice the lease
+            await clock.advance(5)
+            assert await remote.flush()
         assert heard.events == []
         assert served.router.get_metrics().failed == 0
+        assert len(handler.in_hand) == 10
         await subscriber.resume_subscription(own)
         await until(lambda: heard.seqs == list(range(1, 101)))
 

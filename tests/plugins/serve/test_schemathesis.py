@@ -64,6 +64,6 @@ async def schemathesis(url: str, folder: Path) -> tuple[int, str]:
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+            await process.communicate()  # its end waits for whoever reads what it said
     assert process.returncode is not None
     return process.returncode, said.decode()
