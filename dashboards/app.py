@@ -17,6 +17,7 @@ from squall.core.dashboard import DashboardPage, Look
 from squall.core.errors import ConfigError, SquallError, WiringError
 from squall.core.wiring import Registry
 from squall.dashboards import assets
+from squall.dashboards.live import EVERY_S
 from squall.dashboards.markup import plain, show_markup
 from squall.dashboards.service import Service
 from squall.dashboards.service_letters import show_service
@@ -24,6 +25,8 @@ from squall.dashboards.span_pages import SERVICE, show_spans
 
 FIRST = "runs"
 LETTERS = "dead_letters"
+OF_ALL_RUNS = ("", FIRST, "live", "sweeps", SERVICE)
+"""Pages that are of no single run, by their names in URLs."""
 
 
 def show(runs: Path, service: Service | None = None, spans: Path | None = None) -> None:
@@ -47,6 +50,7 @@ def show(runs: Path, service: Service | None = None, spans: Path | None = None) 
     title = "Service traces"
     made[SERVICE] = st.Page(partial(show_traced, title, spans), title=title, url_path=SERVICE)
     current = st.navigation(list(made.values()), position="hidden")
+    _name_run(current.url_path, runs)
     _sidebar(made, runs)
     current.run()
     _follow_links(made)
@@ -85,7 +89,14 @@ def show_page(runs: Path, page: DashboardPage) -> None:
         if list_runs(runs):
             page.show(Look(runs, chosen_run(runs)))
         else:
-            show_markup("no_runs.html.j2", runs=str(runs))
+            _until_the_first_run(runs)
+
+
+@st.fragment(run_every=EVERY_S)
+def _until_the_first_run(runs: Path) -> None:
+    if list_runs(runs):
+        st.rerun()
+    show_markup("no_runs.html.j2", runs=str(runs))
 
 
 def show_letters(runs: Path, page: DashboardPage, service: Service | None) -> None:
@@ -131,6 +142,13 @@ def chosen_run(runs: Path) -> Path:
     return find_run(runs, st.query_params.get("run") or "latest")
 
 
+def _name_run(page: str, runs: Path) -> None:
+    """Write the run that is looked at into the address of its page: it stays there when another one is made."""
+    of_service = page == LETTERS and st.query_params.get("source") == "service"
+    if page not in OF_ALL_RUNS and not of_service and "run" not in st.query_params and list_runs(runs):
+        st.query_params["run"] = run_name(chosen_run(runs))
+
+
 def _sidebar(pages: Mapping[str, st.Page], runs: Path) -> None:
     with st.sidebar:
         show_markup("brand.html.j2")
@@ -144,7 +162,7 @@ def _sidebar(pages: Mapping[str, st.Page], runs: Path) -> None:
             key = f"run {now}"  # another run, another widget: none keeps the value that it had for the run before
             none = "there is no such run"
             st.selectbox("Run", names, place, key=key, on_change=_choose, args=(key,), placeholder=none)
-        query = {"run": now} if now is not None and "run" in st.query_params else {}
+        query = {} if now is None else {"run": now}
         for page in pages.values():
             st.page_link(page, label=plain(page.title), query_params=query, width="stretch")
 

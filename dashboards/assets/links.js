@@ -1,11 +1,18 @@
 // Links between the dashboard's pages: followed within the page that is open. With a modifier key, or with another
-// button, they are plain links.
+// button, they are plain links. Where the menu lies over the page, it is folded away once something was chosen in it.
+const NARROW = "(max-width: 768px)"; // as where Streamlit lays the menu over the page
+const CHOSEN = '[data-testid="stSidebar"] a[href], [role="listbox"][aria-label="Run"] [role="option"]';
+
 export default function ({ setTriggerValue }) {
   const follow = (event) => {
-    if (event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) {
+    if (event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) {
       return;
     }
-    const link = event.target instanceof Element ? event.target.closest("a[data-page]") : null;
+    const clicked = event.target instanceof Element ? event.target : null;
+    if (clicked?.closest(CHOSEN) && matchMedia(NARROW).matches) {
+      document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
+    }
+    const link = event.defaultPrevented ? null : clicked?.closest("a[data-page]");
     if (link) {
       event.preventDefault();
       setTriggerValue("go", link.getAttribute("href"));

@@ -81,7 +81,7 @@ def test_the_first_page_lists_runs_and_offers_them(dead: Path) -> None:
     made_runs.by_hand(dead, "lossy", folders.invalid_folder)
     test = AppTest.from_function(whole, args=(str(dead),), default_timeout=60).run()
     assert "2 runs, newest first" in said(test)
-    assert {name.partition("/")[0] for name in test.selectbox[0].options} == {"dead", "lossy"}
+    assert {name.partition("/")[0] for name in test.sidebar.selectbox[0].options} == {"dead", "lossy"}
 
 
 def test_an_unknown_run_names_those_that_there_are(dead: Path) -> None:
