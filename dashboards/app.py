@@ -17,7 +17,8 @@ from squall.core.dashboard import DashboardPage, Look
 from squall.core.errors import ConfigError, SquallError, WiringError
 from squall.core.wiring import Registry
 from squall.dashboards import assets
-from squall.dashboards.live import EVERY_S
+from squall.dashboards.compare import newest_pair
+from squall.dashboards.live_data import EVERY_S
 from squall.dashboards.markup import plain, show_markup
 from squall.dashboards.service import Service
 from squall.dashboards.service_letters import show_service
@@ -25,6 +26,7 @@ from squall.dashboards.span_pages import SERVICE, show_spans
 
 FIRST = "runs"
 LETTERS = "dead_letters"
+PAIR = "compare"
 OF_ALL_RUNS = ("", FIRST, "live", "sweeps", SERVICE)
 """Pages that are of no single run, by their names in URLs."""
 
@@ -144,9 +146,11 @@ def chosen_run(runs: Path) -> Path:
 
 def _name_run(page: str, runs: Path) -> None:
     """Write the run that is looked at into the address of its page: it stays there when another one is made."""
-    of_service = page == LETTERS and st.query_params.get("source") == "service"
-    if page not in OF_ALL_RUNS and not of_service and "run" not in st.query_params and list_runs(runs):
-        st.query_params["run"] = run_name(chosen_run(runs))
+    given = st.query_params
+    of_service = page == LETTERS and given.get("source") == "service"
+    elsewhere = of_service or (page == PAIR and "a" in given and "b" in given)
+    if page not in OF_ALL_RUNS and not elsewhere and "run" not in given and list_runs(runs):
+        given["run"] = run_name(newest_pair(runs) if page == PAIR else chosen_run(runs))
 
 
 def _sidebar(pages: Mapping[str, st.Page], runs: Path) -> None:
@@ -162,8 +166,9 @@ def _sidebar(pages: Mapping[str, st.Page], runs: Path) -> None:
             key = f"run {now}"  # another run, another widget: none keeps the value that it had for the run before
             none = "there is no such run"
             st.selectbox("Run", names, place, key=key, on_change=_choose, args=(key,), placeholder=none)
-        query = {} if now is None else {"run": now}
-        for page in pages.values():
+        chosen = "run" in st.query_params
+        for name, page in pages.items():
+            query = {"run": now} if now is not None and (chosen or name != PAIR) else {}
             st.page_link(page, label=plain(page.title), query_params=query, width="stretch")
 
 
@@ -174,7 +179,8 @@ def _choose(key: str) -> None:
 
 def _follow_links(pages: Mapping[str, st.Page]) -> None:
     """Links in what pages show: followed without loading everything anew."""
-    asked = assets.links()(key="links", on_go_change=lambda: None).go
+    data = {"run": st.query_params.get("run", "")}
+    asked = assets.links()(key="links", data=data, on_go_change=lambda: None).go
     if asked:
         url = urlsplit(str(asked))
         if url.path in pages:

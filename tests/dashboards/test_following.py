@@ -1,4 +1,4 @@
-"""The live page, left open while runs begin and end: it looks for one all the time, and keeps the verdict of the last."""
+"""The live page, left open while runs begin and end: it looks for one, and keeps the verdict of the last."""
 
 from __future__ import annotations
 

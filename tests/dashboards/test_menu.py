@@ -132,5 +132,5 @@ def one_page(page: Page) -> None:
 
 def one_run(page: Page) -> None:
     """Another than the one that is looked at."""
-    page.get_by_role("combobox", name="Run").tap()
-    page.get_by_role("option", name="lossy/").tap()
+    page.get_by_role("combobox", name="Run").click()
+    page.get_by_role("option", name="lossy/").click()
