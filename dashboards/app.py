@@ -27,6 +27,8 @@ from squall.dashboards.span_pages import SERVICE, show_spans
 FIRST = "runs"
 LETTERS = "dead_letters"
 PAIR = "compare"
+TITLE = 60
+"""So many characters of a run's name stand in the title of a browser's tab."""
 OF_ALL_RUNS = ("", FIRST, "live", "sweeps", SERVICE)
 """Pages that are of no single run, by their names in URLs."""
 
@@ -53,6 +55,8 @@ def show(runs: Path, service: Service | None = None, spans: Path | None = None) 
     made[SERVICE] = st.Page(partial(show_traced, title, spans), title=title, url_path=SERVICE)
     current = st.navigation(list(made.values()), position="hidden")
     _name_run(current.url_path, runs)
+    run = st.query_params.get("run") if current.url_path not in OF_ALL_RUNS else None
+    st.set_page_config(page_title=" · ".join(plain(one, TITLE) for one in (current.title, run, "squall") if one))
     _sidebar(made, runs)
     current.run()
     _follow_links(made)

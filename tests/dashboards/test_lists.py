@@ -119,3 +119,14 @@ def test_a_run_of_which_a_file_is_missing_says_which(runs: Path, file: str) -> N
     told = said(opened(runs, "overview", run="other/20260103-000000-abc123"))
     assert file in told
     assert "there is no such run" not in told
+
+
+def test_a_damaged_document_is_told_in_a_line(runs: Path) -> None:
+    """With the place that does not fit, and nothing of the library that found it."""
+    folder = next(runs.glob("other/2*"))
+    (folder / VERDICT).write_text("{}", encoding="utf-8")
+    told = said(opened(runs, "overview", run="other"))
+    assert "verdict.json: is not a verdict that squall wrote (" in told
+    assert "Field required" in told
+    assert "pydantic" not in told
+    assert "validation error" not in told

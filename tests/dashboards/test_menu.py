@@ -119,8 +119,8 @@ def test_on_a_phone_the_menu_is_folded_away_after_a_choice(browser: Browser, run
         page.wait_for_url(re.compile(r"/traces\?run=lossy(/|%2F)"))
     with looking(browser, WIDE) as page:
         page.goto(f"{address}flow?run=dead")
-        follow(page, "Traces")
-        page.wait_for_url("**/traces*")
+        follow(page, "Plugins")
+        page.wait_for_url("**/plugins*")
         settled(page)
         folded(page, away=False)
 
@@ -134,3 +134,28 @@ def one_run(page: Page) -> None:
     """Another than the one that is looked at."""
     page.get_by_role("combobox", name="Run").click()
     page.get_by_role("option", name="lossy/").click()
+
+
+def test_a_tab_is_told_apart_by_its_title(browser: Browser, address: str) -> None:
+    """The page, and the run where it is of one."""
+    with looking(browser, WIDE) as page:
+        for one, title in (
+            ("", "Runs · squall"),
+            ("flow?run=dead", "Flow · dead · squall"),
+            ("overview", "Overview · dead/20260101-000000-abc123 · squall"),
+        ):
+            page.goto(address + one)
+            settled(page)
+            expect(page).to_have_title(title, timeout=READY_MS)
+
+
+def test_what_is_no_page_says_so(browser: Browser, address: str) -> None:
+    """And leads to the pages that there are."""
+    page = browser.new_page()
+    answer = page.goto(f"{address}overvew")
+    assert answer is not None
+    assert answer.status == 404
+    expect(page.locator("main")).to_contain_text("The dashboard has no page overvew")
+    page.get_by_role("link", name="All runs").click()
+    expect(page.locator("h1")).to_have_text("Runs", timeout=READY_MS)
+    page.close()

@@ -40,7 +40,7 @@ class View:
 
 
 VIEWS = [
-    View("runs", "", ("Runs", "11 runs of 12, newest first", "short/", "lossy/", "unreadable")),
+    View("runs", "", ("Runs", "11 runs, newest first", "short/", "lossy/", "unreadable")),
     View("overview", "overview?run=short", ("acknowledged events", "Over time", "no_loss", "errors", "billing")),
     View("overview-invalid", "overview?run=lossy", ("Invalid", "2 of 40 acknowledged events were lost", "Why")),
     View("overview-unfinished", "overview?run=unfinished", ("It was ended before it was judged", "Over time")),
