@@ -86,3 +86,16 @@ def test_the_page_is_opened_during_a_run(browser: Browser, tmp_path: Path) -> No
         shows(page, "second/", "load and faults")
         end(second)
         shows(page, "The run is over", "second/")
+
+
+def test_the_list_of_runs_follows_what_goes_on(browser: Browser, tmp_path: Path) -> None:
+    """What a run has acknowledged, another one that begins, and the verdict, without anything being loaded anew."""
+    runs = tmp_path / "runs"
+    first = begin(runs, "first", 1)
+    with dashboard(runs) as (_, address), looking(browser, WIDE) as page:
+        page.goto(address)
+        shows(page, "1 run, newest first", "goes on now: load and faults")
+        begin(runs, "second", 2)
+        shows(page, "2 runs, newest first", "second/")
+        end(first)
+        shows(page, "acknowledged events, none lost")
