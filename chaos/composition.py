@@ -106,13 +106,14 @@ def composed(scenario: Scenario, config: Config, catalogue: Catalogue) -> Compos
 
 
 def _led(entry: Entry, servers: Sequence[str], scenario: Scenario) -> Entry:
-    """The plugin with its url in words where the bench leads it to a server that the run itself starts, through a proxy
-    where there are faults on the way."""
-    if entry.name not in servers or "url" not in entry.options:
+    """The plugin with its url in words where the bench leads it to a server that the run itself starts, and through a
+    proxy where there are faults on the way."""
+    if "url" not in entry.options:
         return entry
     seam = f"{Network.prefix}:{entry.name}"
     by = f", by {seam}" if any(one.on == seam for one in scenario.faults) else ""
-    return replace(entry, options={**entry.options, "url": f"the run's own {entry.name}{by}"})
+    where = f"the run's own {entry.name}" if entry.name in servers else entry.options["url"]
+    return replace(entry, options={**entry.options, "url": f"{where}{by}"})
 
 
 _COMPOSED = TypeAdapter(Composed)

@@ -16,10 +16,22 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 # A publish that failed has no id that the run knows: its trace is made of its number (chaos/spans.py).
 _FAILED = "SELECT DISTINCT event FROM publish WHERE outcome <> 'ok' AND md5('trace' || op) = $id"
-_SEQS = "SELECT DISTINCT seq FROM read_parquet($files, union_by_name = true) WHERE seq IS NOT NULL AND "
-_OF_EVENT = _SEQS + "lower(replace(event, '-', '')) = $id"
-_OF_TRACE = _SEQS + "trace = $id"
-_EVENTS = "SELECT DISTINCT event FROM publish WHERE seq IN (SELECT unnest($seqs::BIGINT[])) ORDER BY event"
+_OF_EVENT = "lower(replace(event, '-', '')) = $id"
+_OF_TRACE = "trace = $id"
+
+# Two routers, or a store in memory that was restarted, give a seq twice: of several events with a span's seq it is the
+# one with the span's type and key, published last before the router's first span of it.
+_EVENTS = """
+WITH named AS (
+    SELECT event, seq, any_value(topic) AS topic, any_value(key) AS key, min(begun) AS begun
+    FROM read_parquet($files, union_by_name = true) WHERE seq IS NOT NULL AND {which} GROUP BY event, seq)
+SELECT DISTINCT event FROM (
+    SELECT p.event FROM named n JOIN publish p USING (seq)
+    LEFT JOIN topic t ON t.topic = p.type LEFT JOIN key k ON k.key = p.key
+    QUALIFY row_number() OVER (PARTITION BY n.event, seq ORDER BY p.invoked <= n.begun DESC,
+        t.name IS NOT DISTINCT FROM n.topic DESC, k.name IS NOT DISTINCT FROM n.key DESC, p.invoked DESC) = 1)
+ORDER BY event
+"""
 
 
 def event_number(folder: Path, text: str) -> int:
@@ -48,10 +60,9 @@ def _events(folder: Path, name: str) -> list[int]:
     files = [str(path) for path in _files(folder)]
     try:
         with open_history(folder / "history") as db:
-            seqs: list[tuple[int]] = []
-            for query in (_OF_EVENT, _OF_TRACE) if files else ():
-                seqs = seqs or db.execute(query, {"files": files, "id": name}).fetchall()
-            found = db.execute(_EVENTS, {"seqs": [seq for (seq,) in seqs]}).fetchall()
+            found: list[tuple[int]] = []
+            for which in (_OF_EVENT, _OF_TRACE) if files else ():
+                found = found or db.execute(_EVENTS.format(which=which), {"files": files, "id": name}).fetchall()
             return [event for (event,) in found or db.execute(_FAILED, {"id": name}).fetchall()]
     except duckdb.Error as error:
         raise StoreFileError(f"{folder}: its spans or its history cannot be read ({error})") from error

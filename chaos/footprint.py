@@ -20,14 +20,6 @@ class Footprint(NamedTuple):
     threads: int
 
 
-def waited_ns() -> int:
-    """For how long this thread could have run and was given no processor, since it began; 0 where nobody tells."""
-    try:
-        return int((PROC / "thread-self" / "schedstat").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError):
-        return 0
-
-
 def check_footprints() -> None:
     """Raises ConfigError where nobody tells what a process holds: before anything is started."""
     if not (PROC / "self" / "status").exists():

@@ -12,7 +12,7 @@ from squall.chaos.check.verdict import OF_FINDINGS, Finding, FindingState, State
 from squall.chaos.figures import latency
 from squall.chaos.layout import LABEL, field, headline
 from squall.chaos.present_why import cause_lines, note_lines, tells
-from squall.chaos.remedies import what_to_do
+from squall.chaos.remedies import advised
 from squall.chaos.run import RunResult
 from squall.chaos.run_folder import LOG, REPORT, run_name
 from squall.core.config import Bench
@@ -79,12 +79,11 @@ def _rest(findings: Sequence[Finding], own: Sequence[Finding], width: int, colum
 
 def _reason_lines(verdict: Verdict, width: int) -> list[Text]:
     unknown = verdict.state == "unknown"
-    lines, todos = list[Text](), dict[str, None]()
+    lines = list[Text]()
     for reason in verdict.reasons:
         if reason.code not in OF_FINDINGS and reason.text != verdict.headline:
             lines += field("why unknown" if unknown else "besides", reason.text, width, style="yellow")
-        if unknown and (todo := what_to_do(reason)):
-            todos[todo] = None  # once, however many reasons it mends
+    todos = [todo for _, todo in advised(verdict.reasons) if todo] if unknown else []
     advice = [line for todo in todos for line in field("advice", todo, width)]
     return [Text(), *lines, *advice] if lines or advice else []
 

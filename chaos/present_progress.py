@@ -138,6 +138,8 @@ def _counts(progress: Progress) -> str:
         parts.append(f"refused {format_count(progress.refused)}")
     if progress.dead_lettered is not None:
         parts.append(f"dead letters {format_count(progress.dead_lettered)}")
+    if progress.abandoned:
+        parts.append(f"abandoned {format_count(progress.abandoned)}")
     if progress.p99_s is not None:
         parts.append(f"p99 {_short(progress.p99_s)}")
     if progress.lag_s >= SHOWN_LAG_S:

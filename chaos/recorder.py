@@ -30,19 +30,8 @@ MAX_WAITING_CHUNKS = 256
 MAX_AHEAD = 100_000
 NUMBER_BYTES = 32
 PUBLISH = (
-    "op",
-    "event",
-    "type",
-    "key",
-    "priority",
-    "intended",
-    "invoked",
-    "ended",
-    "outcome",
-    "seq",
-    "duplicate",
-    "hash",
-)
+    "op", "event", "type", "key", "priority", "intended", "invoked", "ended", "outcome", "seq", "duplicate", "hash",
+)  # fmt: skip
 ATTEMPT = (
     "event", "subscription", "attempt", "worker", "key", "priority", "seq", "begun", "ended", "result", "settlement",
     "settle_invoked", "settle_ok", "settle_answer", "by_handler", "hash",
@@ -53,7 +42,7 @@ CANCELLED = Outcome("info", why="cancelled")
 OUTCOMES = {"ok": 0, "fail": 1, "info": 2}
 SETTLEMENTS = {"ack": 0, "nak": 1, "term": 2}
 OK, ERROR, TIMEOUT, DIED = 0, 1, 2, 3
-_ENDED, _RESULT, _SETTLEMENT, _INVOKED, _SETTLED, _ANSWER = 8, 9, 10, 11, 12, 13
+_EVENT, _ATTEMPT, _BEGUN, _ENDED, _RESULT, _SETTLEMENT, _INVOKED, _SETTLED, _ANSWER = 0, 2, 7, 8, 9, 10, 11, 12, 13
 _BEGINS = {
     "publish": PUBLISH.index("invoked"),
     "batch": BATCH.index("invoked"),
@@ -69,13 +58,14 @@ current_event: contextvars.ContextVar[tuple[int, int] | None] = contextvars.Cont
 class Recorder:
     """The recorder of one run. `now` is its own source of time, untouched by any fault.
 
-    `acknowledged`, `refused` and `unknown` count publishes by outcome, `handled` handlers that ended well.
+    `acknowledged`, `refused` and `unknown` count publishes by outcome, `handled` handlers that ended well. `moved_ns`:
+    when a handler last began or ended, or a settlement was answered, which the checker takes for progress.
     """
 
     def __init__(self, writer: HistoryWriter, clock: Clock, nonce: bytes) -> None:
         self.clock, self.now, self.nonce = clock, clock.monotonic_ns, nonce
         self.sent = Sent()
-        self.acknowledged = self.refused = self.unknown = self.handled = 0
+        self.acknowledged = self.refused = self.unknown = self.handled = self.moved_ns = 0
         self.latencies_ns: list[int] | None = None
         self.failures: list[str] = []
         self.attempts = Table("attempt", ATTEMPT, self.write)
@@ -101,6 +91,11 @@ class Recorder:
         objects = sum(map(len, failed))
         size = self.sent.held_bytes + sum(map(getsizeof, failed)) + NUMBER_BYTES * objects
         return size, objects + sum(table.held_objects for table in self._tables)
+
+    @property
+    def abandoned(self) -> int:
+        """Handlers that run on, though the target gave their deliveries back or up when their time was over."""
+        return sum(sink.abandoned for sink in self._sinks)
 
     # Publishes
 
@@ -271,7 +266,13 @@ class RecordingSink:
         self._open: dict[bytes, list[list[int]]] = {}
         self._ahead: dict[bytes, list[int]] = {}
         self.failed: dict[int, int] = {}
-        self.handled = 0
+
+    @property
+    def abandoned(self) -> int:
+        """How many of its handlers the checker would tell as abandoned, and run on."""
+        given = (SETTLEMENTS["nak"], SETTLEMENTS["term"])
+        rows = (row for rows in self._open.values() for row in rows if row[_SETTLEMENT] in given)
+        return sum(row[_ENDED] == NULL and row[_INVOKED] - row[_BEGUN] >= self._timeout_ns for row in rows)
 
     async def deliver(self, received: Received) -> None:
         """Record the begin, pass the seam, run the handler, record the end; what the handler raises is raised."""
@@ -284,7 +285,7 @@ class RecordingSink:
         if attempt is None:
             attempt = self.failed.get(event, 0) + 1
         key, priority, told = recorder.sent.compare(received, event)
-        begun = recorder.now()
+        begun = recorder.moved_ns = recorder.now()
         row = [
             event, self._number, attempt, received.worker, key, priority,
             NULL if received.seq is None else received.seq, begun, NULL, NULL, NULL, NULL, NULL, NULL, 0,
@@ -307,16 +308,16 @@ class RecordingSink:
                     current_event.set(None)  # what this task does next, such as settling, is not this handler
             await self._handle(received)
         except BaseException as error:
-            row[_ENDED], row[_RESULT] = (ended := recorder.now()), ERROR
-            self.failed[event] = attempt
+            row[_ENDED] = recorder.moved_ns = ended = recorder.now()
+            row[_RESULT] = ERROR
+            self._has_failed(row)
             if isinstance(error, asyncio.CancelledError):
                 row[_RESULT] = TIMEOUT if ended - begun >= self._timeout_ns else DIED
             elif not isinstance(error, Exception):
                 row[_RESULT] = DIED
             raise
-        row[_ENDED] = ended = recorder.now()
+        row[_ENDED] = recorder.moved_ns = ended = recorder.now()
         row[_RESULT] = OK
-        self.handled += 1
         recorder.handled += 1
         if recorder.latencies_ns is not None:
             recorder.latencies_ns.append(ended - max(intended, self._joined_ns))
@@ -337,11 +338,14 @@ class RecordingSink:
             for row in rows:
                 if row[_INVOKED] == NULL:
                     row[_SETTLEMENT], row[_INVOKED] = code, invoked_ns
+                    if settlement != "ack":
+                        self._has_failed(row)
 
     def settled(self, payloads: Sequence[bytes], ok_ns: int, answer: Literal["ok", "refused", "lost"] = "ok") -> None:
         if answer == "lost":
             self._lost(payloads)
             return
+        self._recorder.moved_ns = max(self._recorder.moved_ns, ok_ns)
         code, opened = int(answer == "refused"), self._open
         for payload in payloads:
             rows = opened.pop(payload, None) or opened.pop(self._altered(payload), None)
@@ -376,6 +380,10 @@ class RecordingSink:
         if over:
             self._recorder.attempts.add(row)
         return over
+
+    def _has_failed(self, row: list[int]) -> None:
+        """The event's next attempt has the next number; the handler of an earlier one may end after it has begun."""
+        self.failed[row[_EVENT]] = max(row[_ATTEMPT], self.failed.get(row[_EVENT], 0))
 
     def _altered(self, payload: bytes) -> bytes:
         """The payload under which an event was begun that is settled under another one: the bench's header is the same.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from squall.chaos.check.verdict import Reason, ReasonCode
 
@@ -24,3 +24,14 @@ NEXT: Mapping[ReasonCode, str] = {
 def what_to_do(reason: Reason) -> str:
     """Its own advice, or else its code's; nothing where there is none."""
     return reason.advice or NEXT.get(reason.code, "")
+
+
+def advised(reasons: Sequence[Reason]) -> list[tuple[str, str]]:
+    """Each reason's text with what to do, which is told once for each kind: at the last that has it. Where reasons of a
+    kind have advice of their own, it stands for all of them."""
+    own = {reason.code: reason.advice for reason in reasons if reason.advice}
+    found = [reason.advice or own.get(reason.code) or what_to_do(reason) for reason in reasons]
+    return [
+        (reason.text, "" if advice in found[number:] else advice)
+        for number, (reason, advice) in enumerate(zip(reasons, found, strict=True), start=1)
+    ]

@@ -18,8 +18,7 @@ from squall.chaos.check.verdict import Verdict
 from squall.chaos.composition import Composed, save_composed
 from squall.chaos.driven import Driven, DrivenLoad, make_driver
 from squall.chaos.fault_run import FaultRun
-from squall.chaos.footprint import check_footprints, waited_ns
-from squall.chaos.heap import heap_set_aside
+from squall.chaos.footprint import check_footprints
 from squall.chaos.history import HistoryWriter
 from squall.chaos.live_file import live_file
 from squall.chaos.load import Generator, LoadGenerator, Messages
@@ -40,8 +39,10 @@ from squall.chaos.watch import Progress, Watch
 from squall.core.clock import Clock, SystemClock
 from squall.core.config import Config
 from squall.core.errors import SquallError, StoreFileError
+from squall.core.heap import heap_set_aside
 from squall.core.identity import system_id
 from squall.core.load_driver import LoadDriver
+from squall.core.processor import waited_ns
 from squall.core.target import Batches, Claims, RunContext, Target
 from squall.core.units import format_seconds
 
@@ -206,8 +207,7 @@ class _Run:
                 ending.push_async_callback(lambda: self._noted("the load driver did not stop", stop(driven)))
                 await driven.start(self.folder / DRIVER, self.target, self.processes.launch_aside)
             limits = drain_limits(self.scenario, self.claims.longest_delay_s)
-            told = self.claims
-            self.facts = replace(self.facts, stall_s=limits.stall_s, durability=told.durability, kept_by=told.kept_by)
+            self.facts = replace(self.facts, stall_s=limits.stall_s).claimed(self.claims)
             seams = {**self.target.seams(), **self.participants.seams, **self.networks.seams, **self.processes.seams}
             self.faults = FaultRun(self.scenario, seams, self.recorder, self.folder)
             ending.push_async_callback(self.faults.heal)
@@ -364,10 +364,10 @@ class _Run:
             took_s = (self.clock.monotonic_ns() - asked) / 1e9
             counted = all(one.pending is not None for one in counts)
             drained = counted and not any(one.pending for one in counts)
-            now_done = sum((one.acked or 0) + (one.dead_lettered or 0) for one in counts) + self.recorder.handled
+            now_done = sum((one.acked or 0) + (one.dead_lettered or 0) for one in counts)
             if now_done != done:
                 done, moved = now_done, self.clock.monotonic_ns()
-            elif self.clock.monotonic_ns() - moved > stall_s * 1e9:
+            elif self.clock.monotonic_ns() - max(moved, self.recorder.moved_ns) > stall_s * 1e9:
                 drained = not counted  # what it does not count has been as quiet as it can be waited for
                 break
             await self.clock.sleep(max(POLL_S, POLL_SHARE * took_s))

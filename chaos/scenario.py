@@ -22,6 +22,7 @@ from squall.chaos.scenario_driver import read_driver
 from squall.chaos.scenario_expect import Entry, Expectations, read_expectations
 from squall.chaos.scenario_faults import Kinds, Place, PlannedFault, read_faults
 from squall.chaos.scenario_models import Abort, DrainSection, Load, ScenarioFile, ServersSection, Subscriber
+from squall.chaos.scenario_room import room_for_faults
 from squall.chaos.scenario_soak import soaked
 from squall.chaos.scenario_vars import fill, set_keys, variable
 from squall.core.config import Config, PluginSection, plugin_sections
@@ -169,7 +170,8 @@ def make_scenario(
 
     plugins = reading.keep(plugin_sections(document, ("plugins",)))
     driver = reading.keep(read_driver(document, known.drivers, known.plugins))
-    place = Place(known.faults, names.seams, config.bench.allow_faults, load.seconds if load else None)
+    load_s, too_short = (load.seconds, room_for_faults(document, source, load)) if load else (None, "")
+    place = Place(known.faults, names.seams, config.bench.allow_faults, load_s, too_short)
     faults = reading.keep(read_faults(document, place, _seed(document, seed)))
     expect = reading.keep(read_expectations(document, ("expect",), known.expectations))
     steady = reading.keep(read_expectations(document, ("steady", "expect"), known.expectations))

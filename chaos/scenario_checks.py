@@ -99,7 +99,7 @@ def check_something_matches(document: Document, load: Load, subscribers: Mapping
 
 
 def _check_stay(document: Document, loc: Loc, load_s: float | None) -> list[Problem]:
-    join_s, leave_s = _seconds(document.at((*loc, "join"))), _seconds(document.at((*loc, "leave")))
+    join_s, leave_s = seconds_or_none(document.at((*loc, "join"))), seconds_or_none(document.at((*loc, "leave")))
     problems = []
     for key, at_s in (("join", join_s), ("leave", leave_s)):
         if at_s is not None and load_s is not None and at_s > load_s:
@@ -110,11 +110,12 @@ def _check_stay(document: Document, loc: Loc, load_s: float | None) -> list[Prob
     return problems
 
 
-def _seconds(value: Json) -> float | None:
+def seconds_or_none(value: Json) -> float | None:
+    """A duration of a section that may be wrong: then its own model reports it."""
     try:
         return None if value is None else parse_seconds(value)
     except ValueError:
-        return None  # reported by the subscriber's own model
+        return None
 
 
 def check_load(document: Document, load: Load, limits: Limits) -> list[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from squall.chaos.scenario_models import FaultSection, RandomChoice, RandomEntry
@@ -37,12 +37,14 @@ class PlannedFault:
 @dataclass(frozen=True)
 class Place:
     """Where a scenario's faults may act: installed kinds, seams by kind (None: only the target knows them), what the
-    operator allows (None: everything), how long the load lasts (None: not known, since its section is wrong)."""
+    operator allows (None: everything), how long the load lasts (None: not known, since its section is wrong), and what
+    to do where that is too short."""
 
     kinds: Kinds
     seams: Mapping[str, Collection[str]]
     allowed: Collection[str] | None
     load_s: float | None
+    too_short: str = ""
 
 
 def by_seam(faults: Sequence[type[Fault]]) -> Kinds:
@@ -86,6 +88,8 @@ def read_faults(document: Document, place: Place, seed: int) -> tuple[tuple[Plan
                     hint = "let one end before the other begins" + ("; or try another seed" if planned[1:] else "")
                     problems.append(document.problem(("faults", index), message, hint))
                 found.append(fault)
+    told = [number for number, problem in enumerate(problems) if problem.hint == place.too_short]
+    problems = [replace(one, hint="") if number in told[1:] else one for number, one in enumerate(problems)]
     return tuple(sorted(found, key=lambda fault: (fault.begin_s, fault.id))), problems
 
 
@@ -105,10 +109,11 @@ def _single(document: Document, loc: Loc, place: Place, seed: int) -> list[Plann
     load_s = place.load_s
     end_s = section.at + section.duration if section.duration is not None else load_s
     if load_s is not None and section.at >= load_s:
-        problems.append(document.problem((*loc, "at"), f"the load ends at {format_seconds(load_s)}, before the fault"))
+        message = f"the load ends at {format_seconds(load_s)}, before the fault"
+        problems.append(document.problem((*loc, "at"), message, place.too_short))
     elif load_s is not None and end_s is not None and end_s > load_s + 1e-9:
         message = f"the fault would last until {format_seconds(end_s)}, the load ends at {format_seconds(load_s)}"
-        problems.append(document.problem((*loc, "for"), message))
+        problems.append(document.problem((*loc, "for"), message, place.too_short))
     if problems or fault is None:
         raise ConfigError(problems)
     ends = section.at if end_s is None else end_s
@@ -131,7 +136,7 @@ def _random(document: Document, loc: Loc, place: Place, seed: int) -> list[Plann
     first_s, last_s = section.between
     if place.load_s is not None and last_s > place.load_s:
         message = f"reaches to {format_seconds(last_s)}, the load ends at {format_seconds(place.load_s)}"
-        problems.append(document.problem((*inside, "between"), message))
+        problems.append(document.problem((*inside, "between"), message, place.too_short))
     if problems:
         raise ConfigError(problems)
     random = Random(f"{seed}:faults:{section.id}")

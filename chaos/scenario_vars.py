@@ -87,6 +87,17 @@ def _put(data: dict[str, Json], name: str, value: Json) -> None:
         place = inside
 
 
+def found_at(place: Json, name: str) -> Json:
+    """What stands where a dotted name says; None where nothing does."""
+    for part in name.split("."):
+        at = _index(place, part) if isinstance(place, list) else part
+        if isinstance(place, list) and isinstance(at, int):
+            place = place[at]
+        else:
+            place = place.get(part) if isinstance(place, dict) else None
+    return place
+
+
 def _index(place: list[Json], part: str) -> int | None:
     named = (at for at, one in enumerate(place) if isinstance(one, dict) and one.get("id") == part)
     number = int(part) if part.isdecimal() and len(part) < 6 and int(part) < len(place) else None

@@ -15,6 +15,8 @@ from squall.core.target import Target
 PROGRESS_S = 0.25
 COUNT_NS = 1_000_000_000
 COUNT_SHARE = 50  # a target's own sums may be dear: a fiftieth of the time is spent on them at most
+COUNT_LATEST_NS = 30_000_000_000  # or they only took long, since the target could not be reached
+OLD_NS = 10_000_000_000
 Phase = Literal["setup", "steady", "load", "heal", "drain", "check"]
 
 
@@ -23,7 +25,8 @@ class Progress:
     """A moment of a run. Rates are per second since the last one; p99_s is of what was handled since then.
 
     phase_s is how long the phase has lasted, of total_s (None: nobody knows). pending and dead_lettered are the
-    target's own sums (None: it keeps none), lag_s by how much the event loop was late.
+    target's own sums (None: it keeps none), lag_s by how much the event loop was late. abandoned: handlers that ignored
+    their cancellation, and run on.
     """
 
     target: str
@@ -41,6 +44,7 @@ class Progress:
     p99_s: float | None
     lag_s: float
     faults: tuple[FaultProgress, ...]
+    abandoned: int = 0
 
 
 class Watch:
@@ -59,6 +63,7 @@ class Watch:
         self._seen_ns, self._asked, self._acknowledged = self._now(), 0, 0
         self._pending: int | None = None
         self._dead_lettered: int | None = None
+        self._counted_ns = 0
         self._described = ""
         self._rates = (0.0, 0.0)
         self._p99_s: float | None = None
@@ -94,7 +99,10 @@ class Watch:
             lag_s = max(0.0, (self._now() - due_ns) / 1e9)
             if (asked_ns := self._now()) >= count_ns:
                 await self._count()
-                count_ns = self._now() + max(COUNT_NS, COUNT_SHARE * (self._now() - asked_ns))
+                took_ns = self._now() - asked_ns
+                count_ns = self._now() + min(COUNT_LATEST_NS, max(COUNT_NS, COUNT_SHARE * took_ns))
+            elif asked_ns - self._counted_ns > OLD_NS:  # no figure is better than one that is not true any more
+                self._pending = self._dead_lettered = None
             self._tell(lag_s)
 
     async def _count(self) -> None:
@@ -103,6 +111,7 @@ class Watch:
         dead = [one.dead_lettered for one in sums if one.dead_lettered is not None]
         self._pending = sum(pending) if pending else None
         self._dead_lettered = sum(dead) if dead else None
+        self._counted_ns = self._now()
 
     def _tell(self, lag_s: float) -> None:
         recorder, now_ns, generator = self._recorder, self._now(), self._generator
@@ -131,5 +140,6 @@ class Watch:
                 p99_s=self._p99_s,
                 lag_s=lag_s,
                 faults=self._faults.progress((now_ns - self._load_ns) / 1e9) if self._faults else (),
+                abandoned=recorder.abandoned,
             )
         )

@@ -11,7 +11,9 @@ from pydantic import JsonValue, TypeAdapter
 from squall.core import wiring
 from squall.core.config import PluginSection
 from squall.core.errors import ConfigError
+from squall.core.fault import Network, Process
 from squall.core.plugin import Plugin
+from squall.core.secret import Secret
 from squall.core.target import RunContext
 
 
@@ -53,8 +55,9 @@ def outside(plugins: Sequence[Plugin], servers: Collection[str], allowed: Collec
 
 
 async def located(plugins: Sequence[Plugin], ctx: RunContext) -> list[Plugin]:
-    """The plugins, with a `url` that leads to the server of their name which the run has started, if it has; through
-    the detour of that name. Raises ConfigError where one would write to another that the operator does not allow."""
+    """The plugins, with a `url` that leads to the server of their name which the run has started, if it has, else to
+    their own; through the detour of that name. Raises ConfigError where one would write to a server that the operator
+    does not allow."""
     for message in outside(plugins, ctx.servers, ctx.config.bench.allow_servers).values():
         raise ConfigError(message)
     return [await _located(plugin, ctx) for plugin in plugins]
@@ -62,15 +65,34 @@ async def located(plugins: Sequence[Plugin], ctx: RunContext) -> list[Plugin]:
 
 async def _located(plugin: Plugin, ctx: RunContext) -> Plugin:
     fields = type(plugin.options).model_fields
-    if not ctx.servers or "url" not in fields or (name := name_of(plugin)) not in ctx.servers:
+    if "url" not in fields:
         return plugin
-    host, port = await ctx.detour(name, *ctx.servers[name])
-    return _with(plugin, "url", f"{urlsplit(str(fields['url'].default)).scheme}://{host}:{port}")
+    name, default = name_of(plugin), urlsplit(str(fields["url"].default))
+    if name in ctx.servers:
+        host, port = await ctx.detour(name, *ctx.servers[name])
+        return _with(plugin, "url", f"{default.scheme}://{host}:{port}")
+    url = vars(plugin.options)["url"]
+    try:
+        own = urlsplit(url.read(f"{name}: url") if isinstance(url, Secret) else str(url))
+        real = own.hostname or "", own.port or default.port or 0
+    except ValueError:
+        return plugin  # it says itself, and better, what is wrong with its url
+    plain = own.scheme == default.scheme and own.hostname  # a proxy has no certificate, and is no socket's file
+    if not plain or (there := await ctx.detour(name, *real)) == real:
+        return plugin
+    login, at, _ = own.netloc.rpartition("@")
+    return _with(plugin, "url", own._replace(netloc=f"{login}{at}{there[0]}:{there[1]}").geturl())
 
 
-def keeper(plugins: Sequence[Plugin], ctx: RunContext) -> str | None:
-    """Which of the servers that the run has started keeps the events; None where it is none of them."""
-    return next((name for one in plugins if is_store(one) and (name := name_of(one)) in ctx.servers), None)
+def keeper(plugins: Sequence[Plugin]) -> str | None:
+    """Which server keeps the events, the run's or the operator's own; None where it is none."""
+    return next((name_of(one) for one in plugins if is_store(one) and "url" in type(one.options).model_fields), None)
+
+
+def publish_path(plugins: Sequence[Plugin]) -> tuple[str, ...]:
+    """The seams that a router made of these passes until it has stored an event: those of the server that keeps it."""
+    name = keeper(plugins)
+    return () if name is None else (f"{Network.prefix}:{name}", f"{Process.prefix}:{name}")
 
 
 def _with(plugin: Plugin, option: str, value: str) -> Plugin:

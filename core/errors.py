@@ -38,7 +38,8 @@ class SquallError(Exception):
 class Problem:
     """One mistake in a file: where it stands, what is wrong, what was expected.
 
-    line and column count from 1; 0 where the place is not known. excerpt is the offending source line.
+    where may be empty, where the message says it itself. line and column count from 1; 0 where the place is not known.
+    excerpt is the offending source line.
     """
 
     where: str
@@ -51,7 +52,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.where}:{self.line}:{self.column}" if self.line else self.where
-        text = f"{place}: {self.message}"
+        text = f"{place}: {self.message}" if place else self.message
         if not self.excerpt:
             return f"{text} ({self.hint})" if self.hint else text
         caret = " " * (self.column - 1) + "^" * max(1, self.width)
@@ -62,9 +63,7 @@ class ConfigError(SquallError):
     """Files or options are wrong; `problems` lists all of them."""
 
     def __init__(self, problems: Sequence[Problem] | str) -> None:
-        self.problems: tuple[Problem, ...] = (
-            (Problem("configuration", problems),) if isinstance(problems, str) else tuple(problems)
-        )
+        self.problems: tuple[Problem, ...] = (Problem("", problems),) if isinstance(problems, str) else tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

@@ -109,7 +109,7 @@ class Totals:
         self.cancelled += one.cancelled
         self.expired += one.expired
         self.pending += one.pending
-        self.abandoned += one.workers.abandoned
+        self.abandoned += len(one.workers.abandoned)
 
 
 def router_metrics(published: int, refused: int, totals: Totals, live: Sequence[Dispatcher]) -> RouterMetrics:

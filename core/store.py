@@ -23,12 +23,13 @@ class Capabilities:
     """What a store promises beyond its protocol: what an acknowledgement is worth, and for how long a caller's own
     event ids are remembered (0: not at all), by the router, or by the store itself, whose append then raises Repeated
     or Conflict; where several routers share the store and each is announced what the others append, how they take turns
-    with named subscriptions."""
+    with named subscriptions; and how many events fill it, so that the oldest go (None: it has no such bound)."""
 
     durability: Durability
     dedupe_window_s: float = 0.0
     turns: Turns | None = None
     dedupes: bool = False
+    max_events: int | None = None
 
 
 class Repeated(PublishError):

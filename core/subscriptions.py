@@ -275,7 +275,7 @@ class Subscriptions:
                     one.pending,
                 )
                 one.close()
-        if left := sum(one.workers.abandoned for one in (*self.dispatchers.values(), *self._ended)):
+        if left := sum(len(one.workers.abandoned) for one in (*self.dispatchers.values(), *self._ended)):
             self._ctx.logger.error("handlers run on, though cancelled: %d; asyncio.run waits for them", left)
 
     async def given_up(self) -> None:

@@ -25,7 +25,10 @@ class Claims:
 
     `order` is the scope in which deliveries keep their order. `longest_delay_s` is the greatest legal wait before a
     redelivery: a stall or drain limit below it would judge too early. `lease_s` None: no lease ever runs out. `kept_by`
-    names the process of the run (`redis`, `serve`) that keeps what is acknowledged: with it goes what `memory` keeps.
+    names the server (`redis`, `serve`) that keeps what is acknowledged: with its process goes what `memory` keeps.
+    `publish_path` names the seams that a publish passes until it is acknowledged (`net:redis`, `process:redis`), so
+    that no other fault is blamed for what happens to it; None: it is not told. So many `max_events` fill its store;
+    None: it has no such bound, or nobody knows.
     """
 
     delivery: Literal["at-most-once", "at-least-once"] = "at-least-once"
@@ -36,6 +39,8 @@ class Claims:
     seq_scope: str | None = "store"
     max_attempts: int | None = None
     kept_by: str | None = None
+    publish_path: tuple[str, ...] | None = None
+    max_events: int | None = None
 
 
 class Message(NamedTuple):

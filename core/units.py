@@ -30,6 +30,7 @@ MAX_BYTES = 2**40
 _DURATION = r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?(ns|us|ms|s|m|h|d)"
 _SIZE = r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?(B|KB|MB|GB|KiB|MiB|GiB)"
 _ANY_DURATION = r"(-?[0-9]+(?:\.[0-9]+)?) ?(ns|us|ms|s|m|h|d)"
+_ANY_SIZE = r"(-?[0-9]+(?:\.[0-9]+)?) ?(B|KB|MB|GB|KiB|MiB|GiB)"
 _DURATION_WORDS = "a duration such as 100ms, 5s, 2m or 1h (a plain number is seconds)"
 _SIZE_WORDS = "a size such as 200B, 4KB or 1MB (a plain number is bytes; KiB, MiB are powers of 1024)"
 
@@ -64,18 +65,24 @@ def parse_seconds(value: object) -> float:
 def parse_bytes(value: object) -> int:
     """Bytes from `4KB` (1000) or `4KiB` (1024), or from a whole number that is bytes already.
 
-    Raises PydanticCustomError (a ValueError) naming the accepted forms, for a fraction of a byte too.
+    Raises PydanticCustomError (a ValueError) naming the accepted forms, for a fraction of a byte too, or the bound of a
+    value that is negative or too large.
     """
-    size = math.nan
+    size, plain = math.nan, True
     if isinstance(value, str):
-        match = re.fullmatch(_SIZE, value)
+        match = re.fullmatch(_ANY_SIZE, value)
         if match:
             size = float(match[1]) * BYTES_PER_UNIT[match[2]]
+            plain = re.fullmatch(_SIZE, value) is not None
         elif near := next((unit for unit in BYTES_PER_UNIT if re.fullmatch(rf"[0-9.]+ ?{unit}", value, re.I)), ""):
             raise _expected(f"{_SIZE_WORDS}, so '{value[: -len(near)]}{near}'")
     elif isinstance(value, int) and not isinstance(value, bool):
         size = value
-    if math.isnan(size) or size < 0 or size > MAX_BYTES or size != int(size):
+    if size < 0:
+        raise _expected("a size of at least 0B")
+    if size > MAX_BYTES:
+        raise _expected("a size of at most 1024GiB")
+    if math.isnan(size) or not plain or size != int(size):
         raise _expected(_SIZE_WORDS)
     return int(size)
 

@@ -24,7 +24,7 @@ ABANDON_AFTER_NS = 1_000_000_000
 class Worker:
     """One task that calls the handler, and the delivery it has in hand."""
 
-    __slots__ = ("abandoned", "begun_ns", "cancelled_ns", "delivery", "event", "number", "permits", "task", "waiter")
+    __slots__ = ("begun_ns", "cancelled_ns", "delivery", "event", "number", "permits", "task", "waiter")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -32,7 +32,6 @@ class Worker:
         self.event: Event | None = None
         self.begun_ns = 0
         self.cancelled_ns = 0
-        self.abandoned = False
         self.permits: Permits | None = None
         self.delivery: Delivery | None = None
         self.waiter: asyncio.Future[None] | None = None
@@ -46,10 +45,11 @@ class Worker:
 
 
 class Workers:
-    """As many workers as a subscription's concurrency lets run, started when there is work for them."""
+    """As many workers as a subscription's concurrency lets run, started when there is work for them. `abandoned`: those
+    whose handlers run on. They are held here, since the event loop itself has only weak references to their tasks."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
-        self.abandoned = 0
+        self.abandoned: set[Worker] = set()
         self.present: list[Worker] = []
         self.idle: list[Worker] = []
         self._dispatcher = dispatcher
@@ -69,7 +69,7 @@ class Workers:
             wanted -= 1
         limit = min(self._subscription.concurrency, self._subscription.in_flight)
         # An abandoned handler's slot is filled again, until as many are abandoned as there are slots.
-        for _ in range(min(wanted, limit - len(self.present) - max(0, self.abandoned - limit))):
+        for _ in range(min(wanted, limit - len(self.present) - max(0, len(self.abandoned) - limit))):
             self.spawn()
 
     def wake(self) -> None:
@@ -89,8 +89,8 @@ class Workers:
         worker.task.add_done_callback(lambda task: self._ended(worker, task))
 
     def _ended(self, worker: Worker, task: asyncio.Task[None]) -> None:
-        if worker.abandoned:
-            self.abandoned -= 1
+        if worker in self.abandoned:
+            self.abandoned.remove(worker)
         else:
             self._remove(worker)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -162,7 +162,7 @@ class Workers:
                 if worker.cancelled_ns and isinstance(error, Exception):
                     await self._uncancel(worker)  # its handler made another error of it
                 goes_on = self._raised(worker, Attempt(event, begun, now(), permits), error)
-                if not (goes_on or worker.abandoned):
+                if not (goes_on or worker in self.abandoned):
                     raise
             else:
                 ended = now()
@@ -180,7 +180,7 @@ class Workers:
         late = worker.cancelled_ns
         if late:
             await self._uncancel(worker)
-        if worker.abandoned:
+        if worker in self.abandoned:
             return False
         if late:
             self._dispatcher.conclude(attempt, worker.put_down(), "timeout", self._dispatcher.endings.timeout())
@@ -200,7 +200,7 @@ class Workers:
 
     def _raised(self, worker: Worker, attempt: Attempt, error: BaseException) -> bool:
         """The handler raised. Returns whether the worker goes on."""
-        if worker.abandoned:
+        if worker in self.abandoned:
             return False
         own = self._dispatcher
         outcome: Outcome = "error"
@@ -279,10 +279,9 @@ class Workers:
     def _abandon(self, worker: Worker, event: Event, why: str) -> None:
         logger = self._dispatcher.wiring.observers.logger
         logger.error("subscription %s: event %s is abandoned: %s", self._subscription.label, event.id, why)
-        worker.abandoned = True
         worker.cancelled_ns = worker.begun_ns  # so that its end, when it comes, is not taken for a plain one
         self._remove(worker)
-        self.abandoned += 1
+        self.abandoned.add(worker)
 
     def _remove(self, worker: Worker) -> None:
         self.present.remove(worker)

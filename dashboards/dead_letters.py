@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import duckdb
 import streamlit as st
 
+from squall.chaos.check.evidence import HOW
 from squall.chaos.run_folder import run_name
 from squall.core.dashboard import Look
 from squall.core.event import Priority
@@ -15,7 +16,6 @@ from squall.dashboards.live_data import going_on
 from squall.dashboards.markup import show_markup
 from squall.dashboards.nothing import show_nothing
 from squall.dashboards.reading import contents, has_history, history
-from squall.dashboards.trace_data import RESULTS
 
 PER_PAGE = 50
 
@@ -124,7 +124,7 @@ def find(db: duckdb.DuckDBPyConnection, filters: Filters, page: int, origin_ns: 
             "" if priority is None else Priority(priority).name.lower(),
             subscriber or "unknown subscriber",
             attempts,
-            RESULTS[last] if attempts else "never delivered",
+            HOW[last] if attempts else "never delivered",
             faults or "",
             (at - origin_ns) / 1e9,
         )

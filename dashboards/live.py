@@ -139,6 +139,8 @@ def _so_far(now: Progress) -> Iterator[tuple[str, str]]:
         yield "·", f"{many(now.refused, 'call')} of publish refused, or of unknown outcome"
     if now.dead_lettered:
         yield "·", f"{many(now.dead_lettered, 'dead letter')}"
+    if now.abandoned:
+        yield "·", f"{many(now.abandoned, 'abandoned handler')}, which ignored cancellation and run on"
     for one in now.faults:
         if one.state != "planned":
             mark, what = ("✓", f"bit {format_count(one.hits)} times") if one.hits else ("?", "has not bitten")

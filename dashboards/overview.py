@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from squall.chaos.present_why import tells
-from squall.chaos.remedies import NEXT
+from squall.chaos.remedies import advised
 from squall.chaos.report import view
 from squall.chaos.report.page import WORDS, RunContents
 from squall.chaos.run_folder import run_name
@@ -37,7 +37,7 @@ def show_overview(look: Look) -> None:
         word=WORDS.get(state, "Goes on"),
         headline=verdict.headline if verdict else RUNNING if running else "It was ended before it was judged.",
         running=running,
-        reasons=[(one.text, NEXT.get(one.code, "")) for one in verdict.reasons] if verdict else [],
+        reasons=advised(verdict.reasons) if verdict else [],
         notes=[note.text for note in verdict.notes] if verdict else [],
         key_figures=list(view.key_figures(verdict, measured, run.facts)) if measured else [],
         causes=[cause for cause in verdict.causes if tells(cause)] if verdict else [],

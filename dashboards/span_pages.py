@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
 SERVICE = "service_traces"
+NEWEST = "now, or e.g. 2026-11-28 12:30"
 LINES = 500
 """So many spans of a trace are told one by one; the waterfall has them all."""
 
@@ -73,11 +74,13 @@ def show_spans(folder: Path) -> None:
         with open_spans(folder, source.clock, _time(st.query_params.get("written", ""))) as (db, files):
             _traces(source, db, files, [trace])
         return
-    columns = [*st.columns(3), *st.columns(3)]
-    with columns[5]:
-        until = st.text_input("Written until (UTC)", key="until", bind="query-params", placeholder="2026-11-28 12:30")
+    when, which = st.columns([1, 2], vertical_alignment="bottom")  # first: they say what there is to choose from below
+    with when:
+        until = st.text_input("Written until (UTC)", key="until", bind="query-params", placeholder=NEWEST)
     with open_spans(folder, source.clock, _time(until)) as (db, files):
-        _chosen(source, db, files, columns)
+        with which:
+            _looked_at(files)
+        _chosen(source, db, files, [*st.columns(3), *st.columns(3)])
 
 
 def show_run_spans(look: Look, facts: RunFacts) -> None:
@@ -101,6 +104,7 @@ def show_run_spans(look: Look, facts: RunFacts) -> None:
         elif events:
             _traces(source, db, files, of_seqs(db, seqs) if files.paths else [])
         else:
+            _looked_at(files)
             _chosen(source, db, files, [*st.columns(3), *st.columns(3)])
 
 
@@ -134,6 +138,12 @@ def _time(text: str) -> float | None:
         raise ConfigError([Problem("until", told)]) from error
 
 
+def _looked_at(files: Files) -> None:
+    """Which files, where these are not all."""
+    if files.paths and (files.older or files.unreadable):
+        show_markup("span_files.html.j2", files=files, until=_written(files))
+
+
 def _chosen(source: Source, db: duckdb.DuckDBPyConnection, files: Files, columns: Sequence[DeltaGenerator]) -> None:
     """Filters, and those traces that fit."""
     if not files.paths:
@@ -156,8 +166,6 @@ def _chosen(source: Source, db: duckdb.DuckDBPyConnection, files: Files, columns
     with columns[4]:
         limit = at_most()
     traces = choose(db, Wanted(order, limit, topic, why, error))
-    if files.older or files.unreadable:
-        show_markup("span_files.html.j2", files=files, until=_written(files))
     if traces:
         _draw(source, files, read(db, traces), traces)
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import duckdb
 
-from squall.chaos.check.evidence import OPEN, End, Evidence, Hit, Op, Try, gather
+from squall.chaos.check.evidence import HOW, OPEN, End, Evidence, Hit, Op, Try, gather
 from squall.chaos.check.facts import RunFacts
 from squall.chaos.check.path import SETTLED, outcome
 from squall.chaos.check.verdict import Violation
@@ -22,15 +22,6 @@ ORDERS: Mapping[str, str] = {
     "first": "intended, event",
 }
 """By what events are chosen, and the SQL that says so. What was acknowledged and never ended took longest of all."""
-RESULTS = {
-    "ok": "handled",
-    "error": "failed",
-    "timeout": "timed out",
-    "died": "died",
-    "abandoned": "ignored its cancellation",
-    None: "never ended",
-}
-TONES = {"ok": "ok", "error": "bad", "timeout": "bad", "died": "bad", "abandoned": "bad", None: "odd"}
 LOST = "lost"
 """The tone of what was owed and never came to an end."""
 MAX_ROWS = 60_000
@@ -275,8 +266,9 @@ def _handled(found: Waterfall, evidence: Evidence, row: int, one: Try) -> float:
     fault = evidence.hit_during(one) if one.result != "ok" else None
     by = f" (fault {plain(fault.name, 40)}: {fault.kind})" if fault else ""
     took = "" if one.ended is None else f": {_took(begun, ended)}"
-    says = f"attempt {one.attempt} {RESULTS[one.result]}{by}{took}"
-    found.spans.append(Span(row, begun, ended, TONES[one.result], says))
+    says = f"attempt {one.attempt} {HOW[one.result]}{by}{took}"
+    tone = "ok" if one.result == "ok" else "odd" if one.result is None else "bad"
+    found.spans.append(Span(row, begun, ended, tone, says))
     return ended
 
 

@@ -79,7 +79,7 @@ class MemoryStore:
     subscription that comes back late is told the first seq that is still here."""
 
     def __init__(self, options: MemoryOptions) -> None:
-        self.capabilities = Capabilities("memory", options.dedupe_window)
+        self.capabilities = Capabilities("memory", options.dedupe_window, max_events=options.max_events)
         self._options = options
         self._seq = 0
         self._events: deque[Event] = deque(maxlen=options.max_events)

@@ -82,9 +82,10 @@ def redis_cluster(folder: Path, nodes: int = 3) -> Iterator[list[Server]]:
 
 
 def _sees_its_cluster(server: Server) -> bool:
-    with socket.create_connection((HOST, server.port), timeout=5) as connection:
+    with contextlib.suppress(TimeoutError), socket.create_connection((HOST, server.port), timeout=5) as connection:
         connection.sendall(b"CLUSTER INFO\r\n")
         return b"cluster_state:ok" in connection.recv(4096)
+    return False  # it has no time to answer yet
 
 
 def toxiproxy_server(folder: Path) -> Server:

@@ -49,6 +49,7 @@ NOT_KERNEL: dict[str, str] = {
     "core/reaching.py": "says why a server could not be connected to",
     "core/redrive.py": "gives dead letters back, when an operator asks",
     "core/metrics.py": "adds up what was done, when asked",
+    "core/heap.py": "keeps the garbage collector from what a program has loaded, while it is at work",
     "core/trouble.py": "logs what fails again and again",
     "core/failures.py": "logs the first failed attempts and dead letters",
     "core/publish_options.py": "gives those events an id, a delay or a time to live whose publisher asks for it",
@@ -67,6 +68,7 @@ NOT_KERNEL: dict[str, str] = {
     "core/yaml_source.py": "reads YAML with positions",
     "core/fault.py": "a protocol of the bench, here because plugins do not import chaos/",
     "core/load_driver.py": "a protocol of the bench, here because plugins do not import chaos/",
+    "core/processor.py": "asked by the bench and by drivers of load, which do not import one another",
     "core/target.py": "a protocol of the bench, here because plugins do not import chaos/",
     "core/invariant.py": "what an invariant is, here because plugins do not import chaos/",
     "core/dashboard.py": "what a page of the dashboard is, here because plugins do not import dashboards/",
@@ -78,6 +80,7 @@ OPTIONAL = {"protobuf": "who publishes protobuf messages has it; imported where 
 
 CLOCK_MODULE = "core/clock.py"
 IDENTITY_MODULE = "core/identity.py"
+HEAP_MODULE = "core/heap.py"
 
 # Dotted names that read a clock, wait on one, or draw chance from outside the run's seed. A trailing dot means the
 # whole module.
@@ -229,6 +232,16 @@ def test_chance_comes_from_the_seed() -> None:
     assert findings(stray_chance, "core", "plugins", "chaos", exempt=frozenset({IDENTITY_MODULE})) == []
 
 
+def set_aside(tree: ast.Module) -> list[str]:
+    """What takes objects from the garbage collector, or gives them back."""
+    return reads(tree, ("gc.freeze", "gc.unfreeze"))
+
+
+def test_the_heap_is_set_aside_in_one_place() -> None:
+    """By who gives it back, and leaves alone what somebody else has set aside."""
+    assert findings(set_aside, *FOLDERS, "tests/benchmarks", exempt=frozenset({HEAP_MODULE})) == []
+
+
 def test_no_error_is_swallowed() -> None:
     """An error is answered, logged or passed on."""
     assert findings(swallowed_errors, *FOLDERS) == []
@@ -278,6 +291,7 @@ PLANTED: list[tuple[Rule, str]] = [
     (stray_chance, "import uuid\nuuid.uuid4()"),
     (stray_chance, "from uuid_utils import uuid4\nuuid4()"),
     (stray_chance, "import os\nos.urandom(8)"),
+    (set_aside, "import gc\ngc.freeze()"),
     (swallowed_errors, "try: f()\nexcept: raise"),
     (swallowed_errors, "try: f()\nexcept Exception: pass"),
     (swallowed_errors, "try: f()\nexcept (ValueError, Exception): ..."),
@@ -301,6 +315,7 @@ def test_rule_finds_what_is_planted_for_it(rule: Rule, source: str) -> None:
         ),
         (stray_time, "from datetime import UTC, datetime\ndatetime.fromtimestamp(0, UTC)"),
         (stray_chance, "from random import Random\ndef f(random: Random): return random.random(), Random(42)"),
+        (set_aside, "import gc\ngc.collect()"),
         (swallowed_errors, "try: f()\nexcept ValueError: pass\nexcept Exception as error: log(error)"),
         (long_functions, "def f():\n" + "    pass\n" * (MAX_FUNCTION_LINES - 1)),
     ],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from squall.chaos.check.diagnosis import HOW, LET_THROUGH, Diagnosis, cut_off, named, shorten
-from squall.chaos.check.evidence import Evidence, Try
+from squall.chaos.check.diagnosis import LET_THROUGH, Diagnosis, cut_off, named, shorten
+from squall.chaos.check.evidence import HOW, Evidence, Try
 from squall.chaos.check.matching import PRIORITIES
 from squall.chaos.check.verdict import Violation, counted
 from squall.chaos.check.waits import waits

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from squall.chaos.check.diagnosis import ALTERED, HOW, LET_THROUGH, Diagnosis, named
-from squall.chaos.check.evidence import Evidence, Exit, Try
+from squall.chaos.check.diagnosis import ALTERED, LET_THROUGH, Diagnosis, named
+from squall.chaos.check.evidence import HOW, Evidence, Exit, Try
 from squall.chaos.check.verdict import Violation
 from squall.core.units import format_count
 
@@ -45,7 +45,7 @@ def _undelivered(evidence: Evidence, violation: Violation, name: str) -> Diagnos
     if ops:
         op = ops[0]
         ended = op.ended or op.invoked
-        faults = evidence.elsewhere(op.invoked, ended)
+        faults = evidence.passed(op.invoked, ended)
         exited = evidence.restart(ended, None)
         keeper = evidence.keeper_ended(ended)
         if keeper is not None:

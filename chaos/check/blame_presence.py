@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from squall.chaos.check.diagnosis import ALTERED, HOW, Diagnosis, named
-from squall.chaos.check.evidence import Evidence, Specification, Try
+from squall.chaos.check.diagnosis import ALTERED, Diagnosis, named
+from squall.chaos.check.evidence import HOW, Evidence, Specification, Try
 from squall.chaos.check.matching import PRIORITIES, matches_pattern
 from squall.chaos.check.verdict import Violation, counted
 from squall.core.units import format_count
@@ -51,7 +51,7 @@ def phantom(evidence: Evidence, violation: Violation) -> Diagnosis:
 def ghost(evidence: Evidence, violation: Violation) -> Diagnosis:
     """Delivered although refused."""
     ops = evidence.ops.get(violation.event or 0, [])
-    faults = {w.name: w for op in ops for w in evidence.elsewhere(op.invoked, op.ended)}
+    faults = {w.name: w for op in ops for w in evidence.passed(op.invoked, op.ended)}
     during = f" (refused under {', '.join(named(evidence, window) for window in faults.values())})" if faults else ""
     sentence = f"every publish of it was refused{during}, yet it was delivered to {violation.subscription}"
     return Diagnosis(
@@ -130,7 +130,7 @@ def _told_otherwise(evidence: Evidence, violation: Violation, shared: str) -> Di
 def in_part(evidence: Evidence, violation: Violation) -> Diagnosis:
     """A batch of which some events are stored, others not."""
     ops = evidence.ops.get(violation.event or 0, [])
-    faults = {w.name: w for op in ops for w in evidence.elsewhere(op.invoked, op.ended)}
+    faults = {w.name: w for op in ops for w in evidence.passed(op.invoked, op.ended)}
     during = f", under {', '.join(named(evidence, window) for window in faults.values())}" if faults else ""
     advice = "Store a batch in one transaction, and answer for all of it at once."
     if violation.form == "acknowledged in part":

@@ -63,9 +63,16 @@ class Interval:
 
     @property
     def ends(self) -> bool:
-        """Whoever leaves is owed nothing more: what waits is cancelled. A durable one ends where its end has a seq;
-        else it is only unattended."""
-        return self.leave_invoked is not None and (not self.durable or self.to_seq is not None)
+        """Whoever leaves is owed nothing more: what waits is cancelled. A durable one ends where its end has a seq, and
+        may have ended where nobody was told; else it is only unattended."""
+        return self.leave_invoked is not None and (
+            not self.durable or self.to_seq is not None or self.leave_is_unanswered
+        )
+
+    @property
+    def leave_is_unanswered(self) -> bool:
+        """It asked to leave, and got no answer until the run was over: it may have ended at any time since."""
+        return self.leave_invoked is not None and self.leave_ok is None and self.to_seq is None
 
     @property
     def begins_at_seq(self) -> bool:

@@ -46,9 +46,9 @@ def shared(db: duckdb.DuckDBPyConnection, evidence: Evidence, violations: Sequen
 
 
 def coincidences(db: duckdb.DuckDBPyConnection, evidence: Evidence, violations: Sequence[Violation]) -> set[int]:
-    """Faults outside handlers under which events were lost no more often than without them."""
+    """Faults on the way of a publish under which events were lost no more often than without them."""
     lost = {v.event for v in violations if v.form == "undelivered" and v.event is not None}
-    windows = [window for window in evidence.windows.values() if not window.seam.startswith("handler:")]
+    windows = evidence.on_publish_path
     if not lost or not windows:
         return set()
     chosen = f"event IN ({', '.join(map(str, sorted(lost)))})"

@@ -9,16 +9,6 @@ from squall.chaos.check.verdict import counted
 from squall.chaos.figures import latency
 from squall.core.units import format_count
 
-HOW = {
-    "ok": "ended well",
-    "error": "failed",
-    "timeout": "was cut off at its timeout",
-    "died": "crashed",
-    "abandoned": "ignored its cancellation",
-    None: "never ended",
-}
-"""How a handler ended, by its result."""
-
 PAUSED = "dead_letters"
 """The gate that a subscription which sent nearly everything to its dead letters shows while it is paused."""
 

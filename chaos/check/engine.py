@@ -76,7 +76,7 @@ def judge(
     findings = tuple(_of_busy(_guarded(name, judgement), busy) for name, judgement in judgements)
     reasons = list(_reasons(case, totals, findings, held, complete=complete))
     causes, failure = _told("the causes", lambda: blame(case.db, case.facts, findings, held))
-    noted, unnoted = _told("the notes", lambda: notes(case, totals, quiet))
+    noted, unnoted = _told("the notes", lambda: notes(case, totals, quiet, causes))
     return make_verdict(findings, [*reasons, *failure, *unnoted], totals, causes, noted)
 
 
@@ -241,7 +241,8 @@ def _reasons(case: Case, totals: Totals, findings: Sequence[Finding], held: str,
         yield Reason("drain_limit", f"the drain ended with {pending} pending, last progress {end.quiet_s:.1f} s before")
     for finding in findings:
         if finding.state == "unknown":
-            yield Reason(finding.code or "undecided", f"{finding.title or finding.name}: {finding.why_unknown}")
+            text = f"{finding.title or finding.name}: {finding.why_unknown}"
+            yield Reason(finding.code or "undecided", text, finding.advice)
     for text in () if first else facts.reasons:
         yield Reason("runner", text)
 

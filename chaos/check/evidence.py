@@ -10,6 +10,7 @@ import duckdb
 
 from squall.chaos.check.case import ABANDONED
 from squall.chaos.check.facts import RunFacts
+from squall.chaos.check.publish_path import passes
 
 MAX_EVENTS = 50_000  # more than all invariants together keep, with their witnesses
 MAX_HITS = 20_000
@@ -35,9 +36,21 @@ class Op:
     hash: int | None = None
 
 
+HOW = {
+    "ok": "ended well",
+    "error": "failed",
+    "timeout": "was cut off at its timeout",
+    "died": "crashed",
+    "abandoned": "ignored its cancellation",
+    None: "never ended",
+}
+"""How a handler ended, by its result."""
+
+
 @dataclass(frozen=True)
 class Try:
-    """One call of a handler, times in ns. `result` is `abandoned` where it was given up, and its handler ran on."""
+    """One call of a handler, times in ns. `result` is `abandoned` where the target was done with it when its time was
+    over, and its handler ran on; it `ended` then."""
 
     event: int
     subscription: int
@@ -179,7 +192,7 @@ class Evidence:
     was not it. `innocent`: faults that are only there by coincidence.
     `held_loop`: whose handler held the event loop, in words. `slowest_ns`: by subscription, how long the slowest
     handler took that ended well; only where an attempt was cut off. `running_on`: how many abandoned handlers each
-    subscription had at the end. `durability` and `kept_by` are what the target claimed.
+    subscription had at the end. `durability`, `kept_by` and `publish_path` are what the target claimed.
     """
 
     origin_ns: int
@@ -201,6 +214,7 @@ class Evidence:
     running_on: Mapping[int, int] = field(default_factory=dict)
     durability: str = ""
     kept_by: str | None = None
+    publish_path: tuple[str, ...] | None = None
 
     def at(self, time_ns: int) -> str:
         """`29.941 s`."""
@@ -234,13 +248,14 @@ class Evidence:
                 return window
         return None
 
-    def elsewhere(self, begun: int, ended: int | None) -> list[Window]:
-        """Faults outside handlers that were active at some moment from begun to ended, innocent ones left out."""
-        return [
-            w
-            for w in self.windows.values()
-            if not w.seam.startswith("handler:") and w.fault not in self.innocent and w.active(begun, ended)
-        ]
+    @property
+    def on_publish_path(self) -> list[Window]:
+        """Faults that a publish may have passed on its way to its acknowledgement."""
+        return [window for window in self.windows.values() if passes(self.publish_path, window.seam) is not False]
+
+    def passed(self, begun: int, ended: int | None) -> list[Window]:
+        """Those that a publish may have passed from begun to ended, innocent ones left out."""
+        return [w for w in self.on_publish_path if w.fault not in self.innocent and w.active(begun, ended)]
 
     def held(self, subscription: int | None, begun: int, ended: int) -> list[Gated]:
         """The subscription's gates while they held it back at some moment from begun to ended."""
@@ -282,9 +297,11 @@ def gather(db: duckdb.DuckDBPyConnection, facts: RunFacts, events: Collection[in
     ).fetchall():
         evidence.ops.setdefault(row[0], []).append(Op(*row))
     columns = ", ".join(Try.__dataclass_fields__)
-    told = f"* REPLACE (CASE WHEN {ABANDONED} THEN 'abandoned' ELSE result END AS result)"
+    told = "CASE WHEN ran_on THEN 'abandoned' ELSE result END AS result, "
+    told += "CASE WHEN ran_on THEN settle_invoked ELSE ended END AS ended"
     for row in db.execute(
-        f"SELECT {columns} FROM (SELECT {told} FROM attempt a WHERE {chosen}) ORDER BY begun, rid"
+        f"SELECT {columns} FROM (SELECT * REPLACE ({told}) FROM (SELECT *, {ABANDONED} AS ran_on FROM attempt a "
+        f"WHERE {chosen})) ORDER BY begun, rid"
     ).fetchall():
         evidence.tries.setdefault(row[0], []).append(Try(*row))
     if any(one.result == "timeout" for tries in evidence.tries.values() for one in tries):
@@ -363,5 +380,6 @@ def _surroundings(db: duckdb.DuckDBPyConnection, facts: RunFacts) -> Evidence:
         running_on=dict(running_on),
         durability=facts.durability,
         kept_by=facts.kept_by,
+        publish_path=facts.publish_path,
         subscriptions={row[0]: Specification(*row[1:]) for row in subscriptions},
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from squall.chaos.whole_file import read_document, write_document
 from squall.core.load_driver import Generated
+from squall.core.target import Claims
 
 FACTS = "facts.json"
 
@@ -33,7 +34,8 @@ class RunFacts:
     `reasons` are what else makes the verdict unknown: the recorder's failures, and reasons of the runner's own.
     `starved`: for what share of the load the bench could have run and waited for a processor, where that is known.
     `generated` and `busy_ns`: what a load driver says of itself, and how long its publishes took in all.
-    `durability` and `kept_by` are the target's claim: what an acknowledgement is worth, and which process keeps it.
+    `durability`, `kept_by` and `publish_path` are the target's claim: what an acknowledgement is worth, which server
+    keeps it, and the seams before it.
     """
 
     scenario: str = ""
@@ -55,9 +57,15 @@ class RunFacts:
     reasons: tuple[str, ...] = ()
     durability: str = ""
     kept_by: str | None = None
+    publish_path: tuple[str, ...] | None = None
     generated: Generated | None = None
     busy_ns: int = 0
     starved: float = 0.0
+
+    def claimed(self, claims: Claims) -> RunFacts:
+        """With what the target claims."""
+        path = claims.publish_path
+        return replace(self, durability=claims.durability, kept_by=claims.kept_by, publish_path=path)
 
 
 _ADAPTER = TypeAdapter(RunFacts)

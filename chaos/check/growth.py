@@ -16,6 +16,7 @@ from typing import Literal
 from squall.chaos.check.case import Case
 from squall.chaos.check.diagnosis import Diagnosis
 from squall.chaos.check.expectations import Growth
+from squall.chaos.check.filling import still_filling
 from squall.chaos.check.measure import fault_windows, load_span
 from squall.chaos.check.slopes import LEAST_POINTS, Points, Slope, lowest, slope
 from squall.chaos.check.verdict import Finding, FindingState, Violation
@@ -130,12 +131,9 @@ def _judge(case: Case, wanted: Growth, what: Held, life: Sequence[Sample]) -> Fi
     else:
         finding = _by_time(wanted.counts, rise, known[-1][1], seconds)
     finding = replace(finding, title=title)
-    if finding.state == "invalid" and what in CACHES:
-        grew = rise.whole.estimate * events
-        cached = fills and (case.facts.durability == "memory" or grew < CACHES[what])
-        why = _excuse(life, grew / WAITING[what], fills=cached)
-        if why:
-            return replace(finding, state="unknown", why_unknown=why)
+    grew = rise.whole.estimate * events
+    if what in CACHES and (excuse := _excuse(case, what, finding.state, life, grew, fills=fills)):
+        return replace(finding, state="unknown", why_unknown=excuse[0], advice=excuse[1])
     if finding.state == "invalid":
         return replace(finding, count=1, violations=(Violation("growth", what, time_ns=known[-1][0].time),))
     return finding
@@ -147,17 +145,24 @@ def _full(life: Sequence[Sample]) -> int:
     return next(number for number, one in enumerate(life) if (one.kept or 0) >= FULL * most)
 
 
-def _excuse(life: Sequence[Sample], events: float, *, fills: bool) -> str:
-    """What else than a leak may explain that memory grew, if anything: so many more events that wait, or, where it
-    `fills`, what the store holds of its own."""
-    quarter = max(1, len(life) // 4)
-    more = min(one.waiting for one in life[-quarter:]) - min(one.waiting for one in life[:quarter])
-    if more > max(0.0, events):
-        return f"a backlog was growing: {format_count(more)} more events were waiting at the end"
-    if fills:
-        kept = format_count(life[-1].kept or 0)
-        return f"the store was still filling ({kept} events so far), and holds some or all of them in memory"
-    return ""
+def _excuse(
+    case: Case, what: Held, state: FindingState, life: Sequence[Sample], grew: float, *, fills: bool
+) -> tuple[str, str] | None:
+    """What else than a leak may explain that it grew, or may have, and what to do: so many more events that wait, or,
+    where it `fills`, what the store holds of its own."""
+    if state == "invalid":
+        quarter = max(1, len(life) // 4)
+        more = min(one.waiting for one in life[-quarter:]) - min(one.waiting for one in life[:quarter])
+        if more > max(0.0, grew / WAITING[what]):
+            why = f"a backlog was growing: {format_count(more)} more events were waiting at the end"
+            return why, "Lower the rate: while ever more waits, no soak is long enough."
+    if fills and state in ("invalid", "unknown") and case.facts.durability == "memory":
+        kept = [(one.time, one.kept or 0) for one in life]
+        return still_filling(kept, load_span(case).begun, case.claims.max_events)
+    if fills and state == "invalid" and grew < CACHES[what]:
+        events = format_count(life[-1].kept or 0)
+        return f"the store was still filling its caches ({events} events so far), and they hold some of them", ""
+    return None
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,8 @@ def owed_for_sure(interval: Interval) -> str:
     if not interval.durable:
         return f"({by_time} AND coalesce(p.seq >= {interval.from_seq}, false))"
     below = "" if interval.to_seq is None else f" AND p.seq < {interval.to_seq}"
+    if interval.leave_is_unanswered:
+        below = f" AND p.ended < {interval.leave_invoked}"
     return f"(CASE WHEN p.seq IS NULL THEN {by_time} ELSE p.seq >= {interval.from_seq}{below} END)"
 
 
@@ -184,7 +186,7 @@ def there(interval: Interval) -> str:
 
 def owed_perhaps(interval: Interval) -> str:
     """SQL: publish `p`, acknowledged or unknown, may be owed under this interval, or not."""
-    if not interval.durable or interval.from_seq is None:
+    if not interval.durable or interval.from_seq is None or interval.leave_is_unanswered:
         return there(interval)
     return f"(p.seq IS NULL AND {there(interval)})"
 

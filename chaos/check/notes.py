@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from squall.chaos.check.case import Case
+from squall.chaos.check.case import ABANDONED, Case
 from squall.chaos.check.counters import fits
+from squall.chaos.check.diagnosis import LET_THROUGH
 from squall.chaos.check.evidence import Gated, gate_states
 from squall.chaos.check.facts import Span
 from squall.chaos.check.generator import told
 from squall.chaos.check.masks import Totals
+from squall.chaos.check.publish_path import passes, stands_at
 from squall.chaos.check.stalls import Silence, Stall, acknowledgement_stalls, holding
-from squall.chaos.check.verdict import Note, counted, was
+from squall.chaos.check.verdict import Cause, Note, counted, was
 from squall.chaos.figures import latency
 from squall.core.units import format_count
 
@@ -19,12 +21,13 @@ SHOWN_STALLS = 3
 WORTH_NS = 100_000_000
 
 
-def notes(case: Case, totals: Totals, quiet: Sequence[Silence]) -> tuple[Note, ...]:
-    """All of them, what explains the most first."""
+def notes(case: Case, totals: Totals, quiet: Sequence[Silence], causes: Sequence[Cause] = ()) -> tuple[Note, ...]:
+    """All of them, what explains the most first; but for what the causes tell."""
     return (
         *_processes(case),
         *_gates(case),
         *_held(case, quiet),
+        *_abandoned(case, causes),
         *_refused(case),
         *_nothing_for(case, totals),
         *_stalls(case, quiet),
@@ -92,6 +95,21 @@ def loop_held(case: Case, quiet: Sequence[Silence]) -> str:
 def _held(case: Case, quiet: Sequence[Silence]) -> Iterator[Note]:
     if text := loop_held(case, quiet):
         yield Note("loop_held", text)
+
+
+def _abandoned(case: Case, causes: Sequence[Cause]) -> Iterator[Note]:
+    """Whose handlers ignored their cancellation, and how many of them run on for good."""
+    found = case.rows(
+        "SELECT s.name, count(*), count(*) FILTER (a.ended IS NULL) FROM attempt a "
+        f"JOIN subscriber s ON s.id = a.subscription WHERE {ABANDONED} GROUP BY s.name ORDER BY 2 DESC, 1"
+    )
+    told = {cause.first.subscription for cause in causes if cause.advice == LET_THROUGH}
+    for name, count, left in found:
+        if name not in told:
+            still = f"; {format_count(left)} still ran at the end" if left else ""
+            often = counted(count, "time")
+            text = f"{name}'s handler ignored its cancellation {often}, and ran on after its timeout{still}"
+            yield Note("abandoned", text)
 
 
 def _refused(case: Case) -> Iterator[Note]:
@@ -168,14 +186,9 @@ def _what_stood(case: Case, stall: Stall) -> str:
 
 def _faults_on_the_path(case: Case, span: Span) -> Sequence[tuple[str, str]]:
     """What a publish passes on its way to the acknowledgement and a fault stood at meanwhile, in words, with the
-    fault's name: the store, the process that keeps the events, `serve`, which only remote clients have, and the
-    network to either. Whatever else a fault stands at, such as a consumer's network, holds up no publish."""
-    parts = ["serve", *([case.claims.kept_by] if case.claims.kept_by else [])]
-    answers = {f"process:{part}": part for part in parts}
-    answers |= {f"net:{part}": f"{part}, or the network to it," for part in parts}
+    fault's name. Whatever else a fault stands at, such as a consumer's network, holds up no publish."""
     rows = case.rows(
         f"SELECT DISTINCT name, seam FROM fault WHERE begun <= {span.ended} "
         f"AND coalesce(ended, {span.begun}) >= {span.begun} ORDER BY name, seam"
     )
-    whose = [("the store" if seam.startswith("storage:") else answers.get(seam), name) for name, seam in rows]
-    return [(what, name) for what, name in whose if what is not None]
+    return [(stands_at(seam), name) for name, seam in rows if passes(case.claims.publish_path, seam)]

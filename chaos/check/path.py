@@ -6,19 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from squall.chaos.check.evidence import Evidence, Op, Try
+from squall.chaos.check.evidence import HOW, Evidence, Op, Try
 from squall.core.units import format_count
 
 Kind = Literal["publish", "attempt", "settlement", "terminal", "fault", "gate", "control", "process", "lost"]
 
-ENDED = {
-    "ok": "ended well",
-    "error": "failed",
-    "timeout": "was cut off at its timeout",
-    "died": "died",
-    "abandoned": "ignored its cancellation",
-    None: "never ended",
-}
 GATES = {"open": "opens: it holds all deliveries back", "half_open": "is half-open: a trial", "closed": "closes"}
 SETTLED = {"ack": "settled", "nak": "given back", "term": "given up"}
 
@@ -93,10 +85,10 @@ def _attempts(evidence: Evidence, event: int, subscription: int | None) -> Itera
         fault = evidence.hit_during(number) if number.result != "ok" else None
         by = f" (fault {fault.name})" if fault else ""
         if number.ended is not None:
-            text = f"handler {ENDED[number.result]}{by}"
+            text = f"handler {HOW[number.result]}{by}"
             yield Step(number.ended, "attempt", text, name, _active(evidence, number.ended))
         else:
-            yield Step(number.begun, "attempt", f"handler {ENDED[number.result]}{by}", name)
+            yield Step(number.begun, "attempt", f"handler {HOW[number.result]}{by}", name)
         if number.settle_invoked is not None and number.settlement is not None:
             text = SETTLED[number.settlement] + (" by the handler itself" if number.by_handler else "")
             if number.settle_ok is None:
@@ -175,7 +167,7 @@ def _attempt_line(evidence: Evidence, one: Try) -> str:
     begun = f"delivered to {evidence.name(one.subscription)}, attempt {one.attempt}, {evidence.at(one.begun)}"
     fault = evidence.hit_during(one) if one.result != "ok" else None
     by = f" (fault {fault.name})" if fault else ""
-    text = f"handler {ENDED[one.result]}{by}"
+    text = f"handler {HOW[one.result]}{by}"
     done = (one.ended, 1, f"{text} {evidence.at(one.ended)}") if one.ended is not None else (1 << 62, 1, text)
     moments: list[tuple[int, int, str]] = [(one.begun, 0, begun), done]
     if one.settle_invoked is not None and one.settlement is not None:

@@ -30,7 +30,15 @@ ReasonCode = Literal[
 ]
 """Why a verdict, or one finding, is unknown. The words are stable: programs may compare them."""
 NoteCode = Literal[
-    "generated", "gate_open", "not_acknowledged", "nothing_owed", "loop_held", "stall", "process_ended", "process_stood"
+    "generated",
+    "gate_open",
+    "not_acknowledged",
+    "nothing_owed",
+    "loop_held",
+    "stall",
+    "process_ended",
+    "process_stood",
+    "abandoned",
 ]
 """What a note is about; stable as well."""
 OF_FINDINGS: Collection[ReasonCode] = ("no_keys", "soaked_too_little", "undecided", "checker_failed")
@@ -95,7 +103,7 @@ class Finding:
 
     `summary` is one line for people. `figures` are its numbers by name (docs in `invariants.py`). `violations` holds at
     most `CAP` of the `count` violations, earliest first. `why_unknown` says why it could not be decided, or was not
-    judged, and `code` says it to programs.
+    judged, `code` says it to programs, and `advice` what to do, where that follows from this run.
     """
 
     name: str
@@ -107,6 +115,7 @@ class Finding:
     why_unknown: str = ""
     title: str = ""
     code: ReasonCode | None = None
+    advice: str = ""
 
     @property
     def failed(self) -> bool:

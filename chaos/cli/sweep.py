@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from squall.chaos.sweep.plan import Plan
     from squall.chaos.sweep.values import Range
     from squall.core.config import Config
+    from squall.core.errors import ConfigError
 
 SWEEP_REPORT = "sweep.html"
 TOLD = {
@@ -45,10 +48,15 @@ TOLD = {
 def command(
     file: Annotated[str, typer.Argument(metavar="SCENARIO", help="a scenario file, or the name of one of squall's")],
     over: Annotated[
-        str, typer.Option("--over", metavar="NAME", help="what is raised: a variable, or a key by its dotted name")
-    ],
-    low: Annotated[str, typer.Option("--from", metavar="VALUE", help="the lowest value, with its unit: 100, 5ms, 2KB")],
-    high: Annotated[str, typer.Option("--to", metavar="VALUE", help="the highest value, in the same unit")],
+        str | None,
+        typer.Option("--over", metavar="NAME", help="what is raised: a variable, or a key by its dotted name"),
+    ] = None,
+    low: Annotated[
+        str | None, typer.Option("--from", metavar="VALUE", help="the lowest value, with its unit: 100, 5ms, 2KB")
+    ] = None,
+    high: Annotated[
+        str | None, typer.Option("--to", metavar="VALUE", help="the highest value, in the same unit")
+    ] = None,
     grid: Annotated[
         int | None, typer.Option("--grid", metavar="N", min=2, max=200, help="try N values instead of bisecting")
     ] = None,
@@ -85,6 +93,8 @@ def command(
         from squall.chaos.sweep.plan import Plan
         from squall.chaos.sweep.values import read_range
 
+        if over is None or low is None or high is None:
+            raise _incomplete(file, {"--over": over, "--from": low, "--to": high}, sets or [], seed, config)
         values = read_range(low, high, log=log)
         points = values.grid(2 if grid is None else grid, log=log)
         plan = Plan(points, grid is None, tolerance, repeats, most, values.whole, log)
@@ -98,6 +108,29 @@ def command(
             return _sweep(runner, first.scenario.name, values, plan, as_json=as_json)
 
     guarded(work, as_json=as_json, debug=debug)
+
+
+def _incomplete(
+    file: str, given: Mapping[str, str | None], sets: Sequence[str], seed: int | None, config: Path | None
+) -> ConfigError:
+    """What is missing, with a command that works. Raises ConfigError where the scenario itself is wrong."""
+    from squall.chaos.sweep.proposal import propose
+    from squall.core.errors import ConfigError, Problem
+
+    settings, catalogue = read_operator(config)
+    (plan,) = read_scenarios([file], sets, seed, settings, catalogue)
+    others = ["--config", str(config)] if config else []
+    others += [word for one in sets for word in ("--set", one)] + (["--seed", str(seed)] if seed is not None else [])
+
+    def read(name: str, value: str) -> None:
+        read_scenarios([file], [*sets, f"{name}={value}"], seed, settings, catalogue)
+
+    proposed = propose(plan.scenario, given, read)
+    options = [word for option, value in proposed.items() for word in (option, value or "VALUE")]
+    missing = ", ".join(option for option, value in given.items() if value is None)
+    message = "required: what is raised, from its lowest to its highest value"
+    hint = f"such as: {shlex.join(['squall', 'sweep', file, *options, *others])}"
+    return ConfigError([Problem(missing, message, hint=hint)])
 
 
 @dataclass(frozen=True)

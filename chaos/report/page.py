@@ -21,7 +21,7 @@ from squall.chaos.check.verdict import Verdict
 from squall.chaos.composition import Composed, load_composed
 from squall.chaos.history.reader import MANIFEST, open_history
 from squall.chaos.present_why import tells
-from squall.chaos.remedies import what_to_do
+from squall.chaos.remedies import advised
 from squall.chaos.report import view
 from squall.chaos.report.answers import answer_rows
 from squall.chaos.report.measured import Measured, measure
@@ -122,10 +122,10 @@ def read_run(folder: Path) -> RunContents:
     )
 
 
-def _reasons(verdict: Verdict) -> list[tuple[str, str]]:
-    """Each with what to do about it; last the one that is the headline, of which only that is shown."""
+def reasons_of(verdict: Verdict) -> list[tuple[str, str]]:
+    """Each with what to do, once for each kind; last the one that is the headline, of which only that is shown."""
     reasons = sorted(verdict.reasons, key=lambda reason: reason.text == verdict.headline)
-    return [(reason.text, what_to_do(reason)) for reason in reasons]
+    return [one for one in advised(reasons) if one != (verdict.headline, "")]
 
 
 def _render(run: RunContents) -> str:
@@ -147,7 +147,7 @@ def _render(run: RunContents) -> str:
         mark=view.MARKS.get(state, "·"),
         word=WORDS[state],
         headline=verdict.headline if verdict else "It was ended before it was judged, or still goes on.",
-        reasons=_reasons(verdict) if verdict else [],
+        reasons=reasons_of(verdict) if verdict else [],
         key_figures=list(view.key_figures(verdict, measured, facts)) if measured else [],
         causes=[cause for cause in verdict.causes if tells(cause)] if verdict else [],
         zero="the start of the load" if facts.load else "the first publish",

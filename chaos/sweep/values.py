@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from squall.core.errors import ConfigError, Problem
 
-_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)([A-Za-z%/]*)")
+NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)([A-Za-z%/]*)")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def read_range(low: str, high: str, *, log: bool) -> Range:
 
 
 def _read(option: str, text: str) -> tuple[float, str]:
-    found = _NUMBER.fullmatch(text)
+    found = NUMBER.fullmatch(text)
     if found is None:
         raise ConfigError([Problem(option, f"expected a number, with a unit if it has one (5ms, 2KB), got '{text}'")])
     return float(found[1]), found[2]

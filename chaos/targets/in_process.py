@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from squall.core.compose import compose, keeper, located
+from squall.core.compose import compose, keeper, located, publish_path
 from squall.core.delivery import Ack, Attempt, Attempts, Nak, Observer
 from squall.core.errors import NotRunning, PublishError, StoreError
 from squall.core.event import Event, EventData
@@ -66,9 +66,14 @@ class InProcessTarget:
         )
         await self._router.start()
         self._publisher = self._router.publisher("bench")
-        self._shared = self._router.store.capabilities.turns is not None
-        kept_by = keeper(plugins, ctx) if ctx.servers else None
-        self.claims = Claims(durability=self._router.durability, kept_by=kept_by)
+        capabilities, path = self._router.store.capabilities, (STORAGE, *publish_path(plugins))
+        self._shared = capabilities.turns is not None
+        self.claims = Claims(
+            durability=self._router.durability,
+            kept_by=keeper(plugins),
+            publish_path=path,
+            max_events=capabilities.max_events,
+        )
         store = type(self._router.store).__name__
         names = [type(plugin).__name__.removesuffix("Plugin").lower() for plugin in plugins]
         self._described = f"in-process · {self._router.durability} · {' · '.join(names) or store}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import locust  # noqa: F401  # isort: skip  # first: it must change what the others import
 
-import gc
 import os
 import socket
 import sys
@@ -24,6 +23,7 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 from locust.stats import PERCENTILES_TO_REPORT, StatsCSVFileWriter, StatsEntry, stats_history
 
 from squall.core.clock import SystemClock
+from squall.core.heap import heap_set_aside
 from squall.plugins.locust.elsewhere import Elsewhere, Worker, join
 from squall.plugins.locust.users import Feed, Way, publisher
 from squall.plugins.locust.wire import (
@@ -130,11 +130,11 @@ def _open_page(environment: Environment, csv: StatsCSVFileWriter) -> str:
 
 def main() -> None:
     """Do what the argument says, until the bench is gone."""
-    gc.freeze()  # full passes of the collector over all that is imported would make users late
-    told = msgspec.json.decode(sys.argv[1], type=Setup | Errand)
-    if isinstance(told, Errand):
-        sys.exit(Worker(told).work())
-    serve(told)
+    with heap_set_aside():  # else users are late
+        told = msgspec.json.decode(sys.argv[1], type=Setup | Errand)
+        if isinstance(told, Errand):
+            sys.exit(Worker(told).work())
+        serve(told)
 
 
 def serve(setup: Setup) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import locust  # isort: skip  # first: it must change what the others import
 
-import contextlib
 import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,10 +15,10 @@ import gevent
 import gevent.queue
 
 from squall.core.clock import SystemClock
+from squall.core.processor import waited_ns
 from squall.plugins.locust.wire import NO_SEQ, ROW, SAYS, Due, Used
 
 TIMEOUT_S = 20.0
-SCHEDULED = Path("/proc/self/schedstat")
 Answer = tuple[int, int, bool]
 UNKNOWN: Answer = (SAYS.index("info"), NO_SEQ, False)
 REFUSED: Answer = (SAYS.index("fail"), NO_SEQ, False)
@@ -82,11 +80,9 @@ class Feed:
 
 
 def _processor_s() -> tuple[float, float]:
-    """For how long this process has run, and has waited to run, seconds; Linux alone tells the second."""
+    """For how long this process has run, and its thread has waited to run, seconds."""
     used = os.times()
-    with contextlib.suppress(OSError):
-        return used.user + used.system, int(SCHEDULED.read_text().split()[1]) / 1e9
-    return used.user + used.system, 0.0
+    return used.user + used.system, waited_ns() / 1e9
 
 
 def publisher(

@@ -83,7 +83,7 @@ class RedisStore:
         self.reader = Reader(self._readers, self._keys, self._announcer)
         self._router_id = system_id()
         self._leases = Leases(self._readers, self._keys, self._router_id, lease_s, clock, random, logger)
-        self.capabilities = Capabilities(durability, dedupe_window_s, self._leases, dedupes=True)
+        self.capabilities = Capabilities(durability, dedupe_window_s, self._leases, dedupes=True, max_events=max_events)
         self._retention = Retention(
             self._readers, self._keys, max_events, lambda: self._announcer.head, self._ask_all, clock, logger
         )

@@ -104,7 +104,8 @@ class RedisStreamsTarget:
         except (RedisError, OSError) as error:
             raise SquallError(f"Redis at {real[0]}:{real[1]} cannot be used: {error}") from error
         durability, says = _durability(found)
-        self.claims = replace(self.claims, durability=durability, kept_by="redis")
+        path = ("net:redis", "process:redis")
+        self.claims = replace(self.claims, durability=durability, kept_by="redis", publish_path=path)
         self._described = f"redis-streams · {durability} ({says})"
 
     async def _call(self, answer: Any) -> Any:

@@ -35,6 +35,7 @@ SWEEP_S = 0.05
 POLL_S = 0.005
 FAREWELL_S = 2.0
 BACKOFF_S, BACKOFF_CAP_S = 0.1, 10.0
+HELD_S = 1.0
 
 
 OnEnd = Callable[[Event, Decision | Failed, bool], None]
@@ -208,18 +209,20 @@ class RemoteRouter:
 
     async def _run(self) -> None:
         """Connect, serve the connection to its end, wait, again. Exponential backoff with full jitter; a connection
-        that held for a while begins it anew."""
+        that held for HELD_S begins it anew."""
         failures = 0
         while True:
-            began_ns = self.clock.monotonic_ns()
+            opened_ns: int | None = None
             try:
-                await self._serve(await Link.open(self.settings, self.clock))
+                link = await Link.open(self.settings, self.clock)
+                opened_ns = self.clock.monotonic_ns()
+                await self._serve(link)
             except (Unreachable, ProtocolError) as error:
                 self._trouble = error
             except Exception as error:  # whatever it is, it ends a connection and not the client
                 self.logger.exception("squall server: a connection ended by a mistake of the client's or the server's")
                 self._trouble = ProtocolError(f"{type(error).__name__}: {error}")
-            if self.clock.monotonic_ns() - began_ns > BACKOFF_CAP_S * 1e9:
+            if opened_ns is not None and self.clock.monotonic_ns() - opened_ns > HELD_S * 1e9:
                 failures = 0
             failures += 1
             delay_s = self._random.uniform(0.0, min(BACKOFF_CAP_S, BACKOFF_S * 2.0 ** min(failures - 1, 30)))

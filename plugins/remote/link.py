@@ -11,7 +11,7 @@ from itertools import count
 import msgspec
 from google.protobuf.message import DecodeError
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 from websockets.typing import Subprotocol
 
 from squall.core.clock import Clock
@@ -27,6 +27,10 @@ MAX_SHOWN = 300
 FLUSHES = 1 << 32  # numbers of pings that ask what became of what was said; below are those that ask for a sign of life
 _LASTING = range(400, 500)
 _BUSY = (408, 425, 429)
+_HINTS = {
+    "ws": "if it speaks TLS, connect to it by https:// or wss://",
+    "wss": "if it speaks no TLS, connect to it by http:// or ws://",
+}
 
 
 class Link:
@@ -102,6 +106,8 @@ class Link:
             raise Unreachable(f"{settings.url} answered {status}: {said}{advice}", lasting=lasting) from error
         except ssl.SSLCertVerificationError as error:
             raise Unreachable(f"{settings.url}: its certificate is not trusted: {error}", lasting=True) from error
+        except ssl.SSLError as error:
+            raise Unreachable(f"{settings.url}: {error}; {_HINTS['wss']}") from error
         except TimeoutError as error:
             raise Unreachable(f"{settings.url}: no answer within {patience_s:g} s") from error
         except OSError as error:
@@ -109,6 +115,8 @@ class Link:
                 f"{settings.url} cannot be reached: {unreachable(error)}; is squall serve running, and is that its "
                 "address?"
             ) from error
+        except InvalidMessage as error:  # what is there speaks no HTTP; or it has ended just now, and may come back
+            raise Unreachable(f"{settings.url}: {error}; {_HINTS[settings.url.partition(':')[0]]}") from error
         except (EOFError, InvalidHandshake, ConnectionClosed) as error:
             raise Unreachable(f"{settings.url}: {error}") from error
 

@@ -185,8 +185,10 @@ class Outbox:
                 pending.fail(PublishError(f"no answer within {waited_s:.3g} s: it may have been stored", "info"))
             else:
                 pending.fail(PublishError(f"not sent within {waited_s:.3g} s, so it is not stored: {why}"))
-        while self._waiting and self._waiting[0].answer.done():
-            self._gone((self._waiting.popleft(),))
+        # Wherever it stands: in the file the next process would send it.
+        if ended := [one for one in self._waiting if one.answer.done()]:
+            self._waiting = deque(one for one in self._waiting if not one.answer.done())
+            self._gone(ended)
 
     def close(self) -> None:
         """Nothing is sent any more. What is in the journal stays there, to be sent by the next process."""

@@ -17,7 +17,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
-from squall.core.compose import as_sections, compose, keeper, located, name_of
+from squall.core.compose import as_sections, compose, keeper, located, name_of, publish_path
 from squall.core.delivery import Ack, Decision, Term
 from squall.core.errors import NotRunning, PublishError, SquallError
 from squall.core.event import Durability, Event, EventData
@@ -79,7 +79,13 @@ class ServedTarget:
         self._publisher = self._remote.publisher("bench")
         status = await self._ask("/v1/status")
         durability = cast("Durability", status["durability"])
-        self.claims = replace(self.claims, durability=durability, kept_by=keeper(plugins, ctx) or "serve")
+        self.claims = replace(
+            self.claims,
+            durability=durability,
+            kept_by=keeper(plugins) or "serve",
+            publish_path=("net:serve", "process:serve", *publish_path(plugins)),
+            max_events=status["max_events"],
+        )
         router = [plugin for plugin in plugins if name_of(plugin) != "serve"]
         random = Random(0)
         wiring = Context(ctx.clock, lambda name: random, logging.getLogger("squall"), lambda *change: None)

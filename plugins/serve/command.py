@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import importlib.util
 import logging
 import os
@@ -19,6 +18,7 @@ from squall.core import wiring
 from squall.core.config import Config, load_config
 from squall.core.drivers import is_told_elsewhere
 from squall.core.errors import ConfigError
+from squall.core.heap import heap_set_aside
 from squall.core.plugin import Plugin
 from squall.core.router import EventRouter
 from squall.plugins.serve import ServePlugin
@@ -90,11 +90,10 @@ async def _run(router: EventRouter, options: ServeOptions) -> None:
         with _on_signals(stop):
             await server.start()
             needs = "a token" if options.token else "no token"
-            gc.freeze()  # else each full pass of the collector over all libraries holds up clients for 50 ms and more
-            print(f"squall serves {server.url} ({router.durability} durability, {needs} needed)", flush=True)  # noqa: T201  what was asked for
-            await asked.wait()
-            await server.stop()
-            gc.unfreeze()
+            with heap_set_aside():
+                print(f"squall serves {server.url} ({router.durability} durability, {needs} needed)", flush=True)  # noqa: T201  what was asked for
+                await asked.wait()
+                await server.stop()
 
 
 @contextlib.contextmanager

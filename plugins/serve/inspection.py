@@ -37,6 +37,7 @@ async def status(router: EventRouter) -> dict[str, Any]:
     return {
         "durability": router.durability,
         "events": counts.events,
+        "max_events": router.store.capabilities.max_events,
         "dead_letters": counts.dead_letters,
         "next_seq": router.store.next_seq,
         "subscriptions": listed,

@@ -80,10 +80,14 @@ _EVENT = {
 _STATUS = {
     "type": "object",
     "description": "What the router holds, and its subscriptions that have a handler just now.",
-    "required": ["durability", "events", "dead_letters", "next_seq", "subscriptions"],
+    "required": ["durability", "events", "max_events", "dead_letters", "next_seq", "subscriptions"],
     "properties": {
         "durability": {"enum": ["memory", "process", "disk"]},
         "events": {"type": "integer", "description": "events that are stored"},
+        "max_events": {
+            "type": ["integer", "null"],
+            "description": "so many fill the store; null: no number does",
+        },
         "dead_letters": {"type": "integer", "description": "dead letters that are stored"},
         "next_seq": {"type": "integer", "description": "the seq that the next event gets"},
         "subscriptions": {

@@ -19,6 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from squall.core.heap import heap_set_aside
+
 ROOT = Path(__file__).resolve().parents[2]
 CHILD_TIMEOUT_S = 300.0
 
@@ -83,12 +85,9 @@ def ratio(ours: Sequence[Sample], theirs: Sequence[Sample], figure: str) -> floa
 def _answer(module: str, name: str, arguments: str) -> None:
     measure = getattr(import_module(module), name)
     gc.collect()
-    gc.freeze()  # else full passes of the collector over all that was imported are in every case's figures
-    try:
+    with heap_set_aside():  # else full passes of the collector are in every case's figures
         answer = measure(**json.loads(arguments))
         print(json.dumps(asyncio.run(answer) if inspect.iscoroutine(answer) else answer))
-    finally:
-        gc.unfreeze()  # else libraries complain at the exit of what they take for leaks
 
 
 if __name__ == "__main__":

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from squall import VirtualClock
 from squall.chaos.catalogue import load_catalogue
@@ -13,6 +17,7 @@ from squall.chaos.check.facts import RunFacts, load_facts
 from squall.chaos.run import RunResult, run_scenario
 from squall.chaos.scenario import load_scenario
 from squall.chaos.targets.in_process import InProcessTarget
+from squall.chaos.watch import Progress
 from squall.core.config import Config
 from squall.core.target import Counters, SubscriberCounts
 
@@ -37,13 +42,19 @@ class Uncounted(InProcessTarget):
         return counters._replace(subscribers=dict.fromkeys(counters.subscribers, nothing))
 
 
-async def run(folder: Path, target: type[InProcessTarget]) -> tuple[RunResult, RunFacts]:
-    """The slow scenario against a target; its time is as long as it takes to wake who sleeps."""
+async def run(
+    folder: Path,
+    target: type[InProcessTarget],
+    sections: Mapping[str, object] = SLOW,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> tuple[RunResult, RunFacts]:
+    """A scenario against a target; its time is as long as it takes to wake who sleeps."""
     path = folder / "slow.yaml"
-    path.write_text(json.dumps(SLOW), encoding="utf-8")
+    path.write_text(json.dumps(sections), encoding="utf-8")
     catalogue = replace(load_catalogue(), targets={"in-process": target})
-    scenario, clock = load_scenario(path, known=catalogue.known(Config())), VirtualClock()
-    running = asyncio.ensure_future(run_scenario(scenario, replace(Config(), folder=folder), catalogue, clock=clock))
+    config, clock = Config(folder=folder, handlers={"swallow": "tests.chaos.planted_handling:swallow"}), VirtualClock()
+    scenario = load_scenario(path, config=config, known=catalogue.known(config))
+    running = asyncio.ensure_future(run_scenario(scenario, config, catalogue, clock=clock, on_progress=on_progress))
     while not running.done():
         await clock.advance(0.1)
     result = await running
@@ -67,3 +78,32 @@ async def test_a_target_that_counts_is_not_waited_for_once_nothing_is_pending(tm
     assert facts.drained
     assert facts.drain is not None
     assert (facts.drain.ended - facts.drain.begun) / 1e9 <= EVENTS * HANDLER_S + 1
+
+
+@pytest.mark.parametrize("attempts", [1, 8], ids=["given up", "given back"])
+async def test_slots_that_abandoned_handlers_hold_are_told_as_what_they_are(
+    attempts: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each abandoned handler is progress, whatever becomes of its event: whose handler swallows its cancellation stands
+    still from when all its slots are gone, and no earlier. Who watches sees them; audit goes on."""
+    caplog.set_level(logging.CRITICAL)
+    stubborn = {"pattern": "order.>", "concurrency": 2, "timeout": "3s", "handler": {"call": "swallow"}}
+    retry = {"retry": {"attempts": attempts, "base": "10ms", "cap": "30ms"}}
+    sections = SLOW | {
+        "plugins": [retry, {"breaker": {"open_for": "50ms"}}],
+        "subscribers": {"billing": stubborn, "audit": {"pattern": "order.>", "timeout": "3s"}},
+    }
+    seen = set[int]()
+    result, facts = await run(tmp_path, InProcessTarget, sections, lambda progress: seen.add(progress.abandoned))
+    abandoned = [task for task in asyncio.all_tasks() if task.get_name().startswith("squall:billing:")]
+    for task in abandoned:
+        task.cancel()  # let through this time
+    await asyncio.gather(*abandoned, return_exceptions=True)
+    assert {finding.name for finding in result.verdict.findings if finding.state == "invalid"} == {"recovery"}
+    (cause,) = result.verdict.causes
+    assert cause.sentence.endswith(
+        ": all its slots are held by 4 abandoned handlers, which ignore their cancellation"
+    ), cause
+    assert cause.advice.startswith("Let CancelledError through")
+    assert facts.drained is False
+    assert max(seen) == 4

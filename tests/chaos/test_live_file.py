@@ -21,7 +21,7 @@ from squall.chaos.watch import Progress
 from squall.core.clock import VirtualClock
 from squall.core.config import Config
 
-MOMENT = Progress("in-process", "load", 1.0, 4.0, 100.0, 99.0, 50, 1, 40, 2, 3, None, 0.004, 0.001, ())
+MOMENT = Progress("in-process", "load", 1.0, 4.0, 100.0, 99.0, 50, 1, 40, 2, 3, None, 0.004, 0.001, (), 2)
 
 
 class Told:

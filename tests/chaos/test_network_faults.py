@@ -9,6 +9,7 @@ from tests.chaos import whole_run
 from tests.chaos.line_target import LineTarget
 from tests.servers import Server
 
+from squall.chaos.check.facts import load_facts
 from squall.chaos.history import open_history
 from squall.chaos.run import RunResult
 from squall.core.errors import ConfigError, SquallError
@@ -75,6 +76,17 @@ async def test_a_toxiproxy_server_bites_alike(tmp_path: Path, toxiproxy_server: 
     from squall.plugins.network.client import ToxiproxyClient
 
     assert await ToxiproxyClient("127.0.0.1", toxiproxy_server.port).proxies() == {}
+
+
+@pytest.mark.slow  # a whole run
+async def test_a_fault_on_the_way_to_the_operators_own_server_is_named(redis_server: Server, tmp_path: Path) -> None:
+    """Behind it what was acknowledged is kept, so what stood still is told with its name."""
+    yaml = f"plugins: [retry, {{redis: {{url: '{redis_server.url}'}}}}]\nbench: {{allow_servers: [redis]}}\n"
+    cut: Section = {"id": "cut", "at": "500ms", "for": "1s", "do": "partition", "on": "net:redis"}
+    result = await whole_run.run(tmp_path, scenario(cut, target="in-process", drain={}), yaml)
+    assert (load_facts(result.folder).kept_by, faults_of(result)["cut"][2:]) == ("redis", (True, None))
+    told = [note.text for note in result.verdict.notes if note.code == "stall"]
+    assert any(one.endswith("redis, or the network to it, did not answer, under cut") for one in told), told
 
 
 @pytest.mark.slow  # a whole run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,6 @@ from tests.chaos.short_run import AUDIT, BILLING, ERRORS, REFUSE, SLOW_STORE, Se
 from squall import Plugin
 from squall.chaos.check.verdict import Verdict
 from squall.chaos.targets.in_process import InProcessTarget
-from squall.core.config import Config
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -254,30 +252,6 @@ async def test_a_planted_fault_is_found_for_what_it_is(
     assert verdict.state == "invalid"
     assert case.broken[0] in broken <= set(case.broken), causes
     assert any(told.startswith(case.broken[0]) and case.cause in told for told in causes), causes
-
-
-@pytest.mark.alone
-async def test_slots_that_abandoned_handlers_hold_are_told_as_what_they_are(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Whose handler swallows its cancellation stands still when all its slots are gone; audit goes on."""
-    caplog.set_level(logging.CRITICAL)
-    calls: Section = {"timeout": "100ms", "handler": {"call": "swallow"}}
-    drain: Section = {"limit": "20s", "stall": "3s"}
-    # Each abandoned one is a dead letter at once: progress, as the drain counts it.
-    sections = scenario(**subscribers(billing=calls), plugins=retry(1), faults=[], drain=drain, expect=["no_loss"])
-    handlers = {"swallow": "tests.chaos.planted_handling:swallow"}
-    verdict = (await run(tmp_path, sections, config=Config(handlers=handlers))).verdict
-    abandoned = [task for task in asyncio.all_tasks() if task.get_name().startswith("squall:billing:")]
-    for task in abandoned:
-        task.cancel()  # let through this time
-    await asyncio.gather(*abandoned, return_exceptions=True)
-    assert {finding.name for finding in verdict.findings if finding.state == "invalid"} == {"recovery"}
-    (cause,) = verdict.causes
-    assert cause.sentence.endswith(
-        ": all its slots are held by 8 abandoned handlers, which ignore their cancellation"
-    ), cause
-    assert cause.advice.startswith("Let CancelledError through")
 
 
 async def test_a_fault_that_only_happened_to_stand_is_not_blamed(

@@ -96,6 +96,83 @@ async def test_a_settlement_is_about_the_attempt_that_ended(bench: Bench) -> Non
     assert await bench.rows("settlement, settle_invoked, settle_ok") == [("ack", 8, 9), ("nak", 5, 6)]
 
 
+async def test_an_attempt_after_one_that_runs_on_has_the_next_number(bench: Bench) -> None:
+    """Given back at its timeout, it counts as failed, though its handler ends after the next has begun, or never."""
+    words = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    running: list[asyncio.Future[None]] = []
+
+    async def run(received: Received) -> None:
+        await words[len(running)]
+
+    bench.handles = run
+    for _ in words:
+        task = asyncio.ensure_future(bench.sink.deliver(Received(payload(1))))
+        await bench.clock.settle()
+        running.append(task)
+        bench.sink.settling([payload(1)], "nak", bench.clock.monotonic_ns())
+        bench.sink.settled([payload(1)], bench.clock.monotonic_ns())
+    words[0].set_exception(ValueError("late"))
+    await asyncio.gather(running[0], return_exceptions=True)
+    bench.handles = None
+    await bench.sink.deliver(Received(payload(1)))
+    assert await bench.rows("attempt, result") == [(1, "error"), (2, None), (3, "ok")]
+    words[1].set_result(None)
+    await running[1]
+
+
+async def test_handlers_that_run_on_are_counted_until_they_end(bench: Bench) -> None:
+    """Those whose deliveries were given back or up at their timeout; not who is settled by then, and still at work."""
+    ends = asyncio.Event()
+
+    async def run(received: Received) -> None:
+        await ends.wait()
+
+    bench.handles = run
+    running = [asyncio.ensure_future(bench.sink.deliver(Received(payload(event)))) for event in range(1, 6)]
+    await bench.clock.settle()
+    bench.sink.settling([payload(1)], "nak", bench.clock.monotonic_ns())  # lost to somebody else, and not over its time
+    await bench.clock.advance(SPEC.timeout_s + 1)
+    assert bench.recorder.abandoned == 0
+    bench.sink.settling([payload(2)], "ack", bench.clock.monotonic_ns())
+    bench.sink.settling([payload(3)], "nak", bench.clock.monotonic_ns())
+    bench.sink.settling([payload(4)], "term", bench.clock.monotonic_ns())
+    assert bench.recorder.abandoned == 2
+    bench.sink.settled([payload(3)], bench.clock.monotonic_ns())
+    assert bench.recorder.abandoned == 2
+    ends.set()
+    await asyncio.gather(*running)
+    assert bench.recorder.abandoned == 0
+    await bench.recorder.close()
+
+
+async def test_progress_is_whatever_an_attempt_does(bench: Bench) -> None:
+    """It begins, ends well or not, is answered: the same for who waits for a drain and for the checker."""
+    seen = []
+
+    async def step() -> None:
+        await bench.clock.advance(1)
+        seen.append(bench.recorder.moved_ns)
+
+    async def run(received: Received) -> None:
+        await step()
+        await bench.clock.advance(1)
+        if received.attempt == 1:
+            raise ValueError("failed")
+
+    bench.handles = run
+    begun = bench.clock.monotonic_ns()
+    with pytest.raises(ValueError, match="failed"):
+        await bench.sink.deliver(Received(payload(1), attempt=1))
+    await step()
+    bench.sink.settling([payload(1)], "nak", bench.clock.monotonic_ns())
+    bench.sink.settled([payload(1)], bench.clock.monotonic_ns())
+    await step()
+    await bench.sink.deliver(Received(payload(1), attempt=2))
+    await step()
+    assert [(moved - begun) // 1_000_000_000 for moved in seen] == [0, 2, 3, 4, 6]
+    await bench.recorder.close()
+
+
 async def test_what_a_target_says_otherwise_of_an_event_is_kept(bench: Bench) -> None:
     """Another type, key or priority than was published, each by its name; what is the same, or not said, is not."""
     await bench.publish(1, "k-7")

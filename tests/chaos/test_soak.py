@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from tests.chaos import short_run
 from tests.chaos.planted_leaks import KeepsBytes, KeepsFiles, KeepsMuch, KeepsTasks, KeepsThreads
+from tests.core.stores import StoreWrapper
 
-from squall import ConfigError, Plugin
+from squall import ConfigError, EventStore, Plugin, hookimpl
 from squall.chaos.catalogue import load_catalogue
 from squall.chaos.check.verdict import Finding
 from squall.chaos.footprint import footprint
@@ -25,6 +26,9 @@ from squall.chaos.scenario import load_scenario
 from squall.chaos.scenario_models import Load
 from squall.chaos.scenario_soak import MAX_STAGES, soaked
 from squall.core.config import Config
+from squall.core.plugin import Context
+from squall.core.store import Capabilities
+from squall.plugins.memory import MemoryOptions, MemoryStore
 
 LOADED = pytest.mark.slow  # whole runs, of some seconds
 FULL_SOON = {"memory": {"max_events": 500}}
@@ -94,6 +98,29 @@ async def test_a_clean_run_is_not_accused(tmp_path: Path, seed: int, store: shor
     assert not [one for one in result.verdict.findings if one.state == "invalid"], result.verdict.headline
     found = findings(result)
     assert {found[held].state for held in ("memory", "objects", "handles", "threads", "tasks")} <= {"valid", "unknown"}
+
+
+class NamesItsBound(Plugin):
+    """A store of somebody's own, in memory, with a bound of its own."""
+
+    @hookimpl
+    def squall_event_store(self, ctx: Context) -> EventStore:
+        store = StoreWrapper(MemoryStore(MemoryOptions()))
+        store.capabilities = Capabilities("memory", max_events=123_456)
+        return store
+
+
+@LOADED
+@pytest.mark.alone  # where the rate is not kept, a backlog explains what grows
+@pytest.mark.parametrize("most", [123_456, 7_000])
+async def test_a_store_that_was_never_full_says_with_how_many_events_it_is(tmp_path: Path, most: int) -> None:
+    """Whose ever it is: in the reason, with what to do, and once in the report."""
+    own = [{"memory": {"max_events": most}}] if most == 7_000 else []
+    result = await soak(tmp_path, {"for": "3s", "rate": 800}, [] if own else [NamesItsBound], plugins=own)
+    reasons = [one for one in result.verdict.reasons if one.code == "soaked_too_little"]
+    assert [one for one in reasons if f"of {most:,} events; full after about " in one.text], result.verdict
+    assert {one.advice.partition("--soak ")[0] for one in reasons} == {"Soak for longer ("}
+    assert (result.folder / "report.html").read_text("utf-8").count("or bound the store to") == 1
 
 
 @LOADED
@@ -169,7 +196,7 @@ def test_a_thread_that_another_one_keeps_from_running_waits() -> None:
     """On one processor two threads that would both run wait for each other; one that sleeps waits for nothing."""
     program = """if True:
         import os, subprocess, sys, time
-        from squall.chaos.footprint import waited_ns
+        from squall.core.processor import waited_ns
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
         other = subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])
         while waited_ns() < 100_000_000:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+from contextlib import suppress
 
 import pytest
 from tests.core.world import Call, Heard, Held, KeptMemory, Policy, World
@@ -127,6 +129,25 @@ async def test_a_handler_that_swallows_its_cancellation_is_abandoned() -> None:
         (letter,) = await world.dead()
         assert "ignored its cancellation" in letter.error
         stubborn.finish_all()
+        await world.clock.settle()
+        assert world.router.get_metrics().abandoned == 0
+
+
+async def test_the_garbage_collector_does_not_end_an_abandoned_handler() -> None:
+    """It waits for what nobody else holds, and the event loop has only weak references to tasks."""
+
+    async def hangs(event: Event) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()  # a second cancellation is let through
+
+    async with World() as world:
+        await world.subscriber.subscribe(">", hangs, timeout_s=1)
+        await world.publish("a")
+        await world.clock.advance(3)
+        gc.collect()
+        (task,) = [one for one in asyncio.all_tasks() if one.get_name() == "squall:billing:1"]
+        task.cancel()
         await world.clock.settle()
         assert world.router.get_metrics().abandoned == 0
 

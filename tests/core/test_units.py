@@ -105,11 +105,26 @@ def test_a_unit_of_the_wrong_case_and_a_percentage_are_told_how_they_are_written
         TypeAdapter(Ratio).validate_python("2.5%")
 
 
-@pytest.mark.parametrize("text", ["5", "1.5B", "4kb", "4 TB", -1, 1.5, True, None, "9" * 12 + "GB"])
+@pytest.mark.parametrize("text", ["5", "1.5B", "4kb", "4 TB", "1.0000000001B", 1.5, True, None])
 def test_what_is_no_size_is_refused_with_the_accepted_forms(text: object) -> None:
     """Fractions of a byte and unknown units among them."""
     with pytest.raises(ValueError, match="expected a size such as 200B, 4KB or 1MB"):
         parse_bytes(text)
+
+
+@pytest.mark.parametrize("size", ["-1B", "-1.5 KB", "-" + "9" * 400 + "GB", -1, -(10**400)])
+def test_a_negative_size_is_told_the_smallest(size: object) -> None:
+    """As a duration is."""
+    with pytest.raises(ValueError, match=r"^expected a size of at least 0B$"):
+        parse_bytes(size)
+
+
+@pytest.mark.parametrize("size", [2**40 + 1, 10**400, "1025GiB", "9" * 400 + "GB"])
+def test_too_large_a_size_is_told_the_largest(size: object) -> None:
+    """However large the number is; the largest itself can be read."""
+    with pytest.raises(ValueError, match=r"^expected a size of at most 1024GiB$"):
+        parse_bytes(size)
+    assert parse_bytes("1024GiB") == 2**40
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from tests.chaos.check.generated import generate
 from tests.chaos.check.model import Process, Sample, write
-from tests.chaos.check.runs import FACTS, MS, clean
+from tests.chaos.check.runs import FACTS, MS, abandoned, clean, handled
 from tests.dashboards import made_runs
 
 from squall.chaos.check.facts import RunFacts, load_facts
@@ -161,6 +161,18 @@ def test_the_way_of_a_dead_letter(tmp_path: Path) -> None:
     (end,) = [span for span in found.spans if span.tone == "end"]
     assert end.begun < found.begun + 60
     assert [shade.name for shade in found.shades] == ["errors"]
+
+
+def test_the_bar_of_an_abandoned_handler_ends_when_it_was_given_back(tmp_path: Path) -> None:
+    """From there the next attempt is waited for, though the handler runs on for good."""
+    history = clean()
+    history.attempts[4] = abandoned(5)
+    history.attempts.append(handled(5, begun_ms=200, attempt=2))
+    with open_history(write(history, tmp_path / "history")) as db:
+        found = waterfall(db, FACTS, [5])
+    (bar,) = [span for span in found.spans if span.tone == "bad"]
+    assert (bar.begun, bar.ended, bar.says) == (52.0, 112.0, "attempt 1 ignored its cancellation: 60 ms")
+    assert found.links[-1] == (bar.row, 112.0, bar.row + 1, 200.0)
 
 
 def test_all_plots_have_one_axis_of_time() -> None:

@@ -287,6 +287,7 @@ def test_a_live_run_is_shown_until_its_verdict(tmp_path: Path) -> None:
     told = said(opened(tmp_path / "runs", "live"))
     assert "load and faults 1 s of 4 s · 2 s since it began" in told
     assert "2 events acknowledged" in told
+    assert "2 abandoned handlers, which ignored cancellation and run on" in told
     assert "goes on now" in said(opened(tmp_path / "runs", "runs"))
     folders.valid_folder(tmp_path / "other")
     (next((tmp_path / "other").glob("*/2*")) / VERDICT).rename(folder / VERDICT)

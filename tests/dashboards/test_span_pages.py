@@ -178,6 +178,20 @@ def test_a_big_folder_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.Monke
     assert {one.label: one.options for one in page.selectbox}["Type"] == ["any", "type.t0", "type.t1"]
 
 
+def test_which_files_are_looked_at_is_said_before_what_to_choose_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time, beside it how much there is before that, then the rest: nobody looks for it below."""
+    monkeypatch.setattr(span_reading, "MAX_FILES", 1)
+    for number in range(2):
+        write(tmp_path, number, span(f"{number}" * 32, "a"))
+    shown = list(service_page(tmp_path).main)
+    labels = [getattr(one, "label", "") or getattr(one.proto, "body", "") for one in shown if hasattr(one, "proto")]
+    (when,) = [place for place, text in enumerate(labels) if text == "Written until (UTC)"]
+    (older,) = [place for place, text in enumerate(labels) if "1 older one can be reached" in text]
+    assert when < older < labels.index("Which")
+
+
 def test_a_run_that_was_traced_shows_both(traced: Path) -> None:
     """What the recorder saw, and what the tracer did; one that was not shows the first alone."""
     recorder = said(opened(traced, "traces", run="traced"))

@@ -42,6 +42,10 @@ COLUMNS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
         "publishers' ids are recognised by",
         lambda dedupes: "the store, over all routers" if dedupes else "the router",
     ),
+    "max_events": (
+        "is full with",
+        lambda most: "no number of events" if most is None else f"{units.format_count(most)} events",
+    ),
 }
 """What a capability is called in the table, and says there."""
 

@@ -72,12 +72,19 @@ class Known:
         if op.outcome != "ok" or not self.fits(interval, op):
             return False
         if interval.durable and interval.from_seq is not None and op.seq is not None:
+            if self.unanswered(interval) and not self.left_open(interval, op):
+                return False
             return interval.from_seq <= op.seq and (interval.to_seq is None or op.seq < interval.to_seq)
         if interval.join_ok is None or op.invoked <= interval.join_ok:
             return False
         if interval.start not in ("new", "earliest") and interval.from_seq is not None and not interval.durable:
             return self.left_open(interval, op) and op.seq is not None and op.seq >= interval.from_seq
         return self.left_open(interval, op)
+
+    @staticmethod
+    def unanswered(interval: Interval) -> bool:
+        """Whether a durable one ended, and at which seq, nobody was told."""
+        return interval.leave_invoked is not None and interval.leave_ok is None and interval.to_seq is None
 
     @staticmethod
     def left_open(interval: Interval, op: Publish) -> bool:
@@ -87,7 +94,7 @@ class Known:
     def may_owe(self, interval: Interval, op: Publish) -> bool:
         if op.outcome == "fail" or not self.fits(interval, op):
             return False
-        if interval.durable and interval.from_seq is not None and op.seq is not None:
+        if interval.durable and interval.from_seq is not None and op.seq is not None and not self.unanswered(interval):
             return self.owes(interval, op)
         return self.there(interval, op)
 
@@ -147,7 +154,8 @@ class Known:
     def cancelled(self, pair: Pair, form: str) -> bool:
         """The subscription ended (a durable one: at a seq): unless a later seq of the key had begun by then."""
         owing = self.owing(pair)
-        if any(i.leave_invoked is None or (i.durable and i.to_seq is None) for i in owing):
+        stays = (i.leave_invoked is None or (i.durable and i.to_seq is None and not self.unanswered(i)) for i in owing)
+        if any(stays):
             return False
         if form != "undelivered":
             return form == "unfinished"

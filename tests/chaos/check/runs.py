@@ -39,6 +39,16 @@ def failed(event: int, subscription: int = 0, begun_ms: float | None = None, att
     return one
 
 
+def abandoned(event: int, ended_ms: float | None = None) -> Attempt:
+    """The same, but its handler ignores its cancellation, and runs on (for good, or until then) when it is given back,
+    60 ms after its begin."""
+    one = handled(event)
+    one.result = None if ended_ms is None else "error"
+    one.ended = None if ended_ms is None else round(ended_ms * MS)
+    one.settlement, one.settle_invoked, one.settle_ok = "nak", one.begun + 60 * MS, one.begun + 61 * MS
+    return one
+
+
 def clean(events: int = 10, *intervals: Interval) -> History:
     """A run with nothing wrong: every event goes to every subscription."""
     history = History(intervals=list(intervals) or [DURABLE])

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from tests.chaos.check.model import FaultHit, FaultWindow, write
 from tests.chaos.check.runs import (
     DURABLE,
     FACTS,
     MS,
+    abandoned,
     clean,
     failed,
     finding_of,
@@ -21,7 +23,7 @@ from tests.chaos.check.runs import (
 )
 
 from squall.chaos.check.blame import why
-from squall.chaos.check.expectations import Recovery
+from squall.chaos.check.expectations import Latency, Recovery
 from squall.chaos.check.facts import Span
 
 
@@ -51,6 +53,28 @@ def test_a_fault_is_named_only_where_more_is_lost_under_it() -> None:
         assert ("(acknowledged under fault slow" in cause.sentence) is named
 
 
+@pytest.mark.parametrize(
+    ("seam", "path", "named"),
+    [
+        ("net:redis", ("storage:events", "net:redis"), True),
+        ("net:neo4j", ("storage:events", "net:redis"), False),
+        ("net:theirs", None, True),
+        ("handler:billing", None, False),
+    ],
+)
+def test_a_fault_that_publishes_do_not_pass_is_not_named(seam: str, path: tuple[str, ...] | None, named: bool) -> None:
+    """All that was lost, or refused and yet delivered, was published while a fault was at a graph, and it is none of
+    its doing. Of a target that does not tell its way any may be, but for those in handlers."""
+    history = clean(20)
+    for event in (11, 12, 13):
+        without(history, event)
+    history.publishes[14].outcome = "fail"
+    history.faults.append(FaultWindow(0, "cut", 105 * MS, 202 * MS, "down", seam))
+    told = {one.invariant: one for one in verdict_of(history, facts=replace(FACTS, publish_path=path)).causes}
+    assert ("(acknowledged under fault cut" in told["no_loss"].sentence) is named
+    assert ("(refused under fault cut" in told["no_ghost"].sentence) is named
+
+
 def test_more_violations_than_are_kept_are_told_of_the_first() -> None:
     """A cause does not pretend to have looked at all; and what it has looked at, it has the evidence of."""
     history = clean(1200)
@@ -77,6 +101,29 @@ def test_who_was_the_last_to_recover_is_told() -> None:
         "acknowledged; its handler had failed 1 time (fault errors, 0.040 s)"
     )
     assert cause.first.event == 5
+
+
+@pytest.mark.parametrize("ended_ms", [None, 500])
+def test_an_abandoned_handler_is_told_of_when_it_was_given_back(ended_ms: float | None, tmp_path: Path) -> None:
+    """Not when it began, nor when it ended after all: the next attempt is already over by then."""
+    history = clean()
+    history.attempts[4] = abandoned(5, ended_ms)
+    history.attempts.append(handled(5, begun_ms=200, attempt=2))
+    story = why(write(history, tmp_path / "history"), FACTS, 5)
+    assert story is not None
+    assert [(step.time_ns // MS, step.text) for step in story.steps[2:]] == [
+        (52, "delivered to billing, attempt 1"),
+        (112, "handler ignored its cancellation"),
+        (112, "given back"),
+        (200, "delivered again to billing, attempt 2"),
+        (203, "handler ended well"),
+        (203, "settled"),
+    ]
+    (cause,) = [told for told in verdict_of(history, Latency(max=0.1)).causes if told.invariant == "latency"]
+    assert cause.steps[1:] == (
+        "delivered to billing, attempt 1, 0.052 s · handler ignored its cancellation 0.112 s · given back 0.112 s",
+        "delivered to billing, attempt 2, 0.200 s · handler ended well 0.203 s · settled 0.203 s",
+    )
 
 
 def test_of_a_pair_both_paths_are_told() -> None:

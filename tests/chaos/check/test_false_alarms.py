@@ -125,6 +125,13 @@ def leave_at_the_end_of_the_run(history: History) -> None:
     history.intervals[0] = replace(DURABLE, durable=False, leave_invoked=2001 * MS, leave_ok=2002 * MS)
 
 
+def leave_and_never_be_told(history: History) -> None:
+    """The store refused until the run was over: whether the subscription is there still, nobody knows."""
+    history.intervals[0] = replace(DURABLE, leave_invoked=49 * MS)
+    history.attempts = history.attempts[:3]
+    history.counters = []
+
+
 def leave_with_work_undone(history: History) -> None:
     history.intervals[0] = replace(DURABLE, durable=False, from_seq=None, leave_invoked=88 * MS, leave_ok=90 * MS)
     history.attempts = history.attempts[:7]
@@ -291,6 +298,7 @@ TRAPS = [
     join_late,
     leave_early,
     leave_at_the_end_of_the_run,
+    leave_and_never_be_told,
     leave_with_work_undone,
     leave_while_a_retry_waits,
     let_a_retry_be_passed,

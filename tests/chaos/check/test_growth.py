@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 from tests.chaos.check.model import FaultWindow, Process, Sample
-from tests.chaos.check.runs import clean, finding_of, verdict_of
+from tests.chaos.check.runs import CLAIMS, clean, finding_of, verdict_of
 
 from squall.chaos.check.expectations import Growth
 from squall.chaos.check.facts import RunFacts, Span
@@ -37,11 +37,13 @@ def sampled(seed: int, *changes: Change) -> list[Sample]:
     return found
 
 
-def judged(samples: list[Sample], wanted: Growth | None = None, facts: RunFacts = FACTS) -> Verdict:
-    """The verdict on a run that is fine, but for these samples."""
+def judged(
+    samples: list[Sample], wanted: Growth | None = None, facts: RunFacts = FACTS, most: int | None = None
+) -> Verdict:
+    """The verdict on a run that is fine, but for these samples; so many events at most fill its store."""
     history = clean()
     history.samples = samples
-    return verdict_of(history, wanted or Growth(), facts=facts)
+    return verdict_of(history, wanted or Growth(), claims=replace(CLAIMS, max_events=most), facts=facts)
 
 
 def of(verdict: Verdict, held: str) -> Finding:
@@ -117,6 +119,62 @@ def test_a_store_in_memory_that_still_fills_is_unknown() -> None:
     assert "still filling" in verdict.headline
 
 
+def filling(most: int) -> Change:
+    """A store in memory is given all events, and keeps so many."""
+
+    def change(at_s: int, one: Sample) -> None:
+        one.kept = min(at_s * RATE, most)
+        one.memory += 300 * one.kept
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("most", "told", "advice"),
+    [
+        (
+            5_000_000,
+            "1,797,000 of 5,000,000 events; full after about 5000s",
+            "--soak 170m), or bound the store to 890,000",
+        ),
+        (
+            1_500_000,
+            "1,500,000 of 1,500,000 events; full after about 25m",
+            "--soak 50m), or bound the store to 890,000",
+        ),
+        (90_000_000, "1,797,000 of 90,000,000 events; full after about 25h", "Bound the store to 890,000 events"),
+    ],
+)
+def test_how_many_events_fill_the_store_is_told_and_what_to_do(most: int, told: str, advice: str) -> None:
+    """For how long to soak, where that is within a day, and which bound is full in time."""
+    verdict = judged(sampled(1, filling(most)), facts=replace(FACTS, durability="memory"), most=most)
+    (reason,) = verdict.reasons
+    assert told in reason.text
+    assert advice in reason.advice
+    assert of(verdict, "memory").advice == reason.advice
+
+
+def test_advice_about_a_store_that_fills_is_enough() -> None:
+    """Who bounds it so, or soaks for so long, can be told whether something grows."""
+    memory = replace(FACTS, durability="memory")
+    long = of(judged(sampled(1, filling(1_300_000)), facts=memory, most=1_300_000), "memory")
+    assert long.advice.startswith("Soak for longer (--soak 44m), or bound the store to 890,000 events")
+    for most in (890_000, 1_300_000 * 30 // 44):  # the bound; and, of 44 minutes, what is half an hour here
+        assert of(judged(sampled(1, filling(most)), facts=memory, most=most), "memory").state == "valid"
+
+
+def test_that_the_store_fills_explains_what_only_wavers_too() -> None:
+    """A longer soak alone would not decide it, as long as the store is not full."""
+
+    def wavers(at_s: int, one: Sample) -> None:
+        one.memory += round(60 * MB * Random(at_s).random())
+        one.kept = at_s * RATE
+
+    verdict = judged(sampled(1, wavers), Growth(memory=1), facts=replace(FACTS, durability="memory"), most=9_000_000)
+    assert "of 9,000,000 events" in of(verdict, "memory").why_unknown
+    assert "wavers" in of(judged(sampled(1, wavers), Growth(memory=1)), "memory").why_unknown
+
+
 def test_what_a_store_on_disk_may_cache_is_no_leak_and_more_is() -> None:
     """Where few events come in half an hour, its caches fill all the time."""
 
@@ -138,6 +196,7 @@ def test_a_backlog_that_grows_to_the_end_is_no_leak() -> None:
     verdict = judged(sampled(1, kept(100), behind))
     assert (verdict.state, of(verdict, "memory").code) == ("unknown", "soaked_too_little")
     assert "a backlog was growing" in verdict.headline
+    assert of(verdict, "memory").advice.startswith("Lower the rate")
 
     def hardly(at_s: int, one: Sample) -> None:
         one.waiting = at_s // 10

@@ -8,13 +8,27 @@ from pathlib import Path
 
 import pytest
 from tests.chaos.check.model import FaultWindow, Gate, History, write
-from tests.chaos.check.runs import CLAIMS, DURABLE, FACTS, MS, clean, finding_of, handled, published, verdict_of
+from tests.chaos.check.runs import (
+    CLAIMS,
+    DURABLE,
+    FACTS,
+    MS,
+    abandoned,
+    clean,
+    finding_of,
+    handled,
+    published,
+    verdict_of,
+)
 
 from squall.chaos.check.blame import why
 from squall.chaos.check.expectations import Expectation, Latency, NoLoss, Order, Overlap
 from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.remedies import what_to_do
 from squall.core.target import Claims
+
+REDIS = ("storage:events", "net:redis", "process:redis")
+SERVE = ("net:serve", "process:serve")
 
 
 def noted(history: History, code: str, facts: RunFacts = FACTS, claims: Claims = CLAIMS) -> list[str]:
@@ -35,6 +49,22 @@ def test_how_long_a_gate_was_open_is_told() -> None:
     history.gates.append(Gate(1900 * MS, "open"))
     (told,) = noted(history, "gate_open")
     assert told.startswith("billing's breaker was open for 250 ms, 2 times (first from 0.100 s to 0.250 s)")
+
+
+def test_handlers_that_ignored_their_cancellation_are_counted() -> None:
+    """By subscriber, and how many of them ran on for good; but where a cause tells it already."""
+    history = clean(90)
+    history.attempts[4] = abandoned(5, ended_ms=300)
+    history.attempts.append(handled(5, begun_ms=200, attempt=2))
+    ignored = "billing's handler ignored its cancellation {}, and ran on after its timeout"
+    assert noted(history, "abandoned") == [ignored.format("1 time")]
+    history.attempts[6] = abandoned(7)
+    history.attempts.append(handled(7, begun_ms=210, attempt=2))
+    assert noted(history, "abandoned") == [f"{ignored.format('2 times')}; 1 still ran at the end"]
+    history.attempts[-1] = replace(abandoned(7, ended_ms=280), begun=210 * MS, settle_invoked=270 * MS, attempt=2)
+    verdict = verdict_of(history, Latency(max=0.1))
+    assert any("ignored its cancellation" in cause.sentence for cause in verdict.causes)
+    assert "abandoned" not in {note.code for note in verdict.notes}
 
 
 def test_publishes_that_were_not_acknowledged_are_counted() -> None:
@@ -84,24 +114,29 @@ def test_what_stood_still_when_acknowledgements_did_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seam", "kept_by", "what"),
+    ("seam", "path", "what"),
     [
+        ("storage:events", ("storage:events",), "the store did not answer, under fault"),
         ("storage:events", None, "the store did not answer, under fault"),
-        ("process:redis", "redis", "redis did not answer, under fault"),
-        ("net:redis", "redis", "redis, or the network to it, did not answer, under fault"),
-        ("process:serve", "serve", "serve did not answer, under fault"),
-        ("net:serve", "redis", "serve, or the network to it, did not answer, under fault"),
-        ("process:neo4j", None, "the store did not answer, or publishes waited for room"),
-        ("process:redis", None, "the store did not answer, or publishes waited for room"),
-        ("net:serve-far-1", "serve", "the store did not answer, or publishes waited for room"),
-        ("handler:billing", "serve", "the store did not answer, or publishes waited for room"),
+        ("process:redis", REDIS, "redis did not answer, under fault"),
+        ("net:redis", REDIS, "redis, or the network to it, did not answer, under fault"),
+        ("process:serve", SERVE, "serve did not answer, under fault"),
+        ("net:serve", SERVE, "serve, or the network to it, did not answer, under fault"),
+        ("process:neo4j", ("storage:events",), "the store did not answer, or publishes waited for room"),
+        ("net:neo4j", REDIS, "the store did not answer, or publishes waited for room"),
+        ("net:theirs", None, "the store did not answer, or publishes waited for room"),
+        ("net:serve-far-1", SERVE, "the store did not answer, or publishes waited for room"),
+        ("handler:billing", SERVE, "the store did not answer, or publishes waited for room"),
     ],
 )
-def test_only_a_fault_that_publishes_pass_is_blamed_for_a_standstill(seam: str, kept_by: str | None, what: str) -> None:
-    """By the name of what did not answer. A graph or a consumer's network holds up no acknowledgement."""
+def test_only_a_fault_that_publishes_pass_is_blamed_for_a_standstill(
+    seam: str, path: tuple[str, ...] | None, what: str
+) -> None:
+    """By the name of what did not answer. A graph or a consumer's network holds up no acknowledgement, and of a target
+    that does not tell its way nothing is known but its store."""
     history = stalled(clean(90), 205, 310)
     history.faults = [FaultWindow(0, "fault", 200 * MS, 300 * MS, "down", seam)]
-    (told,) = noted(history, "stall", claims=replace(CLAIMS, kept_by=kept_by))
+    (told,) = noted(history, "stall", claims=replace(CLAIMS, publish_path=path))
     assert told.endswith(f": {what}"), told
 
 
@@ -124,7 +159,7 @@ def test_a_standstill_in_which_all_was_refused_is_told_as_long_as_it_was() -> No
     assert noted(refused(clean(90), range(51, 91)), "stall") == [every.format("391 ms", "0.510")]
     assert noted(refused(clean(90), range(1, 91)), "stall") == [every.format("891 ms", "0.010")]
     cut.faults = [FaultWindow(0, "cut", 200 * MS, 700 * MS, "down", "net:redis")]
-    (told,) = noted(cut, "stall", claims=replace(CLAIMS, kept_by="redis"))
+    (told,) = noted(cut, "stall", claims=replace(CLAIMS, publish_path=REDIS))
     assert told.endswith("(at 0.210 s): what was due was refused, under cut"), told
 
 

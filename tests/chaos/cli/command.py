@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -85,3 +86,46 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+# A handler that says when it was called for the COUNTth time.
+_HANDLER = """\
+import asyncio, sys, time
+calls = 0
+async def handle(payload):
+    global calls
+    calls += 1
+    if calls == COUNT:
+        print("handled", file=sys.stderr, flush=True)
+    DO
+"""
+
+
+def in_its_midst(
+    folder: Path, verb: str, scenario: str, *options: str, do: str = "await asyncio.sleep(0)", count: int
+) -> subprocess.Popen[str]:
+    """A command on this scenario, long.yaml, as a process of its own that goes on: its handler `shop` was called
+    `count` times, and does `do` each time."""
+    write(folder / "shop.py", _HANDLER.replace("COUNT", str(count)).replace("DO", do))
+    write(folder / "squall.yaml", 'version: 1\nhandlers: {shop: "shop:handle"}\n')
+    process = child(folder, verb, str(write(folder / "long.yaml", scenario)), *options)
+    try:
+        await_line(process, "handled")
+    except AssertionError:
+        process.kill()
+        process.communicate()
+        raise
+    return process
+
+
+def await_line(process: subprocess.Popen[str], words: str, timeout_s: float = 60.0) -> str:
+    """What the process says on stderr up to the line with these words. Unbuffered: nothing may be read ahead."""
+    assert process.stderr is not None
+    said = b""
+    while words.encode() not in said:
+        ready, _, _ = select.select([process.stderr], [], [], timeout_s)
+        assert ready, f"no {words!r} in {timeout_s:g} s: {said.decode()}"
+        part = os.read(process.stderr.fileno(), 65536)
+        assert part, f"it ended without {words!r}: {said.decode()}"
+        said += part
+    return said.decode()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.chaos.cli.command import child, finished, write
+from tests.chaos.cli.command import await_line, child, finished, in_its_midst
 
 from squall.chaos.check.facts import RunFacts
 from squall.chaos.history.reader import open_history
@@ -36,49 +35,16 @@ faults:
 expect: [no_loss]
 """
 
-# Says when it was called for the 30th time, so that the faults have acted by then.
-HANDLER = """\
-import asyncio, sys, time
-calls = 0
-async def handle(payload):
-    global calls
-    calls += 1
-    if calls == COUNT:
-        print("handled", file=sys.stderr, flush=True)
-    DO
-"""
-
-
-def await_line(process: subprocess.Popen[str], words: str, timeout_s: float = 30.0) -> str:
-    """What the process says on stderr up to the line with these words. Unbuffered: nothing may be read ahead."""
-    assert process.stderr is not None
-    said = b""
-    while words.encode() not in said:
-        ready, _, _ = select.select([process.stderr], [], [], timeout_s)
-        assert ready, f"no {words!r} in {timeout_s:g} s: {said.decode()}"
-        part = os.read(process.stderr.fileno(), 65536)
-        assert part, f"it ended without {words!r}: {said.decode()}"
-        said += part
-    return said.decode()
-
-
-def begun(
-    folder: Path, *arguments: str, do: str = "await asyncio.sleep(0)", count: int = 30, more: str = ""
-) -> subprocess.Popen[str]:
-    """A run whose handler was called `count` times and does `do` each time. `more`: sections of its scenario."""
-    write(folder / "shop.py", HANDLER.replace("COUNT", str(count)).replace("DO", do))
-    write(folder / "squall.yaml", 'version: 1\nhandlers: {shop: "shop:handle"}\n')
-    process = child(folder, "run", str(write(folder / "long.yaml", LONG + more)), *arguments)
-    await_line(process, "handled")
-    return process
+# So that the faults have acted by then.
+HANDLED = 30
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_heals_drains_and_judges(tmp_path: Path, number: signal.Signals) -> None:
     """Exit 130; the verdict is there and says that the run was interrupted; every fault that acted is healed."""
-    process = begun(tmp_path)
+    process = in_its_midst(tmp_path, "run", LONG, count=HANDLED)
     process.send_signal(number)
-    said = finished(process, 30)
+    said = finished(process)
     (folder,) = tmp_path.glob("runs/long/2*")
     assert said.code == 130, said.err
     assert "stopping: faults are healed" in said.err
@@ -97,11 +63,11 @@ def test_the_first_signal_heals_drains_and_judges(tmp_path: Path, number: signal
 
 def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
     """While it drains handlers that take an hour: exit 130, one line, no verdict."""
-    process = begun(tmp_path, do="await asyncio.sleep(3600)", count=1)
+    process = in_its_midst(tmp_path, "run", LONG, do="await asyncio.sleep(3600)", count=1)
     process.send_signal(signal.SIGINT)
     await_line(process, "stopping")
     process.send_signal(signal.SIGINT)
-    said = finished(process, 5)
+    said = finished(process)
     assert said.code == 130
     assert said.err.strip().endswith("ended at once: what was not written is lost")
     assert "Traceback" not in said.err
@@ -110,9 +76,9 @@ def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 def test_slow_handlers_do_not_hold_up_the_first_signal(tmp_path: Path) -> None:
     """The drain is brief, whatever is still being handled."""
-    process = begun(tmp_path, do="await asyncio.sleep(3600)", count=1)
+    process = in_its_midst(tmp_path, "run", LONG, do="await asyncio.sleep(3600)", count=1)
     process.send_signal(signal.SIGINT)
-    said = finished(process, 20)
+    said = finished(process)
     assert said.code == 130
     assert "UNKNOWN" in said.out
 
@@ -120,17 +86,17 @@ def test_slow_handlers_do_not_hold_up_the_first_signal(tmp_path: Path) -> None:
 def test_a_handler_that_blocks_the_loop_cannot_keep_the_second_signal_out(tmp_path: Path) -> None:
     """Nothing of the loop runs any more, and still two signals end the process. It sleeps in pieces: of two signals at
     once the system may give one to another thread, which does not wake it."""
-    process = begun(tmp_path, do="[time.sleep(0.01) for _ in range(10**6)]", count=1)
+    process = in_its_midst(tmp_path, "run", LONG, do="[time.sleep(0.01) for _ in range(10**6)]", count=1)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
-    assert finished(process, 10).code == 130
+    assert finished(process).code == 130
 
 
 def test_a_signal_starts_no_further_run(tmp_path: Path) -> None:
     """Of three runs one was begun."""
-    process = begun(tmp_path, "--repeat", "3")
+    process = in_its_midst(tmp_path, "run", LONG, "--repeat", "3", count=HANDLED)
     process.send_signal(signal.SIGINT)
-    said = finished(process, 30)
+    said = finished(process)
     assert said.code == 130
     assert len(list(tmp_path.glob("runs/long/2*"))) == 1
 
@@ -170,7 +136,7 @@ def test_who_does_not_read_cannot_keep_the_second_signal_out(reader: str) -> Non
 def test_a_run_that_is_killed_has_told_who_subscribes(tmp_path: Path) -> None:
     """So that what was recorded can be told by name, and be shown over time; also while the steady state is judged."""
     steady = "steady: {for: 1s, expect: [{error_budget: {max_ratio: 0, subscribers: [billing]}}]}\n"
-    process = begun(tmp_path, count=300, more=steady)  # of which the first 200 are written by then
+    process = in_its_midst(tmp_path, "run", LONG + steady, count=300)  # of which the first 200 are written by then
     process.kill()
     finished(process)
     (folder,) = tmp_path.glob("runs/long/2*")

@@ -105,6 +105,14 @@ def test_without_a_terminal_a_moment_is_one_line() -> None:
     )
 
 
+def test_handlers_that_ignore_their_cancellation_are_counted_where_there_are_any() -> None:
+    """On a terminal and without one."""
+    assert "abandoned" not in plain_line(LOAD) + shown(LOAD)
+    some = replace(LOAD, abandoned=1234)
+    assert " · dead letters 7 · abandoned 1,234 · " in plain_line(some)
+    assert "abandoned 1,234" in shown(some, width=120)
+
+
 def test_a_fault_that_counts_at_its_end_is_on_until_then() -> None:
     """`0 hits` would say that it does nothing. What it counted is told once it is over."""
     cut = FaultProgress("cut", "down", "net:redis", 1.0, "active", -1.0, 8.0, 0)

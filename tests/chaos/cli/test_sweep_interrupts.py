@@ -8,8 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.chaos.cli.command import child, finished, write
-from tests.chaos.cli.test_interrupts import HANDLER, await_line
+from tests.chaos.cli.command import await_line, finished, in_its_midst
 
 from squall.chaos.sweep.file import SWEEP, list_sweeps, load_sweep
 
@@ -31,28 +30,18 @@ expect: [no_loss]
 FIRST_RUN = 20
 
 
-def in_its_midst(folder: Path, *arguments: str, do: str = "await asyncio.sleep(0)") -> subprocess.Popen[str]:
+def begun_sweep(folder: Path, *options: str, do: str = "await asyncio.sleep(0)") -> subprocess.Popen[str]:
     """A sweep whose first run is over, and whose second has begun to handle events."""
-    write(folder / "shop.py", HANDLER.replace("COUNT", str(FIRST_RUN + 1)).replace("DO", do))
-    write(folder / "squall.yaml", 'version: 1\nhandlers: {shop: "shop:handle"}\n')
-    scenario = str(write(folder / "long.yaml", LONG))
-    options = ["--over", "length", "--from", "100ms", "--to", "300000ms", "--repeats", "1", *arguments]
-    process = child(folder, "sweep", scenario, *options)
-    try:
-        await_line(process, "handled")
-    except AssertionError:
-        process.kill()
-        process.communicate()
-        raise
-    return process
+    over = ["--over", "length", "--from", "100ms", "--to", "300000ms", "--repeats", "1"]
+    return in_its_midst(folder, "sweep", LONG, *over, *options, do=do, count=FIRST_RUN + 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_keeps_what_was_found(tmp_path: Path, number: signal.Signals) -> None:
     """Exit 130: the run is ended in good order, is no point, and nothing is run after it; file and page say so."""
-    process = in_its_midst(tmp_path)
+    process = begun_sweep(tmp_path)
     process.send_signal(number)
-    said = finished(process, 30)
+    said = finished(process)
     assert said.code == 130, said.err
     assert "stopping: faults are healed" in said.err
     assert "✓ length 100ms  holds" in said.out
@@ -70,9 +59,9 @@ def test_the_first_signal_keeps_what_was_found(tmp_path: Path, number: signal.Si
 
 def test_programs_are_told_too(tmp_path: Path) -> None:
     """One document, with the points so far."""
-    process = in_its_midst(tmp_path, "--json")
+    process = begun_sweep(tmp_path, "--json")
     process.send_signal(signal.SIGINT)
-    said = finished(process, 30)
+    said = finished(process)
     told = json.loads(said.out)
     assert (said.code, told["exit_code"]) == (130, 130)
     assert told["sweep"] == json.loads((Path(tmp_path / told["folder"]) / SWEEP).read_text("utf-8"))
@@ -82,11 +71,11 @@ def test_programs_are_told_too(tmp_path: Path) -> None:
 
 def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
     """Whatever the handlers of the run do; what was written after the run before is there and can be read."""
-    process = in_its_midst(tmp_path, do=f"await asyncio.sleep(3600 if calls > {FIRST_RUN} else 0)")
+    process = begun_sweep(tmp_path, do=f"await asyncio.sleep(3600 if calls > {FIRST_RUN} else 0)")
     process.send_signal(signal.SIGINT)
     await_line(process, "stopping")
     process.send_signal(signal.SIGINT)
-    said = finished(process, 10)
+    said = finished(process)
     assert said.code == 130
     assert said.err.strip().endswith("ended at once: what was not written is lost")
     (folder,) = list_sweeps(tmp_path / "runs")

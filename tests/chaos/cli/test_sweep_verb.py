@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 from tests.chaos.cli.command import squall, write
 
 from squall.chaos.sweep.file import SWEEP, list_sweeps, load_sweep
+
+SHIPPED = Path(__file__).resolve().parents[3] / "scenarios"
 
 pytestmark = pytest.mark.slow  # whole sweeps
 
@@ -24,6 +27,7 @@ load: {stages: [{for: 300ms, rate: "${rate}"}], events: [{type: a.b}]}
 expect: [{error_budget: {max_ratio: 0.02}}]
 """
 RANGE = ("--over", "rate", "--from", "20", "--to", "1000")
+RATIO = "expect.0.error_budget.max_ratio"
 TWO_RUNS = (*RANGE, "--grid", "2", "--repeats", "1")
 
 
@@ -139,3 +143,56 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_is_run(here: Path,
     assert said.code == 4, said.err
     assert "taken" in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("given", "works"),
+    [
+        ((), "--over rate --from 8 --to 320"),
+        (("--over", "rate"), "--over rate --from 8 --to 320"),
+        (("--from", "30"), "--over rate --from 30 --to 320"),
+        (("--over", "rate", "--to", "90", "--set", "load.stages.0.for=200ms"), "--over rate --from 8 --to 90 --set"),
+        (("--over", "load.stages.0.for", "--from", "90ms"), "--over load.stages.0.for --from 90ms --to 4800ms"),
+        (("--over", "plugins.0.rate_limit.burst", "--seed", "7"), "burst --from 8 --to 320 --seed 7"),
+        (("--over", "expect.0.error_budget.max_ratio"), "max_ratio --from 0.008 --to 0.32"),
+        (("--over", RATIO, "--set", f"{RATIO}=0.1"), f"{RATIO} --from 0.04 --to 0.8 --set"),  # and no share above 1
+        (("--over", "subscribers.all.concurrency"), "--over subscribers.all.concurrency --from VALUE --to VALUE"),
+        (("--over", "load.events.0.size"), "--over load.events.0.size --from VALUE --to VALUE"),
+    ],
+)
+def test_what_is_not_given_is_told_with_a_command_that_works(
+    here: Path, limited: str, given: tuple[str, ...], works: str
+) -> None:
+    """From the scenario's own value; each end of the range is one that the scenario takes."""
+    said = squall("sweep", limited, *given)
+    missing = [option for option in ("--over", "--from", "--to") if option not in given]
+    assert (said.code, said.err.startswith(f"{', '.join(missing)}: required")) == (2, True), said.err
+    assert f"such as: squall sweep {limited} --over " in said.err
+    assert works in said.err
+    assert not (here / "runs").exists()
+
+
+def test_the_proposed_command_works_as_it_is_printed(limited: str) -> None:
+    """As it stands, but for how often it is run."""
+    said = squall("sweep", limited)
+    command = shlex.split(said.err.partition("such as: ")[2].strip().removesuffix(")"))
+    assert squall(*command[1:], "--grid", "2", "--repeats", "1").code == 0
+
+
+def test_what_is_raised_nowhere_is_told_before_its_range(limited: str) -> None:
+    """A range of nothing would not help, nor would one that goes on from a value that is not taken."""
+    said = squall("sweep", limited, "--over", "rat")
+    assert said.code == 2
+    assert "did you mean 'rate'?" in said.err
+    assert "the load publishes nothing" in squall("sweep", limited, "--over", "rate", "--from", "1").err
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+def test_of_each_scenario_that_is_shipped_something_can_be_raised(here: Path, name: str) -> None:
+    """Its load."""
+    said = squall("sweep", name)
+    assert "VALUE" not in said.err
+    command = shlex.split(said.err.partition("such as: ")[2].strip().removesuffix(")"))
+    over, low, high = command[4:9:2]
+    for value in (low, high):
+        assert squall("validate", name, "--set", f"{over}={value}").code == 0

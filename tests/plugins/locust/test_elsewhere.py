@@ -19,8 +19,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.chaos.cli.command import squall
-from tests.chaos.cli.test_interrupts import await_line
+from tests.chaos.cli.command import await_line, squall
 from tests.plugins.locust.left import GONE_S, all_gone, processes
 from tests.plugins.locust.test_runs import LONG_S, facts, judged, rows, sections
 

@@ -37,7 +37,7 @@ async def shop(squall: EventRouter, a: str) -> None:
     await squall.subscriber(f"{a}.audit").unsubscribe(gone)
     for source, topic in (("shop", "order"), ("shop", "order"), ("packing", "returned"), ("shop", "debug")):
         await squall.publisher(f"{a}.{source}").publish(f"{a}.{topic}", b"")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(heard.events) < 3:  # noqa: ASYNC110  two are packed, one comes back
             await asyncio.sleep(0.01)
 
@@ -90,10 +90,13 @@ async def test_what_has_changed_since(neo4j_url: str) -> None:
         await shop(squall, a)
     between = datetime.now(UTC)
     async with router(neo4j_url, router=f"{a}.other") as squall:
-        await squall.subscriber(f"{a}.audit").subscribe(f"{a}.debug", Heard(), name=f"{a}.debugging")
+        heard = Heard()
+        await squall.subscriber(f"{a}.audit").subscribe(f"{a}.debug", heard, name=f"{a}.debugging")
         await squall.publisher(f"{a}.shop").publish(f"{a}.debug", b"")
         await squall.publisher(f"{a}.shop").publish(f"{a}.order", b"")
-        await asyncio.sleep(0)
+        async with asyncio.timeout(60):
+            while not heard.events:  # noqa: ASYNC110  it is received, and not only sent
+                await asyncio.sleep(0.01)
     async with asked(neo4j_url) as graph:
         found = await changes(graph, between)
         mine = [one for one in found if a in f"{one.service} {one.router}"]

@@ -14,7 +14,7 @@ from squall.plugins.retry import RetryPlugin
 @contextlib.asynccontextmanager
 async def router(url: str, *plugins: Plugin, **options: object) -> AsyncIterator[EventRouter]:
     """A router with Redis as its store, by default with retries of 50 ms."""
-    store = RedisPlugin(RedisPlugin.Options.of("redis", {"url": url, "timeout": 1.0} | options))
+    store = RedisPlugin(RedisPlugin.Options.of("redis", {"url": url, "timeout": 5.0} | options))
     async with EventRouter([store, *(plugins or [RetryPlugin(attempts=3, base=0.05, cap=0.05)])]) as made:
         yield made
 
@@ -33,7 +33,7 @@ class Seen:
         await until(lambda: len(self.payloads) >= number)
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 20) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
     """Wait for a condition. Raises TimeoutError."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110  conditions are of any kind

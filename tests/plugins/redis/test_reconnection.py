@@ -57,7 +57,7 @@ async def test_an_append_that_stays_unanswered_is_told_for_what_it_is(
     """Unknown once it was sent; not stored, if it never was. What was stored after all is announced later."""
     announced: list[Event] = []
     async with Cutting(redis_server.url, marks=EVAL) as way:
-        store = redis_store(way.url, timeout_s=0.3)
+        store = redis_store(way.url, timeout_s=1.5)
         await store.open(announced.extend)
         await (store.append([make_event(0)]) or asyncio.sleep(0))
         if sent:

@@ -76,7 +76,7 @@ async def test_a_stop_leaves_what_waits_in_the_buffer_and_says_that_it_is_not_kn
 async def test_what_failed_at_its_deadline_is_not_in_the_buffer_any_more(tmp_path: Path) -> None:
     """Its caller was told that it is not stored."""
     async with network() as net:
-        async with squall.connect(net.url, buffer_path=tmp_path / "buffer.db", deadline_s=0.2) as remote:
+        async with squall.connect(net.url, buffer_path=tmp_path / "buffer.db", deadline_s=1.5) as remote:
             await net.cut()
             await until(lambda: not remote.connected)
             with pytest.raises(PublishError) as caught:
@@ -86,6 +86,31 @@ async def test_what_failed_at_its_deadline_is_not_in_the_buffer_any_more(tmp_pat
         async with squall.connect(net.url, buffer_path=tmp_path / "buffer.db") as remote:
             kept = await remote.publisher("shop").publish("b", b"")
             assert await net.stored() == [kept]
+
+
+async def test_what_failed_behind_what_still_waits_is_not_in_the_buffer_any_more(tmp_path: Path) -> None:
+    """Each has a deadline of its own; the place in the buffer is no matter, nor is it taken up any more."""
+    async with network() as net:
+        buffer = squall.connect(net.url, buffer_path=tmp_path / "buffer.db", deadline_s=60, buffer_events=2)
+        await buffer.start()
+        await net.cut()
+        await until(lambda: not buffer.connected)
+        publisher = buffer.publisher("shop")
+        patient = asyncio.ensure_future(publisher.publish("first", b""))
+        await asyncio.sleep(0)
+        for _ in range(3):
+            with pytest.raises(PublishError) as caught:
+                await asyncio.to_thread(publisher.publish_sync, "told.fail", b"", timeout_s=0.2)
+            assert caught.value.outcome == "fail"
+        await buffer.stop(timeout_s=0)
+        with pytest.raises(PublishError) as caught:
+            await patient
+        assert caught.value.outcome == "info"
+        await net.mend()
+        async with squall.connect(net.url, buffer_path=tmp_path / "buffer.db") as remote:
+            await remote.publisher("shop").publish("last", b"")
+            types = [event.type async for event in net.served.router.replay()]
+            assert types == ["first", "last"]
 
 
 async def test_what_may_have_been_stored_is_sent_again_only_within_the_servers_window(tmp_path: Path) -> None:

@@ -55,6 +55,22 @@ async def test_tls_is_spoken_where_the_certificate_is_trusted(certificate: Path)
 
 
 @pytest.mark.parametrize(
+    ("asked", "said"), [("http", "if it speaks TLS, connect to it by https://"), ("https", "if it speaks no TLS, ")]
+)
+async def test_a_url_of_the_other_scheme_is_told(certificate: Path, asked: str, said: str) -> None:
+    """Who wrote http where the server speaks TLS, and the other way round, reads it."""
+    tls = {"certificate": str(certificate / "cert.pem"), "key": str(certificate / "key.pem")}
+    async with Served(tls=tls if asked == "http" else None) as served:
+        log = Log()
+        remote = squall.connect(f"{asked}://localhost:{served.port}", logger=log.logger)
+        starting = asyncio.ensure_future(remote.start())
+        await until(lambda: said in log.text)
+        await remote.stop(timeout_s=0)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
     ("url", "options", "said"),
     [
         ("ftp://a", {}, "url: expected http, https, ws or wss"),
@@ -153,11 +169,11 @@ async def test_a_server_that_never_answers_ends_as_unknown() -> None:
             if frame.WhichOneof("frame") == "ping":
                 await socket.send(pb.ServerFrame(pong=pb.Pong(number=frame.ping.number)).SerializeToString())
 
-    async with server(say) as url, squall.connect(url, deadline_s=0.3) as remote:
+    async with server(say) as url, squall.connect(url, deadline_s=1.5) as remote:
         with pytest.raises(PublishError) as caught:
             await remote.publisher("shop").publish("a", b"")
         assert caught.value.outcome == "info"
-        with pytest.raises(squall.SubscriptionError, match=r"no answer within 0\.3 s"):
+        with pytest.raises(squall.SubscriptionError, match=r"no answer within 1\.5 s"):
             await remote.subscriber("billing").subscribe("a", _nothing)
 
 

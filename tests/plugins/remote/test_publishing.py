@@ -55,10 +55,10 @@ async def test_what_waits_for_a_connection_is_sent_in_its_order_when_there_is_on
 
 async def test_what_was_surely_never_sent_fails_at_its_deadline() -> None:
     """And is not stored later."""
-    async with network() as net, squall.connect(net.url, deadline_s=0.3) as remote:
+    async with network() as net, squall.connect(net.url, deadline_s=1.5) as remote:
         await net.cut()
         await lost(remote)
-        with pytest.raises(PublishError, match=r"not sent within 0\.3.* so it is not stored") as caught:
+        with pytest.raises(PublishError, match=r"not sent within 1\.5.* so it is not stored") as caught:
             await remote.publisher("shop").publish("a", b"")
         assert caught.value.outcome == "fail"
         await net.mend()
@@ -70,7 +70,7 @@ async def test_what_was_surely_never_sent_fails_at_its_deadline() -> None:
 async def test_what_was_sent_and_has_no_answer_is_info_at_its_deadline() -> None:
     """Here it is stored, afterwards."""
     held = KeptMemory(ManualStore)
-    async with network(held) as net, squall.connect(net.url, deadline_s=0.3) as remote:
+    async with network(held) as net, squall.connect(net.url, deadline_s=1.5) as remote:
         publishing = asyncio.ensure_future(remote.publisher("shop").publish("a", b""))
         await until(lambda: bool(manual(held).waiting))
         with pytest.raises(PublishError, match="it may have been stored") as caught:
@@ -194,13 +194,12 @@ async def test_over_any_cuts_each_publish_is_what_its_outcome_says(seed: int) ->
                 async with net.silent(random.choice(["timeout", "bandwidth"])):
                     await asyncio.sleep(random.uniform(0.0, 0.9))
         await until(lambda: remote.connected)
-        await asyncio.sleep(0.1)
+        await until(lambda: list(outcomes.values()).count("ok") > 100)  # however slow the machine is
         over.set()
         await asyncio.gather(*publishing)
         stored = await net.stored()
         ok = {one for one, outcome in outcomes.items() if outcome == "ok"}
         fail = {one for one, outcome in outcomes.items() if outcome == "fail"}
-        assert len(ok) > 100
         assert len(stored) == len(set(stored))
         assert ok <= set(stored)
         assert not fail & set(stored)

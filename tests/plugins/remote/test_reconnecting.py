@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ async def test_nobody_there_is_told_within_the_deadline() -> None:
     """With the address, and what went wrong."""
     at = f"127.0.0.1:{free_port()}"
     with pytest.raises(Unreachable) as told:
-        async with squall.connect(f"http://{at}", deadline_s=0.3):
+        async with squall.connect(f"http://{at}", deadline_s=1.5):
             pass
     assert str(told.value) == (
         f"ws://{at}/v1/stream cannot be reached: Connection refused; is squall serve running, and is that its address?"
@@ -159,6 +160,35 @@ async def test_waits_between_attempts_grow_with_full_jitter_up_to_a_bound() -> N
     assert all(0 <= wait_s <= min(10.0, 0.1 * 2**number) for number, wait_s in enumerate(found)), found
     assert max(found) > 2.0
     assert len(set(found)) == 12
+
+
+async def test_a_connection_that_held_for_a_second_begins_the_waits_anew() -> None:
+    """Who lost it once more is back soon, whatever had to be waited before; one that ended at once counts as failed."""
+    clock, log = VirtualClock(), Log()
+    async with network() as net:
+        await net.cut()
+        remote = squall.connect(net.url, clock=clock, seed=3, deadline_s=3000, logger=log.logger)
+        starting = asyncio.ensure_future(remote.start())
+
+        async def passing(condition: Callable[[], bool]) -> None:
+            async with asyncio.timeout(PATIENCE_S):
+                while not condition():
+                    await clock.advance(0.05)
+                    await asyncio.sleep(0.001)
+
+        for held_s, low, high in ((0.9, 0.1, 10.0), (1.1, 0.0, 0.1)):
+            before = len(waits(log))
+            await passing(lambda before=before: len(waits(log)) >= before + 9)  # type: ignore[misc]
+            await net.mend()
+            await passing(lambda: remote.connected)
+            seen = len(waits(log))
+            await clock.advance(held_s)
+            await net.cut()
+            await until(lambda seen=seen: len(waits(log)) > seen)  # type: ignore[misc]
+            assert low <= waits(log)[seen] <= high, (held_s, waits(log))
+        await starting
+        stopping = asyncio.ensure_future(remote.stop(timeout_s=0))
+        await passing(stopping.done)
 
 
 def waits(log: Log) -> list[float]:

@@ -20,7 +20,7 @@ from tests.servers import Server
 import squall
 from squall.chaos.history import open_history
 from squall.chaos.run import RunResult
-from squall.core.target import Message, Outcome, Received, Settlement, SubscriberSpec
+from squall.core.target import Message, Outcome, Received, RunContext, Settlement, SubscriberSpec
 from squall.plugins.remote import target
 from squall.plugins.remote.target import ServedTarget, _Client
 
@@ -223,3 +223,17 @@ async def test_a_server_that_dies_by_itself_is_a_reason_of_the_verdict(tmp_path:
     with open_history(result.folder / "history") as db:
         (life,) = db.execute("SELECT exited IS NOT NULL, exit_code FROM process WHERE role = 'target'").fetchall()
     assert life == (True, -signal.SIGKILL)
+
+
+async def test_what_fills_its_store_is_the_servers_own_word(tmp_path: Path) -> None:
+    """The bench cannot see the store, which is in another process."""
+    told: list[int | None] = []
+
+    class Asked(ServedTarget):
+        async def start(self, ctx: RunContext) -> None:
+            await super().start(ctx)
+            told.append(self.claims.max_events)
+
+    for store in ({"memory": {"max_events": 7000}}, "sqlite"):
+        await run(tmp_path, scenario(plugins=[store, RETRY]), "plugins: [retry]\n", {"squall": Asked})
+    assert told == [7000, None]

@@ -23,7 +23,7 @@ from squall.plugins.serve.server import Server
 from squall.protos import wire_pb2 as pb
 
 TOKEN = "a-token-of-tests-alone"
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 class Answer(NamedTuple):
@@ -214,8 +214,9 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
 
 async def until(holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
     """Wait for a condition."""
-    for _ in range(round(patience_s / 0.005)):
-        if holds():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError(f"it did not come to hold within {patience_s} s")
+    try:
+        async with asyncio.timeout(patience_s):
+            while not holds():  # noqa: ASYNC110  conditions are of any kind
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"it did not come to hold within {patience_s} s") from None

@@ -17,9 +17,10 @@ async def test_the_status_says_what_is_stored_and_what_is_owed_to_whom() -> None
         await client.subscribe("order.>", name="billing", credit=0)
         await client.publish("order.created", "order.paid")
         status = (await served.http("GET", "/v1/status")).json
-        assert {name: status[name] for name in ("durability", "events", "dead_letters", "next_seq")} == {
+        assert {name: status[name] for name in ("durability", "events", "max_events", "dead_letters", "next_seq")} == {
             "durability": "memory",
             "events": 2,
+            "max_events": 100_000,
             "dead_letters": 0,
             "next_seq": 3,
         }

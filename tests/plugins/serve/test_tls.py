@@ -47,27 +47,25 @@ def told(folder: Path, certificate: str, key: str) -> str:
 def test_files_that_are_not_there_are_told(tls: dict[str, str], tmp_path: Path) -> None:
     """Which of the two, and where it is looked for."""
     what = "No such file or directory; give a PEM file that can be read; a path counts from the folder of squall.yaml"
-    assert told(tmp_path, "no.pem", "key.pem") == f"configuration: serve: tls: certificate: {tmp_path}/no.pem: {what}"
-    assert told(tmp_path, "cert.pem", "no.key") == f"configuration: serve: tls: key: {tmp_path}/no.key: {what}"
+    assert told(tmp_path, "no.pem", "key.pem") == f"serve: tls: certificate: {tmp_path}/no.pem: {what}"
+    assert told(tmp_path, "cert.pem", "no.key") == f"serve: tls: key: {tmp_path}/no.key: {what}"
 
 
 def test_files_that_hold_something_else_are_told(tls: dict[str, str], tmp_path: Path) -> None:
     """Each the other's, which is easily written."""
     assert told(tmp_path, "key.pem", "key.pem") == (
-        f"configuration: serve: tls: certificate: {tls['key']}: there is no certificate in it; expected -----BEGIN "
+        f"serve: tls: certificate: {tls['key']}: there is no certificate in it; expected -----BEGIN "
         "CERTIFICATE----- and what follows it, the server's own first"
     )
     said = told(tmp_path, "cert.pem", "cert.pem")
-    assert said.startswith(
-        f"configuration: serve: tls: key: {tls['certificate']}: there is no private key in it that can be used ("
-    )
+    assert said.startswith(f"serve: tls: key: {tls['certificate']}: there is no private key in it that can be used (")
     assert said.endswith("); expected -----BEGIN PRIVATE KEY----- and what follows it")
 
 
 def test_the_key_of_another_certificate_is_told(tls: dict[str, str], tmp_path: Path) -> None:
     openssl("genpkey", "-algorithm", "RSA", "-out", str(tmp_path / "other.key"))
     assert told(tmp_path, "cert.pem", "other.key") == (
-        f"configuration: serve: tls: key: {tmp_path}/other.key: it is not the key of the certificate "
+        f"serve: tls: key: {tmp_path}/other.key: it is not the key of the certificate "
         f"{tls['certificate']}; give the key that the certificate was made for"
     )
 
@@ -77,7 +75,7 @@ def test_a_key_that_needs_a_password_is_told(tls: dict[str, str], tmp_path: Path
     secret = tmp_path / "secret.key"
     openssl("pkey", "-in", tls["key"], "-aes256", "-passout", "pass:secret", "-out", str(secret))
     assert told(tmp_path, "cert.pem", "secret.key") == (
-        f"configuration: serve: tls: key: {secret}: it is encrypted, and nobody is asked for its password; take its "
+        f"serve: tls: key: {secret}: it is encrypted, and nobody is asked for its password; take its "
         f"password away: openssl pkey -in {secret} -out plain.key"
     )
 
