@@ -149,7 +149,7 @@ def test_the_trace_of_a_lost_event_tells_to_whom_it_is_owed(tmp_path: Path) -> N
     """In the graph beside who had it, and step by step until the process ended that kept it."""
     made_runs.by_hand(tmp_path / "runs", "forgotten", made_runs.forgotten_folder)
     told = said(opened(tmp_path / "runs", "traces", run="forgotten", event="17"))
-    assert "billing attempt 1 handled audit owed never delivered" in told
+    assert "billing attempt 1 ended well audit owed never delivered" in told
     killed = "0.249 s fault killed (kill on process:redis) begins"
     assert f"{killed} 0.250 s process redis exited 0.250 s owed to audit, never delivered" in told
     had = said(opened(tmp_path / "runs", "traces", run="forgotten", event="16"))
