@@ -7,6 +7,7 @@ import os
 import threading
 from array import array
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,7 +40,6 @@ class HistoryWriter:
         self.failures: list[str] = []
         self._chunks = dict.fromkeys(TABLES, 0)
         self._lock = threading.Lock()
-        pa.array(())  # the first array of a process imports pandas where it is installed: not while events pass
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / MANIFEST).exists():
@@ -114,7 +114,8 @@ class HistoryWriter:
         temporary = path.with_suffix(".tmp-0")
         chunks = [str(chunk) for chunk in chunk_list(self.folder, table)]
         if not chunks:
-            pq.write_table(TABLES[table].empty_table(), temporary, compression="zstd")
+            nothing = [pa.nulls(0, field.type) for field in TABLES[table]]
+            pq.write_table(pa.Table.from_arrays(nothing, schema=TABLES[table]), temporary, compression="zstd")
         else:
             columns = ", ".join(f'"{name}"' for name in TABLES[table].names)
             connection.execute(
@@ -163,25 +164,47 @@ def _absent(field: pa.Field[Any], rows: int) -> pa.Array[Any]:
 
 
 def _array(field: pa.Field[Any], column: Column) -> pa.Array[Any]:
-    made = _numbers(column, nullable=field.nullable) if isinstance(column, array) else None
-    if not pa.types.is_dictionary(field.type):
-        made = pa.array(column, type=field.type) if made is None else made.cast(field.type)
+    if pa.types.is_dictionary(field.type):
+        made: pa.Array[Any] = pa.DictionaryArray.from_arrays(_codes(field, column), _texts(_words(field)))
+    elif pa.types.is_string(field.type):
+        made = _texts(column)
     else:
-        words = pa.array(_words(field))
-        codes = _codes(field, column) if made is None else made.cast(pa.int8())
-        made = pa.DictionaryArray.from_arrays(codes, words)
+        made = _integers(column, nullable=field.nullable).cast(field.type)
     if made.null_count and not field.nullable:
         raise ValueError(f"column {field.name} has rows without a value")
     return made
 
 
 def _codes(field: pa.Field[Any], column: Column) -> pa.Array[Any]:
-    words = pa.array(column, type=pa.string())
-    codes: pa.Array[Any] = pc.index_in(words, value_set=pa.array(_words(field))).cast(pa.int8())
-    if codes.null_count != words.null_count:
-        unknown = sorted({str(word) for word in words.to_pylist()} - {*_words(field), "None"})
-        raise ValueError(f"column {field.name}: expected one of {', '.join(_words(field))}, got {', '.join(unknown)}")
-    return codes
+    if not isinstance(column, array):
+        codes: dict[object, int | None] = {word: code for code, word in enumerate(_words(field))}
+        codes[None] = None
+        if unknown := sorted({str(word) for word in column if word not in codes}):
+            expected = ", ".join(_words(field))
+            raise ValueError(f"column {field.name}: expected one of {expected}, got {', '.join(unknown)}")
+        column = [codes[word] for word in column]
+    return _integers(column, nullable=field.nullable).cast(pa.int8())
+
+
+# `pa.array`, `pa.scalar` and `empty_table` would do, but the first of them in a process imports pandas, where that is
+# installed: a third of a second that each run would wait for.
+def _texts(column: Column) -> pa.Array[Any]:
+    """A sequence of texts, None for no value. Raises TypeError for what is neither."""
+    encoded = [b"" if text is None else str.encode(text) for text in column]  # type: ignore[arg-type]  # it says so
+    offsets = array("i", accumulate(map(len, encoded), initial=0))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    texts: pa.Array[Any] = pa.Array.from_buffers(pa.string(), len(encoded), buffers)
+    if None in column:
+        there = _numbers(array("q", [text is not None for text in column]), nullable=False)
+        texts = pc.if_else(there.cast(pa.bool_()), texts, pa.nulls(1, pa.string())[0])
+    return texts
+
+
+def _integers(column: Column, *, nullable: bool) -> pa.Array[Any]:
+    """An array, or a sequence of integers or flags, None for no value. Raises TypeError for what is neither."""
+    if isinstance(column, array):
+        return _numbers(column, nullable=nullable)
+    return _numbers(array("q", [NULL if one is None else one for one in column]), nullable=True)  # type: ignore[misc]
 
 
 def _numbers(column: array[int], *, nullable: bool) -> pa.Array[Any]:
@@ -190,7 +213,8 @@ def _numbers(column: array[int], *, nullable: bool) -> pa.Array[Any]:
         column = array("q", column)
     numbers: pa.Array[Any] = pa.Array.from_buffers(pa.int64(), len(column), [None, pa.py_buffer(column)])
     if nullable:
-        numbers = pc.if_else(pc.not_equal(numbers, pa.scalar(NULL)), numbers, None)
+        there = pc.not_equal(numbers, _numbers(array("q", [NULL]), nullable=False)[0])
+        numbers = pc.if_else(there, numbers, pa.nulls(1, pa.int64())[0])
     return numbers
 
 

@@ -116,12 +116,10 @@ def measure(scale: Scale) -> list[Row]:
     """Time, loss and bytes."""
     events = scale.of(EVENTS)
     job = f"{events:,} events: "
-    timed = alternate(
-        absorb, {case: {"case": case, "events": events} for case in ("squall", "lanes")}, scale.rounds, "burst"
-    )
+    timed = alternate(absorb, {case: {"case": case, "events": events} for case in ("squall", "lanes")}, scale, "burst")
     ours = timed["squall"]
     bytes_of = alternate(
-        hold, {case: {"case": case, "events": events} for case in ("squall", "bare")}, scale.rounds, "burst, bytes"
+        hold, {case: {"case": case, "events": events} for case in ("squall", "bare")}, scale, "burst, bytes"
     )
     handled, accepted = min(sample["handled"] for sample in ours), median(ours, "accepted")
     return [

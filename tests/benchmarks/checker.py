@@ -129,7 +129,7 @@ def measure(scale: Scale) -> list[Row]:
             history = str(Path(folder) / "history")
             progress(f"checker, {records:,} records: making the history")
             child(make, folder=history, records=records)
-            found = alternate(judge, {"squall": {"folder": history}}, scale.rounds, f"checker, {records:,} records")
+            found = alternate(judge, {"squall": {"folder": history}}, scale, f"checker, {records:,} records")
         job, ours = f"{records:,} records", found["squall"]
         rows += [
             Row("checker", f"{job}: speed", median(ours, "records"), "records/s", bar=BAR_SPEED),

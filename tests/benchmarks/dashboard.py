@@ -123,7 +123,7 @@ def measure(scale: Scale) -> list[Row]:
     with TemporaryDirectory() as folder:
         progress("dashboard: making the runs")
         child(make_runs, folder=folder, records=records, spans=spans)
-        found = alternate(look, {"squall": {"folder": folder}}, scale.rounds, "dashboard")["squall"]
+        found = alternate(look, {"squall": {"folder": folder}}, scale, "dashboard")["squall"]
     return list(_rows(found, records, spans))
 
 

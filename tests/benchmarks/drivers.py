@@ -50,7 +50,7 @@ def measure(scale: Scale) -> list[Row]:
     """A row for each way to run Locust."""
     events = scale.of(EVENTS)
     cases = {case: {"workers": workers, "events": events} for case, workers in CASES.items()}
-    found = alternate(publishing, cases, scale.rounds, GROUP)
+    found = alternate(publishing, cases, scale, GROUP)
     return [
         compare(GROUP, f"{case}, {USERS} users", "events/s", "events", found[case], found[OWN], OWN)
         for case in CASES

@@ -159,7 +159,7 @@ def measure(scale: Scale) -> list[Row]:
     for name, job in JOBS.items():
         events = max(PUBLISHERS, scale.of(EVENTS))
         cases = {case: {"job": name, "case": case, "events": events} for case in ("squall", "limit")}
-        found = alternate(once, cases, scale.rounds, f"durable: {name}")
+        found = alternate(once, cases, scale, f"durable: {name}")
         rows.append(
             compare("durable", name, "events/s", "events", found["squall"], found["limit"], "limit on disk", job.bar)
         )

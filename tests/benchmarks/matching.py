@@ -61,7 +61,7 @@ async def match(subscriptions: int, types: int) -> Sample:
 def measure(scale: Scale) -> list[Row]:
     """Each number of subscriptions, the greater ones beside the smallest."""
     cases = {f"{size:,} subscriptions": {"subscriptions": size, "types": scale.of(TYPES)} for size in SIZES}
-    found = alternate(match, cases, scale.rounds, "matching")
+    found = alternate(match, cases, scale, "matching")
     (least, first), *_, (most, _) = found.items()
     rows = []
     for kind in ("cached", "uncached"):

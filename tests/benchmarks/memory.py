@@ -87,7 +87,7 @@ def measure_throughput(scale: Scale) -> list[Row]:
     for fan, events in FANS.items():
         job = f"{fan} subscriber{'s' if fan > 1 else ''}"
         cases = {case: {"case": case, "fan": fan, "events": scale.of(events)} for case in (SQUALL, *THROUGHPUT)}
-        found = alternate(throughput, cases, scale.rounds, f"throughput, {job}")
+        found = alternate(throughput, cases, scale, f"throughput, {job}")
         rows += [
             compare("throughput in memory", job, "deliveries/s", "deliveries", found[SQUALL], found[other], other, bar)
             for other, bar in THROUGHPUT.items()
@@ -98,7 +98,7 @@ def measure_throughput(scale: Scale) -> list[Row]:
 def measure_latency(scale: Scale) -> list[Row]:
     """Open loop, one subscriber."""
     cases = {case: {"case": case, "events": scale.of(LATENCY_EVENTS)} for case in (SQUALL, *LATENCY)}
-    found = alternate(latency, cases, scale.rounds, "latency")
+    found = alternate(latency, cases, scale, "latency")
     return [
         compare(f"latency at {RATE:,} events/s", figure, "µs", figure, found[SQUALL], found[other], other, bar)
         for figure in ("p50", "p99")

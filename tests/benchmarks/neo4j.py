@@ -82,9 +82,9 @@ def measure(scale: Scale) -> list[Row]:
     """Both, on one server."""
     with tempfile.TemporaryDirectory() as folder, neo4j_server(Path(folder)) as server:
         url = server.url
-        written = alternate(writing, {WITH: {"url": url, "rows": scale.of(ROWS)}}, scale.rounds, "neo4j, rows")[WITH]
+        written = alternate(writing, {WITH: {"url": url, "rows": scale.of(ROWS)}}, scale, "neo4j, rows")[WITH]
         cases = {case: {"case": case, "url": url, "events": scale.of(EVENTS)} for case in (WITH, WITHOUT, AGAIN)}
-        found = alternate(passing, cases, scale.rounds, "neo4j, events beside it")
+        found = alternate(passing, cases, scale, "neo4j, events beside it")
     return [
         Row("neo4j", "written into the graph", median(written, "rows"), "rows/s"),
         compare("neo4j", WITH, "events/s", "events", found[WITH], found[WITHOUT], WITHOUT, Bar("≥", 0.97)),

@@ -101,7 +101,7 @@ def measure(scale: Scale) -> list[Row]:
         ("round trip, p50", round_trip, "µs", "p50", {"count": scale.of(ROUND_TRIPS)}),
     ):
         cases = {case: {"case": case, **arguments} for case in (EMBEDDED, REAL, DIRECT)}
-        found = alternate(function, cases, scale.rounds, f"proxies, {job}")
+        found = alternate(function, cases, scale, f"proxies, {job}")
         rows += [
             compare("proxies", f"{job}, {case}", unit, figure, found[case], found[DIRECT], DIRECT)
             for case in (EMBEDDED, REAL)

@@ -133,7 +133,7 @@ def _row(group: str, piece: str, before: str, found: dict[str, list[Sample]]) ->
 def measure(scale: Scale) -> list[Row]:
     """The steps up to the default router, then each extra on top of that."""
     cases = {piece: {"piece": piece, "events": scale.of(EVENTS)} for piece in (*STEPS, *EXTRAS)}
-    found = alternate(cost, cases, scale.rounds, "pieces")
+    found = alternate(cost, cases, scale, "pieces")
     first = next(iter(STEPS))
     group = "what each piece costs, an event"
     return [

@@ -143,8 +143,8 @@ def measure(scale: Scale) -> list[Row]:
     def cases(events: int) -> dict[str, dict[str, object]]:
         return {case: {"case": case, "events": scale.of(events)} for case in CASES}
 
-    full = alternate(capacity, cases(EVENTS["capacity"]), scale.rounds, "recording at capacity")
-    paced = alternate(latency, cases(EVENTS["rate"]), scale.rounds, "recording at a fixed rate")
+    full = alternate(capacity, cases(EVENTS["capacity"]), scale, "recording at capacity")
+    paced = alternate(latency, cases(EVENTS["rate"]), scale, "recording at a fixed rate")
     at_rate = f"at {RATE:,} events/s: "
     return [
         compare(GROUP, "at capacity", "events/s", "events", full["on"], full["off"], "off", Bar("≥", 0.65)),

@@ -132,7 +132,7 @@ def measure(scale: Scale) -> list[Row]:
         job = f"{durability}, {consumers} consumer{'s' if consumers > 1 else ''}"
         given = {"durability": durability, "consumers": consumers, "events": events}
         cases = {case: given | {"case": case} for case in (*SQUALL, *BY_HAND)}
-        found = alternate(once, cases, scale.rounds, f"redis: {job}")
+        found = alternate(once, cases, scale, f"redis: {job}")
         for ours, theirs in ((SQUALL[0], BY_HAND[0]), (SQUALL[1], BY_HAND[0]), *((SQUALL[0], x) for x in BY_HAND[1:])):
             bar = Bar("≥", 0.8) if theirs == BY_HAND[0] else None
             figures = found[ours], found[theirs]
@@ -145,6 +145,6 @@ def measure(scale: Scale) -> list[Row]:
 def _sqlite(scale: Scale, events: int, by_hand: list[Sample]) -> Row:
     """A router with its store in SQLite, which syncs before it acknowledges too."""
     case = {"job": "disk, 1 subscriber", "case": "squall", "events": events}
-    found = alternate(durable.once, {"sqlite": case}, scale.rounds, "redis: sqlite beside it")["sqlite"]
+    found = alternate(durable.once, {"sqlite": case}, scale, "redis: sqlite beside it")["sqlite"]
     job = "disk, 1 consumer, a router on sqlite"
     return compare("redis", job, "events/s", "events", found, by_hand, BY_HAND[0], Bar("≥", 1.0))

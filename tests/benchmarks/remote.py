@@ -201,7 +201,7 @@ def measure(scale: Scale) -> list[Row]:
         (f"published and consumed, {FRAME} a frame", passing, STREAM_EVENTS, "a bare WebSocket echo"),
     ):
         cases = {case: {"case": case, "events": scale.of(events)} for case in SERVERS}
-        found = alternate(function, cases, scale.rounds, f"remote, {job}")
+        found = alternate(function, cases, scale, f"remote, {job}")
         rows.append(compare("remote", job, "events/s", "events", found[SQUALL], found[ECHO], other))
     paced = {"events": scale.of(PACED_EVENTS)}
     cases = {
@@ -209,7 +209,7 @@ def measure(scale: Scale) -> list[Row]:
         ECHO: {"case": ECHO, **paced},
         BESIDE: {"case": SQUALL, **paced, "beside": True},
     }
-    found = alternate(latency, cases, scale.rounds, "remote, latency")
+    found = alternate(latency, cases, scale, "remote, latency")
     job = f"published and consumed at {RATE:,} events/s"
     for figure in ("p50", "p99"):
         both = found[SQUALL], found[ECHO]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.benchmarks.__main__ import PAGE, PARTS, run
 from tests.benchmarks.machine import describe
+from tests.benchmarks.pieces import cost
 from tests.benchmarks.rounds import QUICK, Scale, child
 from tests.benchmarks.table import BEGIN, END, Bar, Row, as_markdown, as_text, write
 
@@ -51,7 +52,7 @@ def test_the_table_is_put_into_the_page(tmp_path: Path) -> None:
     """In the place of the old one, and nothing else is touched."""
     page = tmp_path / PAGE.name
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-    rows = run(["matching"], QUICK, page)
+    rows = run(["latency"], QUICK, page)
     written = page.read_text(encoding="utf-8")
     assert written.startswith("before\n")
     assert written.endswith(f"{END}\nafter\n")
@@ -113,13 +114,8 @@ def test_machine_is_described_without_paths() -> None:
     assert str(Path.home()) not in str(found)
 
 
-def fails() -> dict[str, float]:
-    """Measures nothing."""
-    raise RuntimeError("out of order")
-
-
 @pytest.mark.slow
 def test_a_child_that_fails_says_why() -> None:
     """The traceback of the child, not only its exit code."""
-    with pytest.raises(RuntimeError, match="out of order"):
-        child(fails)
+    with pytest.raises(RuntimeError, match="KeyError: 'out of order'"):
+        child(cost, piece="out of order", events=1)

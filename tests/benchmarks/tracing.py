@@ -147,7 +147,7 @@ def _check(router: EventRouter, inline: InlinePlugin | None, share: float | None
 def measure(scale: Scale) -> list[Row]:
     """Off, at 1 %, at 100 %, and the SDK."""
     cases = {case: {"case": case, "events": scale.of(events)} for case, events in EVENTS.items()}
-    found = alternate(throughput, cases, scale.rounds, GROUP)
+    found = alternate(throughput, cases, scale, GROUP)
     return [
         compare(GROUP, "at 1 %", "events/s", "events", found["at 1 %"], found["off"], "off", Bar("≥", 0.85)),
         compare(GROUP, "at 100 %", "events/s", "events", found["at 100 %"], found["off"], "off"),

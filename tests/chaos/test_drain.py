@@ -21,6 +21,8 @@ from squall.chaos.watch import Progress
 from squall.core.config import Config
 from squall.core.target import Counters, SubscriberCounts
 
+pytestmark = pytest.mark.slow  # whole runs
+
 HANDLER_S, EVENTS, STALL_S = 2.0, 5, 6.0
 SLOW = {
     "version": 1,

@@ -16,9 +16,9 @@ from squall.chaos.history import open_history
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = ROOT / "scenarios"
-AT_ONCE = 2
+AT_ONCE = 4
 
-# Fewer events, so that two run at once, and no long load after the last fault; else the timing is the scenario's own.
+# Fewer events, so that four run at once, and no long load after the last fault; else the timing is the scenario's own.
 SHORTER: dict[str, list[str]] = {
     "first-storm": ["rate=1500"],
     "calm": ["rate=200", "seconds=2s"],

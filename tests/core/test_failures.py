@@ -161,6 +161,7 @@ async def test_a_policy_that_answers_nonsense_loses_nothing() -> None:
         assert await world.reasons() == ["delivery_limit"]
 
 
+@pytest.mark.slow  # five seconds' worth of retries
 @pytest.mark.parametrize("name", [None, "durable"])
 async def test_a_thousand_retries_do_not_hold_a_subscription(name: str | None) -> None:
     """Whether its retries are stored or not: what waits for another attempt is no reason to deliver nothing."""

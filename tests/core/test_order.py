@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.world import Heard, Held, KeptMemory, Policy, StoreWrapper, World
+from tests.fast import first
 
 from squall import Event, EventStore, Nak, Priority
 from squall.core.keys import KeyLocks
@@ -137,7 +138,7 @@ def overtakings(begins: Sequence[Begin]) -> list[str]:
 
 @pytest.mark.parametrize("name", [None, "durable"])
 @pytest.mark.parametrize("on_retry", ["skip", "block_key"])
-@pytest.mark.parametrize("concurrency", [1, 2, 5])
+@pytest.mark.parametrize("concurrency", first(1, [2, 1, 5]))
 @given(works=st.lists(works, min_size=1, max_size=14), backlog=st.booleans())
 @settings(max_examples=25)
 def test_order_holds(works: list[Work], backlog: bool, concurrency: int, on_retry: OnRetry, name: str | None) -> None:

@@ -209,6 +209,7 @@ async def test_a_dropped_retry_frees_its_key() -> None:
         held.finish_all()
 
 
+@pytest.mark.slow  # sixty routers, each of which is run twice
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(Priority), st.sampled_from([None, "k"]), st.booleans()), max_size=40))
 def test_the_same_are_dropped_as_if_all_waited_in_one_place(events: list[tuple[Priority, str | None, bool]]) -> None:

@@ -26,6 +26,8 @@ from squall.dashboards.charts import over_time as draw
 from squall.dashboards.tones import LIGHT
 from squall.dashboards.trace_data import ORDERS, Row, Wanted, choose, waterfall
 
+pytestmark = pytest.mark.slow  # generated histories, whose views are counted again
+
 
 @pytest.fixture(params=range(6))
 def seed(request: pytest.FixtureRequest) -> int:

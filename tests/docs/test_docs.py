@@ -145,6 +145,7 @@ def test_blocks_share_a_folder_and_run_in_order(tmp_path: Path) -> None:
     assert run_page(page, tmp_path / "clone") == 6
 
 
+@pytest.mark.slow  # each in a copy of the tree
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

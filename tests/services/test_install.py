@@ -9,6 +9,8 @@ import pytest
 from tests.needed import needed
 from tests.servers import GET
 
+pytestmark = pytest.mark.slow  # what installs is run
+
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL = ROOT / "services" / "install"
 PLAIN = ("bash", "cmp", "dirname", "id", "install", "mkdir", "mv", "rm", "rmdir", "sed")

@@ -14,6 +14,8 @@ from squall.chaos.check.expectations import Expectation, Latency, Recovery
 from squall.chaos.check.verdict import Cause
 from squall.chaos.remedies import what_to_do
 
+pytestmark = pytest.mark.slow  # each judges histories
+
 
 def cause_of(history: History, expected: Expectation, invariant: str) -> Cause:
     (cause,) = [one for one in verdict_of(history, expected).causes if one.invariant == invariant]

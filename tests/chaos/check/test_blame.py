@@ -26,6 +26,8 @@ from squall.chaos.check.blame import why
 from squall.chaos.check.expectations import Latency, Recovery
 from squall.chaos.check.facts import Span
 
+pytestmark = pytest.mark.slow  # each judges histories
+
 
 def test_one_cause_is_told_once_wherever_its_events_lie() -> None:
     """First, last or in the midst: that is no other cause. What all of them share is told, if chance does not explain

@@ -26,6 +26,8 @@ from squall.chaos.check.expectations import Duplicates, Latency, NoLoss, Recover
 from squall.chaos.check.facts import Span
 from squall.chaos.check.verdict import FindingState
 
+pytestmark = pytest.mark.slow  # each judges histories
+
 Change = Callable[[History], None]
 
 

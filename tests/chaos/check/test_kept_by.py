@@ -12,6 +12,8 @@ from squall.chaos.check.expectations import NoLoss
 from squall.core.event import Durability
 from squall.core.target import Claims
 
+pytestmark = pytest.mark.slow  # each judges histories
+
 GONE = 55 * MS
 BACK = 75 * MS
 

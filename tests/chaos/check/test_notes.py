@@ -27,6 +27,8 @@ from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.remedies import what_to_do
 from squall.core.target import Claims
 
+pytestmark = pytest.mark.slow  # each judges histories
+
 REDIS = ("storage:events", "net:redis", "process:redis")
 SERVE = ("net:serve", "process:serve")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tests.chaos.check.runs import (
     DURABLE,
     MS,
@@ -17,6 +18,8 @@ from tests.chaos.check.runs import (
 )
 
 from squall.core.target import Claims
+
+pytestmark = pytest.mark.slow  # each judges histories
 
 
 def test_one_wrong_seq_is_one_violation() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import pytest
 from tests.chaos.check.runs import DURABLE, MS, clean, finding_of, handled, invalid, verdict_of
 
 from squall.core.invariant import Invariant
+
+pytestmark = pytest.mark.slow  # each judges histories
 
 
 class Quick(Invariant):

@@ -9,6 +9,8 @@ import pytest
 
 from squall.chaos.check.slopes import Slope, lowest, slope
 
+pytestmark = pytest.mark.slow  # hundreds of series, of whose slopes so many may be found to rise
+
 SAMPLES, POINTS, SERIES = 480, 48, 200
 
 

@@ -12,6 +12,8 @@ from tests.chaos.check.runs import DURABLE, MS, clean, failed, finding_of, handl
 from squall.chaos.check.expectations import Latency, Recovery
 from squall.chaos.check.verdict import Cause
 
+pytestmark = pytest.mark.slow  # each judges histories
+
 
 def slow(history: History) -> Cause:
     """The cause of the one event that took longer than 100 ms."""

@@ -11,6 +11,8 @@ from tests.chaos.check.runs import CLAIMS, DURABLE, MS, finding_of, handled, pub
 from squall.chaos.check.expectations import Starvation
 from squall.core.target import Claims
 
+pytestmark = pytest.mark.slow  # each judges histories
+
 
 def backlog(low: int, high: int, low_begins_after: int) -> History:
     """Low and high events, all published at once; the low one begins after so many of the high ones."""

@@ -11,6 +11,8 @@ from tests.chaos.check.runs import FACTS, MS, clean, handled, invalid, verdict_o
 from squall.chaos.check.expectations import Duplicates, Latency, NoLoss, Recovery, Throughput
 from squall.chaos.check.facts import Span
 
+pytestmark = pytest.mark.slow  # each judges histories
+
 
 @pytest.mark.parametrize("missing", ["a gap", "a failure of the recorder"])
 def test_where_records_may_be_missing_absence_proves_nothing(missing: str) -> None:

@@ -277,6 +277,7 @@ def test_a_planted_violation_is_found_and_its_cause_told(plant: Plant, invariant
     assert any(cause in sentence for sentence in sentences), sentences
 
 
+@pytest.mark.slow  # files
 @pytest.mark.parametrize("plant", [lambda history: None, drop_it_for_one_of_two, try_too_often, store_half_a_batch])
 def test_a_history_in_files_is_judged_as_one_in_memory(plant: Plant, tmp_path: Path) -> None:
     """The other tests here judge without files, which is quicker."""

@@ -231,6 +231,7 @@ def test_what_is_left_is_healed_once_and_asking_again_does_no_harm(line: Path) -
     assert told == [(run, "again", "cut on net:line", "healed"), (run, "outage", "cut on net:line", "healed")]
 
 
+@pytest.mark.slow  # processes
 def test_what_fails_does_not_keep_the_others_from_being_healed(line: Path) -> None:
     """A damaged plan, one of a plugin that is not there any more, one of a server that does not answer: each is told
     with what to do, and stays."""

@@ -8,9 +8,11 @@ import threading
 from array import array
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from squall.chaos.history import NULL, HistoryWriter, open_history
+from squall.chaos.history.tables import TABLES
 from squall.core.errors import StoreFileError
 
 
@@ -57,14 +59,43 @@ writer = HistoryWriter(Path(sys.argv[1]))
 before = set(sys.modules)
 writer.append("topic", {"topic": [0], "name": ["order.created"]})
 print(sorted(set(sys.modules) - before))
+writer.append("attempt", {**dict.fromkeys(("subscription", "attempt", "process", "worker", "priority"), [1, 2]),
+                          "begun": [5, 6], "result": ["ok", None], "by_handler": [True, False]})
+writer.compact()
+print("pandas" in sys.modules)
 """
 
 
+@pytest.mark.slow  # a process
 def test_nothing_is_left_to_import_when_the_first_rows_come(tmp_path: Path) -> None:
-    """Whoever imports holds up the loop that events pass through."""
+    """Whoever imports holds up the loop that events pass through. Nor is pandas imported before or afterwards, which no
+    row needs, and each run would wait for."""
     pytest.importorskip("pandas")
     command = [sys.executable, "-c", IMPORTS, str(tmp_path / "h")]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\nFalse\n"
+
+
+def test_a_column_may_be_a_list_whatever_it_holds(tmp_path: Path) -> None:
+    """Numbers, flags, words and texts of any script come back as they went, and so does that there is none."""
+    writer = HistoryWriter(tmp_path / "h")
+    given: dict[str, list[object]] = {
+        "name": ["ünïcödé 🎉", "", "x" * 300],
+        "kind": ["a", "b", "c"],
+        "seam": ["s"] * 3,
+        "begun": [1, 2, 1 << 62],
+    }
+    given |= {"ended": [None, 5, -7], "healed": [True, None, False], "error": [None, "", "é"]}
+    for name, kind in ((field.name, field.type) for field in TABLES["fault"]):
+        given.setdefault(name, ["?"] * 3 if kind == pa.string() else [3] * 3)
+    writer.rewrite("fault", given)
+    writer.append("attempt", attempts([1, 2, 3]) | {"result": ["died", None, "ok"]})
+    with open_history(tmp_path / "h") as connection:
+        columns = ", ".join(given)
+        assert connection.execute(f"SELECT {columns} FROM fault ORDER BY rid").fetchall() == [
+            *zip(*given.values(), strict=True)
+        ]
+        found = connection.execute("SELECT result FROM attempt ORDER BY begun").fetchall()
+    assert found == [("died",), (None,), ("ok",)]
 
 
 def test_compaction_sorts_by_time_and_keeps_written_order_of_ties(tmp_path: Path) -> None:
@@ -126,10 +157,14 @@ def test_threads_may_append_at_once(tmp_path: Path) -> None:
         ({"topic": [1], "name": ["a"], "nmae": ["b"]}, "has no column nmae"),
         ({"topic": [1, 2], "name": ["a"]}, "differ in length"),
         ({"topic": [None], "name": ["a"]}, "column topic has rows without a value"),
+        ({"topic": [1], "name": [None]}, "column name has rows without a value"),
+        ({"topic": ["a"], "name": ["a"]}, "'str' object cannot be interpreted as an integer"),
+        ({"topic": [1], "name": [7]}, "doesn't apply to a 'int' object"),
+        ({"topic": [1 << 40], "name": ["a"]}, "not in range"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused_and_remembered(
-    tmp_path: Path, columns: dict[str, list[int | None]], says: str
+    tmp_path: Path, columns: dict[str, list[object]], says: str
 ) -> None:
     """A row that could not be recorded must not vanish silently."""
     writer = HistoryWriter(tmp_path / "h")

@@ -13,6 +13,8 @@ from squall.chaos.scenario import load_scenario
 from squall.core.config import Backlog, Config, make_config
 from squall.core.yaml_source import parse_document
 
+pytestmark = pytest.mark.slow  # whole runs
+
 DROPS = """
 version: 1
 name: drops

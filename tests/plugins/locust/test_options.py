@@ -111,6 +111,7 @@ def test_without_locust_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytes
     assert lacking["locust"] == ("missing", "pip install 'squall[locust]'")
 
 
+@pytest.mark.slow  # a process
 def test_locust_is_never_imported_in_squalls_process() -> None:
     """It would change sockets and threads of the whole process."""
     program = (

@@ -91,6 +91,7 @@ async def test_a_reset_is_passed_on_as_one(toxic: Toxic | None) -> None:
         await until_open(client, 0)
 
 
+@pytest.mark.slow  # megabytes through each stage
 @pytest.mark.parametrize("toxic", [None, "latency", "bandwidth", "slicer"])
 async def test_a_slow_reader_holds_the_sender_back(toxic: str | None) -> None:
     """What waits for it is bounded, with and without toxics; when it reads, everything comes."""

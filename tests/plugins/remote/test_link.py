@@ -231,6 +231,7 @@ async def test_nothing_is_left_running_at_the_end() -> None:
         await until(lambda: not {one for one in asyncio.all_tasks() - before if "squall" in one.get_name()})
 
 
+@pytest.mark.slow  # processes
 def test_without_the_extra_it_says_what_to_install() -> None:
     """And the rest of squall imports without it."""
     program = (

@@ -176,6 +176,7 @@ async def test_a_client_that_never_acks_holds_what_was_asked_for_and_no_more() -
         assert served.pending() == 0
 
 
+@pytest.mark.slow  # megabytes of answers
 async def test_answers_do_not_pile_up_for_a_client_that_does_not_read() -> None:
     """The server stops reading it, and cuts it in the end."""
     async with (

@@ -17,6 +17,8 @@ from websockets.typing import Subprotocol
 from squall.chaos.cli import app
 from squall.protos import wire_pb2 as pb
 
+pytestmark = pytest.mark.slow  # certificates are made by a program
+
 
 @pytest.fixture
 def tls(tmp_path: Path) -> dict[str, str]:

@@ -60,6 +60,7 @@ async def test_while_a_fault_lasts_nobody_is_told_what_is_not_so(error: int, ans
     assert set(sweep.outcomes) == answers
 
 
+@pytest.mark.slow  # waits for as long as a store does
 @pytest.mark.parametrize("error", [apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_FSYNC], ids=["write", "sync"])
 @pytest.mark.parametrize("times", [1, LASTING], ids=["once", "lasting"])
 async def test_closing_ends_while_a_fault_lasts(error: int, times: int, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ print(sorted(set(sys.modules) - before))
 """
 
 
+@pytest.mark.slow  # a process
 def test_nothing_is_left_to_import_when_the_first_spans_come(tmp_path: Path) -> None:
     """Whoever imports holds up the loop that events pass through."""
     pytest.importorskip("pandas")
