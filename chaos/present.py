@@ -14,7 +14,7 @@ from squall.chaos.layout import LABEL, field, headline
 from squall.chaos.present_why import cause_lines, note_lines, tells
 from squall.chaos.remedies import advised
 from squall.chaos.run import RunResult
-from squall.chaos.run_folder import LOG, REPORT, run_name
+from squall.chaos.run_folder import LOG, PROFILE, REPORT, run_name
 from squall.core.config import Bench
 from squall.core.units import format_count
 
@@ -96,6 +96,8 @@ def result_lines(result: RunResult, width: int) -> list[Text]:
     lines = [Text(), *verdict_lines(result.verdict, name, width, note=note, took_s=result.duration_s), Text()]
     report = result.folder / REPORT
     where = [("report", nearby(report))] if report.exists() else [("run", nearby(result.folder))]
+    if (profile := result.folder / PROFILE).exists():
+        where.append(("profile", nearby(profile)))
     logged = [(result.errors, "error"), (result.warnings, "warning")]
     if told := ", ".join(counted(count, noun) for count, noun in logged if count):
         where.append(("log", f"{nearby(result.folder / LOG)} ({told})"))

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from squall.chaos.history import open_history
+from squall.chaos.run_folder import PROFILE
 from squall.core.clock import Clock
 from squall.core.errors import ConfigError, StoreFileError
 
 if TYPE_CHECKING:
     from pyinstrument import Profiler
 
-HTML, TEXT, FIGURES = "profile.html", "profile.txt", "profile.json"
+TEXT, FIGURES = "profile.txt", "profile.json"
 LOOK_S = 0.01
 
 # By subscriber: from the end of the publish to the begin of the first attempt, and of all attempts the handler's time.
@@ -78,7 +79,7 @@ def _write(profiler: Profiler, lags_ns: Sequence[int], folder: Path) -> None:
                 name: {"attempts": count, "waited": _quantiles(waited), "handled": _quantiles(handled)}
                 for name, count, waited, handled in db.execute(_TIMES).fetchall()
             }
-        (folder / HTML).write_text(profiler.output_html(), encoding="utf-8")
+        (folder / PROFILE).write_text(profiler.output_html(), encoding="utf-8")
         (folder / TEXT).write_text(profiler.output_text(unicode=True), encoding="utf-8")
         (folder / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     except (OSError, duckdb.Error) as error:

@@ -27,6 +27,7 @@ JUNIT = "junit.xml"
 REPORT = "report.html"
 LOG = "log.txt"
 LIVE = "live.jsonl"
+PROFILE = "profile.html"
 _PACKAGES = ("squall", "apsw", "duckdb", "msgspec", "pluggy", "pyarrow", "pydantic")
 
 

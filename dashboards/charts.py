@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from squall.chaos.check.evidence import OPEN
 from squall.chaos.report.axis import Axis
 from squall.chaos.report.chart import Values
 from squall.chaos.report.held import Held, counts, sizes
@@ -17,11 +18,16 @@ from squall.dashboards.tones import Tones
 Spec = dict[str, object]
 LEFT, RIGHT, PLOT, GAP, HEAD, FOOT = 68, 16, 150, 92, 62, 76
 """Pixels: beside the plots, of a plot, between two, above the first, below the last."""
+NAME, LETTER, LANE, NARROW = 130, 7, 16, 260
+"""Pixels: the widest name of a window, one letter of it, from one row of names to the next; a plot on a phone."""
+LANES = PLOT // LANE - 1
+"""So many rows of names fit into a plot."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a plot; None: nothing there. `area`: filled below. `times_s`: its own, where not those of all."""
+    """One line of a plot; None: nothing there. `area`: filled below. `times_s`: its own, where not those of all.
+    `held`: when a gate held back what it is about, shaded in its colour."""
 
     name: str
     values: Sequence[float | None]
@@ -29,6 +35,7 @@ class Line:
     dashed: bool = False
     area: bool = False
     times_s: Sequence[float] | None = None
+    held: Sequence[Shading] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Shading:
-    """A named window, in seconds: when a fault was active."""
+    """A named window, in seconds: when a fault was active, or a gate held a subscriber back."""
 
     name: str
     begun_s: float
@@ -85,7 +92,11 @@ def run_plots(measured: Measured, spread: Spread, tones: Tones) -> tuple[Plot, .
         published.append(Line("refused", rates(publishes.fail), tones.bad))
     if any(publishes.info):
         published.append(Line("outcome unknown", rates(publishes.info), tones.odd))
-    handled = [Line(one.terms.name, rates(one.handled), color) for one, color in zip(shown, colors, strict=True)]
+    gates = {one.terms.number: _held_by(measured, one.terms.number) for one in shown}
+    handled = [
+        Line(one.terms.name, rates(one.handled), color, held=gates[one.terms.number])
+        for one, color in zip(shown, colors, strict=True)
+    ]
     failed = [sum(counts) for counts in zip(*(one.failed for one in measured.subscribers), strict=True)]
     if any(failed):
         handled.append(Line("failed attempts", rates(failed), tones.bad))
@@ -95,7 +106,7 @@ def run_plots(measured: Measured, spread: Spread, tones: Tones) -> tuple[Plot, .
         latencies.append(Line(f"{one.terms.name} p50", [_ms(v) for v in one.p50_s], color, dashed=True))
     depths = {depth.subscription: depth.waiting for depth in spread.depths}
     waiting = [
-        Line(one.terms.name, depths[one.terms.number], color, area=True)
+        Line(one.terms.name, depths[one.terms.number], color, area=True, held=gates[one.terms.number])
         for one, color in zip(shown, colors, strict=True)
         if one.terms.number in depths
     ]
@@ -139,6 +150,20 @@ def shadings(faults: Sequence[Fault], axis: Axis) -> list[Shading]:
     ]
 
 
+def _held_by(measured: Measured, subscription: int) -> tuple[Shading, ...]:
+    """When a gate held the subscriber back. What follows within half a bucket goes on: nobody could see it stop."""
+    axis, found = measured.axis, list[Shading]()
+    for one in measured.gates:
+        if one.subscription != subscription or one.state != OPEN:
+            continue
+        name, begun_s = f"held by {one.gate}", axis.seconds(one.begun)
+        ended_s = axis.seconds(axis.ended_ns if one.ended is None else one.ended)
+        if found and found[-1].name == name and begun_s - found[-1].ended_s < axis.bucket_ns / 2e9:
+            begun_s = found.pop().begun_s
+        found.append(Shading(name, begun_s, ended_s))
+    return tuple(found)
+
+
 def middles(axis: Axis) -> list[float]:
     """Where the value of each bucket is drawn, seconds."""
     return [round(second + axis.bucket_ns / 2e9, 4) for second in axis.times_s()]
@@ -158,7 +183,7 @@ def over_time(
         _add_plot(drawing, plot, times_s, span, windows, tones)
     linked = list(range(len(plots)))
     if heat is not None:
-        _add_heat(drawing, heat, span, tones)
+        _add_heat(drawing, heat, span, windows, tones)
     everything = list(range(len(drawing.x)))
     bottom = {"type": "slider", "xAxisIndex": everything, "bottom": 8, "height": 24, "showDataShadow": False}
     wheel = {"type": "inside", "xAxisIndex": everything, "zoomOnMouseWheel": "shift", "moveOnMouseWheel": False}
@@ -242,8 +267,11 @@ def _add_plot(
         }
         if line.area:
             series["areaStyle"] = {"color": line.color, "opacity": 0.12}
-        if place == 0 and windows:
-            series["markArea"] = _mark_area(windows, tones, named=number == 0)
+        names_of = (0, LANES) if number == 0 else (0, 0)
+        areas = _areas(windows, span, names_of, tones.shade, tones.shade_ink) if place == 0 else []
+        areas += _areas(line.held, span, (min(place, LANES - 1), place + 1), line.color, tones.ink, opacity=0.13)
+        if areas:
+            series["markArea"] = _mark_area(areas)
         drawing.series.append(series)
 
 
@@ -261,21 +289,48 @@ def _time_axis(number: int, span: tuple[float, float], tones: Tones) -> Spec:
     }
 
 
-def _mark_area(windows: Sequence[Shading], tones: Tones, *, named: bool) -> Spec:
-    """Shaded areas; names that overlap stand under each other."""
-    data = []
-    lanes: list[float] = []
-    for one in sorted(windows, key=lambda window: window.begun_s):
-        lane = next((number for number, until in enumerate(lanes) if until <= one.begun_s), len(lanes))
-        lanes[lane : lane + 1] = [one.ended_s]
-        label = {"show": named, "offset": [0, 4 + 16 * lane]}
-        data.append([{"name": plain(one.name, 24), "xAxis": one.begun_s, "label": label}, {"xAxis": one.ended_s}])
-    label = {"position": "insideTop", "color": tones.shade_ink, "fontSize": 12, "width": 130, "overflow": "truncate"}
-    return {"silent": True, "itemStyle": {"color": tones.shade}, "label": label, "data": data}
+def _areas(
+    windows: Sequence[Shading],
+    span: tuple[float, float],
+    lanes: tuple[int, int],
+    color: str,
+    ink: str,
+    *,
+    opacity: float = 1.0,
+) -> list[list[Spec]]:
+    """Shaded areas. Names that would overprint each other on a phone stand under each other, in the rows from the first
+    to before the second of `lanes`; those that find no room there are left out: the tables have them."""
+    first, last = lanes
+    per_px = (span[1] - span[0]) / NARROW
+    until: list[float] = []
+    named: list[tuple[float, float, str, Shading]] = []
+    for one in windows:
+        name = plain(one.name, 24)
+        middle = (max(one.begun_s, span[0]) + min(one.ended_s, span[1])) / 2
+        half = min(NAME, LETTER * len(name)) / 2 * per_px
+        named.append((middle - half, middle + half, name, one))
+    areas: list[list[Spec]] = []
+    for begun, ended, name, one in sorted(named, key=lambda each: each[0]):
+        lane = next((number for number, taken in enumerate(until) if taken <= begun), len(until))
+        shown = first + lane < last
+        if shown:
+            until[lane : lane + 1] = [ended]
+        label = {"show": shown, "offset": [0, 4 + LANE * (first + lane)], "color": ink}
+        style = {"color": color, "opacity": opacity}
+        areas.append([{"name": name, "xAxis": one.begun_s, "label": label, "itemStyle": style}, {"xAxis": one.ended_s}])
+    return areas
 
 
-def _add_heat(drawing: _Drawing, heat: Heat, span: tuple[float, float], tones: Tones) -> None:
-    """Its cells have an axis of their own, which counts columns and is not shown: they do not end at round seconds."""
+def _mark_area(areas: list[list[Spec]]) -> Spec:
+    label = {"position": "insideTop", "fontSize": 12, "width": NAME, "overflow": "truncate"}
+    return {"silent": True, "label": label, "data": areas}
+
+
+def _add_heat(
+    drawing: _Drawing, heat: Heat, span: tuple[float, float], windows: Sequence[Shading], tones: Tones
+) -> None:
+    """Its cells have an axis of their own, which counts columns and is not shown: they do not end at round seconds.
+    Windows are shaded on the axis of time, behind them, by a line that has no points."""
     number = len(drawing.grids)
     _title(drawing, "Latency heat map", "deliveries by when they were due", tones)
     width = (span[1] - span[0]) / heat.columns
@@ -286,6 +341,10 @@ def _add_heat(drawing: _Drawing, heat: Heat, span: tuple[float, float], tones: T
     rows = range(heat.low, heat.high + 1)
     names = [_from_ms(row) for row in rows]
     drawing.y.append({"type": "category", "gridIndex": number, "data": names, "axisLabel": label})
+    if windows:
+        shade = _mark_area(_areas(windows, span, (0, 0), tones.shade, tones.shade_ink))
+        empty = {"type": "line", "xAxisIndex": number + 1, "yAxisIndex": number, "data": []}
+        drawing.series.append({**empty, "markArea": shade})
     drawing.series.append(
         {
             "type": "heatmap",

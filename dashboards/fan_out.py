@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from squall.dashboards.trace_data import LOST, Row, Span, Waterfall
+from squall.dashboards.trace_data import LOST, WAITS, Row, Span, Waterfall
 
 MOST = 60
 """So many ways of one event are drawn; the steps tell all."""
@@ -29,7 +29,7 @@ class Way:
 
 def ways(found: Waterfall, event: int) -> tuple[Way, ...]:
     """The ways of the event, in the order in which its subscribers first had it."""
-    told = {span.row: span for span in found.spans if span.tone not in ("wait", "settle")}
+    told = {span.row: span for span in found.spans if span.tone not in (*WAITS, "settle")}
     by_subscriber: dict[str, list[Station]] = {}
     for number, row in enumerate(found.rows):
         if row.event == event and row.subscriber is not None:

@@ -67,3 +67,13 @@ def windows(moments: Sequence[Moment]) -> list[Window]:
         elif one.state == "healed":
             found.append(Window(one.id, begun_s, min(last.at_s, begun_s + one.for_s)))
     return found
+
+
+def faults_so_far(folder: Path) -> list[Window]:
+    """The faults of a run that has no verdict, whose history has none of them yet; seconds since its first publish.
+    Raises StoreFileError."""
+    if not (folder / LIVE).exists() or not (moments := read_live(folder)):
+        return []
+    began_s = [one.at_s - one.progress.phase_s for one in moments if one.progress.phase in ("steady", "load")]
+    zero_s = min(began_s, default=0.0)
+    return [Window(one.name, one.begun_s - zero_s, one.ended_s - zero_s) for one in windows(moments)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from squall.chaos.present_why import tells
@@ -10,11 +12,12 @@ from squall.chaos.report import view
 from squall.chaos.report.page import WORDS, RunContents
 from squall.chaos.run_folder import run_name
 from squall.core.dashboard import Look
-from squall.dashboards.charts import height, middles, over_time, run_plots, shadings
-from squall.dashboards.live_data import going_on
+from squall.dashboards.charts import Shading, height, middles, over_time, run_plots, shadings
+from squall.dashboards.live_data import faults_so_far, going_on
 from squall.dashboards.markup import show_markup
 from squall.dashboards.nothing import show_nothing
 from squall.dashboards.over_time import spread
+from squall.dashboards.profile import show_profile
 from squall.dashboards.reading import contents
 from squall.dashboards.runs import STATES
 from squall.dashboards.tones import tones
@@ -46,6 +49,7 @@ def show_overview(look: Look) -> None:
         show_nothing(look, overview=True)
         return
     _charts(look, run)
+    show_profile(look.run)
     show_markup(
         "tables.html.j2",
         judged=view.judged(verdict) if verdict else (),
@@ -64,27 +68,31 @@ def _charts(look: Look, run: RunContents) -> None:
     colors, found = tones(), spread(look.run, axis)
     plots = run_plots(measured, found, colors)
     zero = "the start of the load" if run.facts.load else "the first publish"
-    show_markup("over_time_hint.html.j2", zero=zero)
+    windows = shadings(measured.faults, axis)
+    if run.verdict is None and not windows:  # the history has them when the run is over
+        windows = [Shading(one.name, one.begun_s, one.ended_s) for one in faults_so_far(look.run)]
+    held = any(line.held for plot in plots for line in plot.lines)
+    show_markup("over_time_hint.html.j2", zero=zero, faults=bool(windows), held=held)
     st.echarts_chart(
         over_time(
             plots,
             middles(axis),
             (axis.seconds(axis.begun_ns), axis.seconds(axis.ended_ns)),
-            shadings(measured.faults, axis),
+            windows,
             found.heat,
             colors,
         ),
         height=height(len(plots), heat=found.heat is not None),
         key="over-time",
-        alt=_described(run),
+        alt=_described(run, windows),
     )
 
 
-def _described(run: RunContents) -> str:
+def _described(run: RunContents, windows: Sequence[Shading]) -> str:
     """The charts in a sentence, for who does not see them; the tables below have the figures."""
     measured = run.measured
     assert measured is not None  # the caller looked
-    faults = ", ".join(f"{one.name} ({one.when})" for one in view.fault_rows(measured)) or "none"
+    faults = ", ".join(f"{one.name} ({one.begun_s:.1f} to {one.ended_s:.1f} s)" for one in windows) or "none"
     held = "memory, handles, threads and tasks that the target held, " if measured.held else ""
     return (
         "Published and handled events per second, latency p50 and p99, deliveries waiting, a heat map of latencies, "

@@ -24,12 +24,14 @@ ORDERS: Mapping[str, str] = {
 """By what events are chosen, and the SQL that says so. What was acknowledged and never ended took longest of all."""
 LOST = "lost"
 """The tone of what was owed and never came to an end."""
+WAITS = ("wait", "held")
+"""The tones of the time in which nothing was done with it."""
 MAX_ROWS = 60_000
 
 
 @dataclass(frozen=True)
 class Span:
-    """A bar on a row, ms from the origin. `tone`: wait, publish, ok, bad, odd, settle, end,
+    """A bar on a row, ms from the origin. `tone`: wait, held, publish, ok, bad, odd, settle, end,
     lost (its end is open). `says` is read on hover."""
 
     row: int
@@ -245,18 +247,21 @@ def _add_attempts(
         row, begun = len(found.rows) - 1, _ms(evidence, one.begun)
         if before is not None:
             waited = "waited to be delivered" if number == 0 else "waited for the next attempt"
-            held = [gate.gate for gate in evidence.held(subscription, *_between(before[1], one.begun, evidence))]
-            because = f", while {' and '.join(dict.fromkeys(held))} held {name} back" if held else ""
             if begun > before[1]:
-                says = f"{waited}: {_took(before[1], begun)}{because}"
-                found.spans.append(Span(row, before[1], begun, "wait", says))
+                found.spans.append(Span(row, before[1], begun, "wait", f"{waited}: {_took(before[1], begun)}"))
+                found.spans.extend(_held(evidence, row, subscription, before[1], one.begun))
             found.links.append((before[0], before[1], row, begun))
         before = row, _handled(found, evidence, row, one)
         found.spans.extend(_settled(evidence, row, one))
 
 
-def _between(begun_ms: float, ended_ns: int, evidence: Evidence) -> tuple[int, int]:
-    return round(begun_ms * 1e6) + evidence.origin_ns, ended_ns
+def _held(evidence: Evidence, row: int, subscription: int, since: float, begun_ns: int) -> Iterator[Span]:
+    """When gates held the subscriber back while it waited."""
+    since_ns = round(since * 1e6) + evidence.origin_ns
+    for gate in evidence.held(subscription, since_ns, begun_ns):
+        until_ns = begun_ns if gate.ended is None else min(gate.ended, begun_ns)
+        begun, ended = max(since, _ms(evidence, gate.begun)), _ms(evidence, until_ns)
+        yield Span(row, begun, ended, "held", f"held by {plain(gate.gate, 40)}: {_took(begun, ended)}")
 
 
 def _handled(found: Waterfall, evidence: Evidence, row: int, one: Try) -> float:

@@ -9,6 +9,7 @@ import streamlit as st
 from squall.chaos.check.blame import Story, why
 from squall.chaos.check.path import Step
 from squall.chaos.check.verdict import Violation
+from squall.chaos.figures import latency
 from squall.chaos.report.page import RunContents
 from squall.chaos.run_folder import run_name
 from squall.chaos.spans import SPANS
@@ -87,9 +88,17 @@ def _story(look: Look, run: RunContents, found: Waterfall, event: int) -> None:
     published = [step.text for step in story.steps if step.kind == "publish"][1::2]
     show_markup("story.html.j2", story=story)
     show_markup("fan_out.html.j2", topic=story.topic, event=event, published=published, ways=ways(found, event))
-    show_markup(
-        "steps.html.j2", steps=[(f"{(step.time_ns - story.origin_ns) / 1e9:.3f} s", step) for step in _own(story)]
-    )
+    show_markup("steps.html.j2", steps=[(_times(story, step), step) for step in _own(story)])
+
+
+def _times(story: Story, step: Step) -> tuple[str, str]:
+    """When it was, and how long after the publish: all steps of a quick event are in the same millisecond."""
+    since_load = f"{(step.time_ns - story.origin_ns) / 1e9:.3f} s"
+    published_ns = next((one.time_ns for one in story.steps if one.kind == "publish"), None)
+    if published_ns is None:
+        return since_load, ""
+    after_ns = step.time_ns - published_ns
+    return since_load, f"{'-' if after_ns < 0 else '+'}{latency(abs(after_ns) / 1e9)}" if after_ns else "0"
 
 
 def _own(story: Story) -> list[Step]:

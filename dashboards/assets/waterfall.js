@@ -10,7 +10,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   for (const span of spans) of[span[0]].push(span);
   for (const link of links) { from[link[0]].push(link); if (link[2] !== link[0]) from[link[2]].push(link); }
   const longest = Math.max(ended - begun, 1e-3);
-  let left = begun - longest * 0.01, width = longest * 1.02, label = 200, asked = 0, tones = {};
+  let left = begun - longest * 0.01, width = longest * 1.02, label = 200, asked = 0, tones = {}, chosen = -1;
 
   const face = getComputedStyle(box).fontFamily;
   const tone = (name) => (tones[name] ??= getComputedStyle(box).getPropertyValue("--" + name).trim() || "#888");
@@ -20,7 +20,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   box.append(probe);
   const resolve = () => {
     tones = {};
-    for (const name of ["ink", "soft", "paper", "raised", "rule", "wait", "publish", "ok", "bad", "odd", "settle", "end", "shade", "shade-ink"]) {
+    for (const name of ["ink", "soft", "paper", "raised", "rule", "wait", "publish", "ok", "bad", "odd", "held", "settle", "end", "shade", "shade-ink"]) {
       probe.style.color = `var(--${name})`;
       tones[name] = getComputedStyle(probe).color;
     }
@@ -32,9 +32,10 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     return context;
   };
-  const time = (ms) => {
-    const far = width > 20000 ? 0 : width > 2000 ? 1 : width > 200 ? 2 : width > 20 ? 3 : 4;
-    return far >= 3 ? (ms).toFixed(far - 3 + (width < 2 ? 1 : 0)) + " ms" : (ms / 1000).toFixed(far) + " s";
+  // As many digits as tell one tick from the next.
+  const time = (ms, every = width / 100) => {
+    const [size, unit] = width > 200 ? [1000, "s"] : [1, "ms"];
+    return (ms / size).toFixed(Math.max(0, Math.ceil(-Math.log10(every / size) - 1e-9))) + " " + unit;
   };
   const step = (least) => {
     const power = 10 ** Math.floor(Math.log10(least));
@@ -65,6 +66,15 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     context.fillStyle = tone("bad"); context.fillText(text, to - room - 3, middle + 0.5);
   };
 
+  // A wait for a gate to let it through: a frame, with its name where there is room.
+  const held = (context, at, to, middle, text) => {
+    if (to <= at) return;
+    context.fillStyle = tone("paper"); context.fillRect(at, middle - 7, to - at, 14);
+    context.strokeStyle = tone("held"); context.lineWidth = 1; context.strokeRect(at + 0.5, middle - 6.5, Math.max(1, to - at - 1), 13);
+    if (to - at < 40) return;
+    context.fillStyle = tone("held"); context.fillText(fit(context, text, to - at - 8), at + 4, middle + 0.5);
+  };
+
   const draw = () => {
     asked = 0;
     const wide = scroll.clientWidth;
@@ -75,21 +85,25 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     const x = (ms) => label + ((ms - left) / width) * (wide - label - 8);
     const first = Math.floor(scroll.scrollTop / ROW), last = Math.min(rows.length, first + Math.ceil(high / ROW) + 1);
     const y = (row) => HEAD + row * ROW - scroll.scrollTop;
+    context.textBaseline = "middle";
     context.fillStyle = tone("paper"); context.fillRect(0, 0, wide, high);
+    if (chosen >= 0) { context.fillStyle = tone("raised"); context.fillRect(0, y(chosen), wide, ROW); }
     context.save(); context.beginPath(); context.rect(label, 0, wide - label, high); context.clip();
     for (const [b, e] of shades) { context.fillStyle = tone("shade"); context.fillRect(x(b), 0, Math.max(1, x(e) - x(b)), high); }
-    context.font = `12px ${face}`; context.textBaseline = "middle";
+    context.font = `12px ${face}`;
     const every = step(width / Math.max(2, (wide - label) / 90));
-    for (let t = Math.ceil(left / every) * every; t < left + width; t += every) {
-      context.fillStyle = tone("rule"); context.fillRect(x(t), HEAD, 1, high);
-    }
+    const ticks = [];
+    for (let n = Math.ceil(left / every); n * every < left + width; n++) ticks.push(n * every);
+    for (const t of ticks) { context.fillStyle = tone("rule"); context.fillRect(x(t), HEAD, 1, high); }
     for (const [at] of marks) { context.fillStyle = tone("bad"); context.fillRect(x(at) - 0.75, HEAD, 1.5, high); }
+    const names = [];
     for (let row = first; row < last; row++) {
       if (rows[row][2]) { context.fillStyle = tone("rule"); context.fillRect(label, y(row), wide, 1); }
-      for (const [, b, e, kind] of of[row]) {
+      for (const [, b, e, kind, text] of of[row]) {
         const at = x(b), to = Math.max(at + 2, x(e)), middle = y(row) + ROW / 2;
         context.fillStyle = tone(kind);
         if (kind === "wait") context.fillRect(at, middle - 1.5, to - at, 3);
+        else if (kind === "held") names.push([Math.max(at, label), Math.min(to, wide), middle, text]);
         else if (kind === "settle") context.fillRect(at, middle - 4, to - at, 8);
         else if (kind === "end") { context.beginPath(); context.moveTo(at, middle - 7); context.lineTo(at + 7, middle); context.lineTo(at, middle + 7); context.lineTo(at - 7, middle); context.fill(); }
         else if (kind === "lost") open(context, Math.max(at, label), Math.min(to, wide), middle, at < label);
@@ -105,8 +119,14 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
       context.beginPath(); context.moveTo(xa, ya); context.lineTo(xa, yb); context.lineTo(xb, yb); context.stroke();
       if (xb - xa > 5) { context.beginPath(); context.moveTo(xb, yb); context.lineTo(xb - 5, yb - 3); context.lineTo(xb - 5, yb + 3); context.fill(); }
     }
+    for (const one of names) held(context, ...one);  // over the line of the link that led here
     context.restore();
     context.fillStyle = tone("paper"); context.fillRect(0, 0, label - 4, high);
+    if (chosen >= 0) {
+      context.fillStyle = tone("raised"); context.fillRect(0, y(chosen), label - 4, ROW);
+      context.fillStyle = tone("ok"); context.fillRect(0, y(chosen), 4, ROW);
+      context.strokeStyle = tone("ok"); context.strokeRect(0.5, y(chosen) + 0.5, wide - 1, ROW - 1);
+    }
     for (let row = first; row < last; row++) {
       const [text, , head] = rows[row];
       context.font = `${head ? 600 : 400} ${wide < 520 ? 12 : 13}px ${face}`;
@@ -117,7 +137,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     context.font = `12px ${face}`; context.fillStyle = tone("soft");
     context.fillText(wide < 520 ? short : origin, 8, HEAD / 2);
     context.save(); context.beginPath(); context.rect(label, 0, wide - label, HEAD); context.clip();
-    for (let t = Math.ceil(left / every) * every; t < left + width; t += every) context.fillText(time(t), x(t) + 3, HEAD / 2);
+    for (const t of ticks) context.fillText(time(t, every), x(t) + 3, HEAD / 2);
     context.restore();
     context.save(); context.beginPath(); context.rect(label, HEAD, wide - label, 36); context.clip();
     context.fillStyle = tone("shade-ink");
@@ -159,12 +179,35 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     const edge = longest * 0.01;
     left = Math.min(Math.max(left + by * width, begun - edge), ended + edge - width); again();
   };
+  // Onto what the chosen row belongs to: of many events far apart, each is a point on the axis that they share.
+  const onto = () => {
+    if (chosen < 0) return;
+    let begin = Infinity, end = -Infinity;
+    for (let row = 0; row < rows.length; row++) if (rows[row][1] === rows[chosen][1]) {
+      for (const [, b, e] of of[row]) { begin = Math.min(begin, b); end = Math.max(end, e); }
+    }
+    if (begin > end) return;
+    width = Math.max((end - begin) * 1.04, longest / 1e6); left = (begin + end - width) / 2; pan(0);
+  };
   const all = () => { left = begun - longest * 0.01; width = longest * 1.02; again(); };
   const under = (event) => {
     const place = plot.getBoundingClientRect(), px = event.clientX - place.left, py = event.clientY - place.top;
     const row = Math.floor((py - HEAD + scroll.scrollTop) / ROW), ms = left + ((px - label) / (place.width - label - 8)) * width;
     return { px, py, row: py < HEAD || !rows[row] ? -1 : row, ms };
   };
+  // What a row tells, to who cannot point at its bars: each of them in words, and the faults that were active meanwhile.
+  const choose = (row) => {
+    chosen = Math.min(Math.max(row, 0), rows.length - 1);
+    const top = chosen * ROW, least = top + HEAD + ROW - scroll.clientHeight;
+    scroll.scrollTop = Math.min(top, Math.max(least, scroll.scrollTop));
+    const told = [...of[chosen]].sort((a, b) => a[1] - b[1]);
+    const met = shades.filter(([b, e]) => told.some((one) => one[1] <= e && one[2] >= b)).map((one) => one[2]);
+    const parts = [rows[chosen][0].trim(), ...told.map((one) => one[4])];
+    if (met.length) parts.push(`fault active: ${[...new Set(met)].join(", ")}`);
+    says.textContent = parts.join(" · ");
+    again();
+  };
+  const opens = (row) => setTriggerValue("event", rows[row][1]);
   const tell = (event) => {
     const { row, ms, px } = under(event), near = (6 / (plot.clientWidth - label)) * width;
     plot.style.cursor = px < label && row >= 0 ? "pointer" : "crosshair";
@@ -184,7 +227,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   };
   const up = (event) => {
     const { row, px } = under(event);
-    if (dragged && !dragged.moved && row >= 0 && px < label) setTriggerValue("event", rows[row][1]);
+    if (dragged && !dragged.moved && row >= 0) px < label ? opens(row) : choose(row);
     dragged = null;
   };
   const wheel = (event) => {
@@ -193,7 +236,15 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     zoom((event.deltaY || event.deltaX) > 0 ? 1.25 : 0.8, under(event).ms);
   };
   const key = (event) => {
-    const does = { "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1.4), 0: all, ArrowLeft: () => pan(-0.15), ArrowRight: () => pan(0.15) }[event.key];
+    const page = Math.max(1, Math.floor((scroll.clientHeight - HEAD) / ROW) - 1);
+    const does = {
+      "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1.4), 0: all,
+      ArrowLeft: () => pan(-0.15), ArrowRight: () => pan(0.15),
+      ArrowDown: () => choose(chosen + 1), ArrowUp: () => choose(chosen - 1),
+      PageDown: () => choose(chosen + page), PageUp: () => choose(chosen - page),
+      Home: () => choose(0), End: () => choose(rows.length - 1),
+      Enter: () => chosen >= 0 && opens(chosen), z: onto, Z: onto,
+    }[event.key];
     if (does && !event.ctrlKey && !event.metaKey && !event.altKey) { event.preventDefault(); does(); }
   };
   const jump = (event) => {
@@ -204,7 +255,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   };
   const press = (event) => {
     const what = event.target.closest("button")?.dataset.do;
-    if (what) ({ in: () => zoom(0.5), out: () => zoom(2), fit: all })[what]();
+    if (what) ({ in: () => zoom(0.5), out: () => zoom(2), fit: all, row: onto })[what]();
   };
 
   scroll.setAttribute("aria-label", data.alt);

@@ -11,6 +11,8 @@ from tests.plugins.tracing.traced import Row, of, rows
 
 from squall.chaos import profile
 from squall.chaos.history import open_history
+from squall.chaos.present import result_lines
+from squall.chaos.run_folder import PROFILE
 from squall.chaos.spans import complete_spans
 from squall.core.errors import ConfigError, StoreFileError
 
@@ -123,7 +125,10 @@ async def test_a_profile_says_where_the_time_went(tmp_path: Path) -> None:
     assert figures["subscribers"].keys() == {"audit", "billing"}
     assert all(one["handled"]["p99_s"] > 0 for one in figures["subscribers"].values())
     assert "run_scenario" in (result.folder / profile.TEXT).read_text(encoding="utf-8")
-    assert "<html" in (result.folder / profile.HTML).read_text(encoding="utf-8")
+    assert "<html" in (result.folder / PROFILE).read_text(encoding="utf-8")
+    told = [line.plain for line in result_lines(result, 100)]
+    assert [line.split()[0] for line in told[-3:]] == ["report", "profile", "look"]
+    assert told[-2].endswith(f"{result.folder.name}/profile.html")
 
 
 async def test_without_the_profiler_nothing_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

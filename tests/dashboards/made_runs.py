@@ -29,7 +29,7 @@ HOSTILE = f"{MARKUP}🎉\u202eevil\x1b[31m[link](javascript:hostile=1) :red[x] $
 HOSTILE_SWEEP = "20260101-000000-hostile"
 
 
-def real_run(root: Path, **others: object) -> Path:
+def real_run(root: Path, *, profile: bool = False, **others: object) -> Path:
     """A run of a router in this process; a fault in its handlers, and too few attempts, so that there are dead
     letters."""
     plugins = short_run.retry(2)
@@ -40,7 +40,7 @@ def real_run(root: Path, **others: object) -> Path:
     config, catalogue = replace(Config(), folder=root), load_catalogue()
     scenario = load_scenario(path, known=catalogue.known(config))
     made = composed(scenario, config, catalogue)
-    return asyncio.run(run_scenario(scenario, config, catalogue, composed=made)).folder
+    return asyncio.run(run_scenario(scenario, config, catalogue, composed=made, profile=profile)).folder
 
 
 def traced_run(root: Path) -> Path:

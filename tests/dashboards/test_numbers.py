@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any, cast
 
 import pytest
 from tests.chaos.check.generated import generate
-from tests.chaos.check.model import Process, Sample, write
-from tests.chaos.check.runs import FACTS, MS, abandoned, clean, handled
+from tests.chaos.check.model import Gate, Process, Sample, write
+from tests.chaos.check.runs import DURABLE, FACTS, MS, abandoned, clean, handled
 from tests.dashboards import made_runs
 
 from squall.chaos.check.facts import RunFacts, load_facts
@@ -21,10 +22,11 @@ from squall.chaos.report.axis import axis_of
 from squall.chaos.report.measured import measure
 from squall.chaos.run_folder import VERDICT
 from squall.dashboards import flow, over_time
-from squall.dashboards.charts import Line, Plot, run_plots
+from squall.dashboards.charts import Line, Plot, Shading, run_plots
 from squall.dashboards.charts import over_time as draw
+from squall.dashboards.own_begin import from_own_begin
 from squall.dashboards.tones import LIGHT
-from squall.dashboards.trace_data import ORDERS, Row, Wanted, choose, waterfall
+from squall.dashboards.trace_data import ORDERS, Mark, Row, Shade, Span, Wanted, Waterfall, choose, waterfall
 
 pytestmark = pytest.mark.slow  # generated histories, whose views are counted again
 
@@ -181,7 +183,7 @@ def test_all_plots_have_one_axis_of_time() -> None:
     """The heat map too, and the slider zooms the columns of its cells with it."""
     heat = over_time.Heat(60, -8, -4, ((0, -8, 3), (59, -4, 1)))
     plots = (Plot("Rates", "events/s", (Line("asked", [1.0, 2.0], "red"),)),)
-    option = draw(plots, [0.0, 25.0], (-3.2, 25.0), (), heat, LIGHT)
+    option = draw(plots, [0.0, 25.0], (-3.2, 25.0), (Shading("errors", 3.0, 5.5),), heat, LIGHT)
     axes: list[dict[str, object]] = option["xAxis"]  # type: ignore[assignment]  # as ECharts has it
     shown = [axis for axis in axes if axis.get("show", True)]
     assert [(axis["gridIndex"], axis["type"], axis["min"], axis["max"]) for axis in shown] == [
@@ -190,6 +192,57 @@ def test_all_plots_have_one_axis_of_time() -> None:
     ]
     zooms: list[dict[str, object]] = option["dataZoom"]  # type: ignore[assignment]  # as ECharts has it
     assert all(zoom["xAxisIndex"] == [0, 1, 2] for zoom in zooms)
+    assert [axes[number]["gridIndex"] for number, *_ in shaded(option)] == [0, 1]
+    assert {area[1:] for area in shaded(option)} == {("errors", 3.0, 5.5)}
+    assert all(axes[number]["type"] == "value" for number, *_ in shaded(option)), "columns of the heat are no seconds"
+    scale = cast(dict[str, Any], option["visualMap"])
+    assert cast(list[dict[str, Any]], option["series"])[scale["seriesIndex"]]["type"] == "heatmap"
+
+
+def shaded(option: dict[str, object]) -> list[tuple[int, str, float, float]]:
+    """Each shaded window: on which axis of time, its name, from when to when."""
+    return [
+        (line["xAxisIndex"], begin["name"], begin["xAxis"], end["xAxis"])
+        for line in cast(list[dict[str, Any]], option["series"])
+        for begin, end in line.get("markArea", {"data": []})["data"]
+    ]
+
+
+@pytest.mark.parametrize(("every_s", "most"), [(100, 1), (40, 2), (10, 8), (1, 8)])
+def test_names_of_windows_do_not_overprint_each_other(every_s: int, most: int) -> None:
+    """On a phone neither: they stand under each other as far as there is room, and then are left out."""
+    windows = [Shading(f"fault {at:03d}", at, at + 0.5) for at in range(5, 295, every_s)]
+    option = draw((Plot("Rates", "", (Line("asked", [1.0], "red"),)),), [0.0], (0.0, 300.0), windows, None, LIGHT)
+    areas = cast(list[dict[str, Any]], option["series"])[0]["markArea"]["data"]
+    assert len(areas) == len(windows)
+    named = [(begin["label"]["offset"][1], begin["xAxis"] + 0.25) for begin, _ in areas if begin["label"]["show"]]
+    assert len({offset for offset, _ in named}) == most
+    wide_s = len("fault 000") * 7 / 260 * 300
+    by_lane: dict[int, list[float]] = {}
+    for offset, middle in named:
+        by_lane.setdefault(offset, []).append(middle)
+    for middles in by_lane.values():
+        assert all(after - before > wide_s - 1e-6 for before, after in pairwise(middles))
+
+
+def test_a_gate_is_shaded_where_it_held_its_subscriber(tmp_path: Path) -> None:
+    """In the subscriber's colour, in the plots of what it handled and of what waited for it; what was held again at
+    once goes on."""
+    history = clean(40, DURABLE, replace(DURABLE, subscription=1, name="audit"))
+    states = [(60, "open"), (160, "half-open"), (170, "open"), (300, "closed")]
+    history.gates = [Gate(at * MS, state, 1) for at, state in states]
+    write(history, tmp_path / "history")
+    with open_history(tmp_path / "history") as db:
+        measured = measure(db, FACTS)
+    assert measured is not None
+    depths = over_time.Spread(None, tuple(over_time.Depth(number, (0,) * measured.axis.count) for number in range(2)))
+    plots = {plot.title: plot.lines for plot in run_plots(measured, depths, LIGHT)}
+    for title in ("Handled", "Waiting or in hand"):
+        held = {line.name: [(one.name, one.begun_s, one.ended_s) for one in line.held] for line in plots[title]}
+        assert held == {"billing": [], "audit": [("held by breaker", 0.06, 0.3)]}
+    times = measured.axis.times_s()
+    option = draw(run_plots(measured, depths, LIGHT), times, (0.0, 1.0), (), None, LIGHT)
+    assert [window[1:] for window in shaded(option)] == [("held by breaker", 0.06, 0.3)] * 2
 
 
 def test_what_a_soak_has_sampled_is_in_the_charts(tmp_path: Path) -> None:
@@ -206,3 +259,55 @@ def test_what_a_soak_has_sampled_is_in_the_charts(tmp_path: Path) -> None:
     assert (memory.name, known[0], known[-1]) == ("memory", 80.0, 175.0)
     assert [line.name for line in plots["Handles, threads, tasks"]] == ["handles", "threads", "tasks"]
     assert len(run_plots(replace(measured, held=()), over_time.Spread(None, ()), LIGHT)) == len(plots) - 2
+
+
+def two_events() -> Waterfall:
+    """Event 1 is published at 1,000 ms, five after it was due; event 2 two minutes later; a fault is active at 1."""
+    found = Waterfall(995.0, 121_010.0, marks=[Mark(1_002.0, "redis ended")], shades=[Shade(990.0, 1_001.0, "errors")])
+    for event, at in ((1, 1_000.0), (2, 121_000.0)):
+        row = len(found.rows)
+        found.rows += [Row("order", event, head=True), Row("publish", event), Row("billing", event)]
+        found.spans += [Span(row + 1, at - 5, at, "wait", ""), Span(row + 1, at, at + 1, "publish", "")]
+        found.spans += [Span(row + 2, at + 1, at + 3, "held", ""), Span(row + 2, at + 3, at + 10, "ok", "")]
+        found.links.append((row + 1, at + 1, row + 2, at + 3))
+    found.links.append((2, 1_010.0, 4, 121_000.0))
+    return found
+
+
+def test_several_events_can_be_counted_from_their_own_begin() -> None:
+    """Their publish, not what it waited for; what was at one time of all is left out."""
+    found = from_own_begin(two_events())
+    assert [(one.row, one.begun, one.ended) for one in found.spans[:4]] == [
+        (1, -5, 0),
+        (1, 0, 1),
+        (2, 1, 3),
+        (2, 3, 10),
+    ]
+    assert [(one.row - 3, one.begun, one.ended) for one in found.spans[4:]] == [
+        (one.row, one.begun, one.ended) for one in found.spans[:4]
+    ]
+    assert (found.begun, found.ended) == (-5, 10)
+    assert found.links == [(1, 1, 2, 3), (4, 1, 5, 3)]
+    assert (found.shades, found.marks) == ([], [])
+
+
+def test_an_event_alone_keeps_its_faults() -> None:
+    """Moved with it."""
+    both = two_events()
+    alone = replace(both, rows=both.rows[:3], spans=both.spans[:4], links=both.links[:1])
+    found = from_own_begin(alone)
+    assert (found.shades, found.marks) == ([Shade(-10, 1, "errors")], [Mark(2, "redis ended")])
+    assert from_own_begin(Waterfall()) == Waterfall()
+
+
+def test_a_wait_says_which_gate_held_it(tmp_path: Path) -> None:
+    """For as long as it did, and no longer than until the attempt began."""
+    history = clean(40, DURABLE)
+    history.attempts = [handled(7, begun_ms=300) if one.event == 7 else one for one in history.attempts]
+    history.gates = [Gate(time_ms * MS, state) for time_ms, state in ((50, "open"), (60, "closed"), (200, "open"))]
+    write(history, tmp_path / "history")
+    with open_history(tmp_path / "history") as db:
+        found = waterfall(db, FACTS, [7])
+    (held,) = (one for one in found.spans if one.tone == "held")
+    assert (held.begun, held.ended, held.says) == (200, 300, "held by breaker: 100 ms")
+    assert [one.tone for one in found.spans if one.row == held.row][:3] == ["wait", "held", "ok"]

@@ -6,20 +6,26 @@ import html
 import os
 import re
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 from streamlit.testing.v1 import AppTest
 from tests.chaos.check.runs import MS, clean, without
 from tests.chaos.report import folders
 from tests.chaos.sweep import by_hand
-from tests.chaos.test_live_file import write
+from tests.chaos.test_live_file import MOMENT, write
 from tests.dashboards import made_runs
 
 from squall.chaos.check.expectations import Latency, NoLoss
+from squall.chaos.fault_run import FaultProgress
+from squall.chaos.live_file import Moment
 from squall.chaos.run_folder import LIVE, VERDICT
 from squall.chaos.sweep.file import SWEEP
-from squall.dashboards import flow
+from squall.dashboards import flow, overview
+from squall.dashboards.charts import Shading, Spec, over_time
 from squall.dashboards.live_data import STALE_S
 from squall.dashboards.tones import LIGHT
 
@@ -140,7 +146,7 @@ def test_a_trace_tells_every_attempt(dead: Path) -> None:
     told = said(opened(dead, "traces", run="dead", event="7"))
     assert "billing attempt 1 failed (fault errors: exception) attempt 2 failed" in told
     assert "dead lettered told by dead letters" in told
-    assert "handler failed (fault errors) under errors 0.115 s given up" in told
+    assert "handler failed (fault errors) under errors 0.115 s +45 ms given up" in told
     lost = said(opened(dead, "traces", run="dead", event="11"))
     assert "billing owed never delivered" in lost
 
@@ -150,8 +156,8 @@ def test_the_trace_of_a_lost_event_tells_to_whom_it_is_owed(tmp_path: Path) -> N
     made_runs.by_hand(tmp_path / "runs", "forgotten", made_runs.forgotten_folder)
     told = said(opened(tmp_path / "runs", "traces", run="forgotten", event="17"))
     assert "billing attempt 1 ended well audit owed never delivered" in told
-    killed = "0.249 s fault killed (kill on process:redis) begins"
-    assert f"{killed} 0.250 s process redis exited 0.250 s owed to audit, never delivered" in told
+    killed = "0.249 s +79 ms fault killed (kill on process:redis) begins"
+    assert f"{killed} 0.250 s +80 ms process redis exited 0.250 s +80 ms owed to audit, never delivered" in told
     had = said(opened(tmp_path / "runs", "traces", run="forgotten", event="16"))
     assert "owed" not in had
     assert "process redis exited" not in had
@@ -292,3 +298,42 @@ def test_a_live_run_is_shown_until_its_verdict(tmp_path: Path) -> None:
     folders.valid_folder(tmp_path / "other")
     (next((tmp_path / "other").glob("*/2*")) / VERDICT).rename(folder / VERDICT)
     assert "The run is over" in said(opened(tmp_path / "runs", "live", run="by-hand"))
+
+
+def test_a_run_that_was_killed_has_its_faults_shaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what it said of itself while it went on, counted from its first publish: its history has them at the end."""
+    folder = made_runs.by_hand(tmp_path / "runs", "killed", folders.unfinished_folder)
+    short = FaultProgress("errors", "exception", "handler:billing", 1.0, "healed", -1.5, 0.5, hits=4)
+    still = replace(short, id="cut", state="active", in_s=-0.5, for_s=60.0)
+    moments = [
+        Moment(1.0, replace(MOMENT, phase="steady", phase_s=0.75)),
+        Moment(4.0, replace(MOMENT, phase="load", phase_s=2.0, faults=(short, still, replace(still, state="planned")))),
+    ]
+    (folder / LIVE).write_bytes(b"\n".join(TypeAdapter(Moment).dump_json(one) for one in moments) + b"\n")
+    windows: list[tuple[str, float, float]] = []
+
+    def record(plots: object, times: object, span: object, shown: Sequence[Shading], *others: object) -> Spec:
+        windows.extend((one.name, one.begun_s, one.ended_s) for one in shown)
+        return over_time(plots, times, span, shown, *others)  # type: ignore[arg-type]  # as the page gave it
+
+    monkeypatch.setattr(overview, "over_time", record)
+    assert "Shaded: a fault was active." in said(opened(tmp_path / "runs", "overview", run="killed"))
+    assert windows == [("errors", 2.25, 2.75), ("cut", 3.25, 3.75)]
+    (folder / LIVE).unlink()
+    assert "Shaded" not in said(opened(tmp_path / "runs", "overview", run="killed"))
+
+
+def test_steps_are_told_from_the_publish(dead: Path) -> None:
+    """A quick event has all of them in one millisecond of the run."""
+    told = said(opened(dead, "traces", run="dead", event="7"))
+    assert "When From its publish What happened 0.065 s -5 ms fault errors" in told
+    assert "0.070 s 0 published" in told
+    assert re.search(r"0\.072 s \+2 ms [^.]*attempt 1", told)
+
+
+def test_times_of_each_event_from_its_own_begin_are_in_the_address(dead: Path) -> None:
+    """Of one alone there is no other choice."""
+    page = opened(dead, "traces", run="dead", times="each from its own begin")
+    (times,) = (one for one in page.selectbox if one.label == "Times")
+    assert times.value == "each from its own begin"
+    assert not [one for one in opened(dead, "traces", run="dead", event="7").selectbox if one.label == "Times"]
