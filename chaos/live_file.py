@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from squall.chaos.run_folder import LIVE, VERDICT
 from squall.chaos.watch import Progress
+from squall.chaos.whole_file import misfit
 from squall.core.clock import Clock
 from squall.core.errors import StoreFileError
 
@@ -102,4 +103,4 @@ def read_live(folder: Path) -> list[Moment]:
     except OSError as error:
         raise StoreFileError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValidationError as error:
-        raise StoreFileError(f"{path}: is not what squall wrote ({error})") from error
+        raise StoreFileError(f"{path}: is not what squall wrote ({misfit(error)})") from error

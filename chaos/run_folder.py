@@ -130,6 +130,10 @@ def find_run(runs: Path, name: str) -> Path:
     if begun:
         hint = f"{', '.join(run_name(folder) for folder in begun[:3])}{', …' if len(begun) > 3 else ''}"
         raise ConfigError([Problem(f"{name:.80}", f"begins the names of {len(begun)} runs", hint=hint)])
+    for candidate in candidates[:2]:
+        if any(lexists(candidate / left) for left in (SCENARIO, VERDICT)):
+            hint = "copy it back from where the run was made, or run the scenario again"
+            raise ConfigError([Problem(f"{name:.80}", f"{candidate / ENVIRONMENT} is missing", hint=hint)])
     there = ", ".join(run_name(folder) for folder in newest[:3])
     near = did_you_mean(name, {folder.parent.name for folder in newest})
     hint = near or (f"the newest: {there}" if there else f"there is none in {runs} yet: squall run first-storm")

@@ -15,6 +15,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from squall.chaos.whole_file import misfit
 from squall.core.errors import StoreFileError
 from squall.core.fault import Fault, Undo
 
@@ -117,4 +118,4 @@ def _read(path: Path, descriptor: int) -> Plan:
     try:
         return Plan.model_validate_json(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
     except ValidationError as error:
-        raise StoreFileError(f"{path}: is no plan that squall wrote ({error})") from error
+        raise StoreFileError(f"{path}: is no plan that squall wrote ({misfit(error)})") from error

@@ -13,6 +13,14 @@ from squall.core.errors import StoreFileError
 T = TypeVar("T")
 
 
+def misfit(error: ValidationError) -> str:
+    """What does not fit, and where in the document: the first of it, in a line."""
+    first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+    place = ".".join(str(part) for part in first["loc"])
+    more = f", and {len(others)} more" if others else ""
+    return f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Have `write` make the file under another name, and rename it. Raises StoreFileError when it cannot be written."""
     temporary = path.with_name(f"{path.name}.tmp-0")
@@ -35,4 +43,4 @@ def read_document(path: Path, adapter: TypeAdapter[T], what: str) -> T:
     except OSError as error:
         raise StoreFileError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValidationError as error:
-        raise StoreFileError(f"{path}: is not {what} ({error})") from error
+        raise StoreFileError(f"{path}: is not {what} ({misfit(error)})") from error

@@ -17,6 +17,8 @@ from squall.core.dashboard import DashboardPage, Look
 from squall.core.errors import ConfigError, SquallError, WiringError
 from squall.core.wiring import Registry
 from squall.dashboards import assets
+from squall.dashboards.compare import newest_pair
+from squall.dashboards.live_data import EVERY_S
 from squall.dashboards.markup import plain, show_markup
 from squall.dashboards.service import Service
 from squall.dashboards.service_letters import show_service
@@ -24,6 +26,11 @@ from squall.dashboards.span_pages import SERVICE, show_spans
 
 FIRST = "runs"
 LETTERS = "dead_letters"
+PAIR = "compare"
+TITLE = 60
+"""So many characters of a run's name stand in the title of a browser's tab."""
+OF_ALL_RUNS = ("", FIRST, "live", "sweeps", SERVICE)
+"""Pages that are of no single run, by their names in URLs."""
 
 
 def show(runs: Path, service: Service | None = None, spans: Path | None = None) -> None:
@@ -47,6 +54,9 @@ def show(runs: Path, service: Service | None = None, spans: Path | None = None) 
     title = "Service traces"
     made[SERVICE] = st.Page(partial(show_traced, title, spans), title=title, url_path=SERVICE)
     current = st.navigation(list(made.values()), position="hidden")
+    _name_run(current.url_path, runs)
+    run = st.query_params.get("run") if current.url_path not in OF_ALL_RUNS else None
+    st.set_page_config(page_title=" · ".join(plain(one, TITLE) for one in (current.title, run, "squall") if one))
     _sidebar(made, runs)
     current.run()
     _follow_links(made)
@@ -85,7 +95,14 @@ def show_page(runs: Path, page: DashboardPage) -> None:
         if list_runs(runs):
             page.show(Look(runs, chosen_run(runs)))
         else:
-            show_markup("no_runs.html.j2", runs=str(runs))
+            _until_the_first_run(runs)
+
+
+@st.fragment(run_every=EVERY_S)
+def _until_the_first_run(runs: Path) -> None:
+    if list_runs(runs):
+        st.rerun()
+    show_markup("no_runs.html.j2", runs=str(runs))
 
 
 def show_letters(runs: Path, page: DashboardPage, service: Service | None) -> None:
@@ -131,6 +148,15 @@ def chosen_run(runs: Path) -> Path:
     return find_run(runs, st.query_params.get("run") or "latest")
 
 
+def _name_run(page: str, runs: Path) -> None:
+    """Write the run that is looked at into the address of its page: it stays there when another one is made."""
+    given = st.query_params
+    of_service = page == LETTERS and given.get("source") == "service"
+    elsewhere = of_service or (page == PAIR and "a" in given and "b" in given)
+    if page not in OF_ALL_RUNS and not elsewhere and "run" not in given and list_runs(runs):
+        given["run"] = run_name(newest_pair(runs) if page == PAIR else chosen_run(runs))
+
+
 def _sidebar(pages: Mapping[str, st.Page], runs: Path) -> None:
     with st.sidebar:
         show_markup("brand.html.j2")
@@ -144,8 +170,9 @@ def _sidebar(pages: Mapping[str, st.Page], runs: Path) -> None:
             key = f"run {now}"  # another run, another widget: none keeps the value that it had for the run before
             none = "there is no such run"
             st.selectbox("Run", names, place, key=key, on_change=_choose, args=(key,), placeholder=none)
-        query = {"run": now} if now is not None and "run" in st.query_params else {}
-        for page in pages.values():
+        chosen = "run" in st.query_params
+        for name, page in pages.items():
+            query = {"run": now} if now is not None and (chosen or name != PAIR) else {}
             st.page_link(page, label=plain(page.title), query_params=query, width="stretch")
 
 
@@ -156,7 +183,8 @@ def _choose(key: str) -> None:
 
 def _follow_links(pages: Mapping[str, st.Page]) -> None:
     """Links in what pages show: followed without loading everything anew."""
-    asked = assets.links()(key="links", on_go_change=lambda: None).go
+    data = {"run": st.query_params.get("run", "")}
+    asked = assets.links()(key="links", data=data, on_go_change=lambda: None).go
     if asked:
         url = urlsplit(str(asked))
         if url.path in pages:

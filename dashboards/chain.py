@@ -5,16 +5,17 @@ from __future__ import annotations
 import streamlit as st
 
 from squall.chaos.catalogue import load_classes
+from squall.chaos.composition import load_composed
 from squall.chaos.report.view import ways
-from squall.chaos.run_folder import run_name
+from squall.chaos.run_folder import COMPOSED, run_name
 from squall.core.dashboard import Look
 from squall.dashboards.markup import show_markup
-from squall.dashboards.reading import contents
 
 
 def show_chain(look: Look) -> None:
     """The chain, its plugins with their options, and what else is installed."""
-    composed = contents(look.run).composed
+    path = look.run / COMPOSED
+    composed = load_composed(path) if path.exists() else None
     st.html("<h1>Plugins</h1>")
     used = {entry.name for entry in composed.plugins} if composed else set()
     others = [

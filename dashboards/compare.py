@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import streamlit as st
@@ -14,6 +15,7 @@ from squall.dashboards.charts import Line, Plot, height, middles, over_time, sha
 from squall.dashboards.differences import differences, scenario_diff
 from squall.dashboards.markup import plain, show_markup
 from squall.dashboards.reading import contents
+from squall.dashboards.swept import by_hand
 from squall.dashboards.tones import Tones, tones
 
 
@@ -35,14 +37,25 @@ def show_compare(look: Look) -> None:
         _side("a", names, a)
     with right:
         _side("b", names, b)
+    if a.parent.name != b.parent.name and "a" not in st.query_params:
+        show_markup("other_scenario.html.j2", scenario=b.parent.name)
     _both(*both, run_name(a), run_name(b))
 
 
 def _before(folder: Path, folders: list[Path]) -> Path:
-    """The run before it of its scenario; without one, any other."""
+    """The run before it of its scenario; without one, any other of that; without one, any other."""
     others = [one for one in folders if one.name != folder.name]
     own = [one for one in others if one.parent.name == folder.parent.name]
     return next((one for one in own if one.name < folder.name), (own or others)[0])
+
+
+def newest_pair(runs: Path) -> Path:
+    """The newest run that there is another one of its scenario to compare with, and that no sweep has made; where there
+    is none, the newest. There must be a run."""
+    folders = list_runs(runs)
+    others = by_hand(runs, folders)
+    scenarios = Counter(folder.parent.name for folder in others)
+    return next((folder for folder in others if scenarios[folder.parent.name] > 1), folders[0])
 
 
 def _side(side: str, names: list[str], chosen: Path) -> None:

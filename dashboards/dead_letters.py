@@ -12,7 +12,9 @@ from squall.chaos.run_folder import run_name
 from squall.core.dashboard import Look
 from squall.core.event import Priority
 from squall.dashboards.choices import any_of, names
+from squall.dashboards.live_data import going_on
 from squall.dashboards.markup import show_markup
+from squall.dashboards.nothing import show_nothing
 from squall.dashboards.reading import contents, has_history, history
 
 PER_PAGE = 50
@@ -47,7 +49,7 @@ def show_dead_letters(look: Look) -> None:
     run = run_name(look.run)
     if not has_history(look.run):
         st.html("<h1>Dead letters</h1>")
-        show_markup("nothing_recorded.html.j2", run=run)
+        show_nothing(look)
         return
     with history(look.run) as db:
         st.html("<h1>Dead letters</h1>")
@@ -65,7 +67,8 @@ def show_dead_letters(look: Look) -> None:
             page = int(st.number_input("Page", 1, pages, 1, key="page", bind="query-params", width=120))
         letters = find(db, filters, page, _origin_ns(db, look))
         everything = total if filters == Filters() else count(db, Filters())
-    show_markup("dead_letters.html.j2", run=run, letters=letters, total=total, everything=everything)
+    running = going_on(look.run)
+    show_markup("dead_letters.html.j2", run=run, letters=letters, total=total, everything=everything, running=running)
 
 
 def _origin_ns(db: duckdb.DuckDBPyConnection, look: Look) -> int:

@@ -14,6 +14,7 @@ from squall.core.dashboard import Look
 from squall.dashboards.charts import Spec
 from squall.dashboards.choices import SHORT
 from squall.dashboards.markup import plain, show_markup
+from squall.dashboards.nothing import show_nothing
 from squall.dashboards.reading import contents, has_history, history, stamp
 from squall.dashboards.tones import Tones, tones
 
@@ -93,7 +94,7 @@ def show_flow(look: Look) -> None:
     found = _flows(str(look.run), stamp(look.run)) if has_history(look.run) else Flows((), (), ())
     st.html("<h1>Flow</h1>")
     if not found.ways and not found.refused:
-        show_markup("nothing_recorded.html.j2", run=run_name(look.run))
+        show_nothing(look)
         return
     if found.ways:
         _ways(look, found)

@@ -17,28 +17,23 @@ from squall.chaos.watch import Progress
 from squall.core.dashboard import Look
 from squall.core.units import format_count
 from squall.dashboards.charts import Line, Plot, Shading, height, over_time
-from squall.dashboards.live_data import going_on, newest_going_on, thinned, windows
+from squall.dashboards.live_data import EVERY_S, PHASES, going_on, newest_going_on, thinned, windows
 from squall.dashboards.markup import show_markup
 from squall.dashboards.tones import tones
 
-EVERY_S = 1.0
-PHASES = {"setup": "sets up", "steady": "steady state", "load": "load and faults", "heal": "heals everything"}
-PHASES |= {"drain": "drains", "check": "judges the history"}
+FOLLOWED = "followed"
+"""In the session of a browser's tab: which run the URL named, and which one is followed."""
 
 
 def show_live(look: Look) -> None:
-    """The run that the URL names if it goes on, else the newest that does."""
+    """The run that the URL names, as long as it goes on; then, or without a name, whichever goes on."""
     st.html("<h1>Live</h1>")
-    named = "run" in st.query_params
-    folder = look.run if named and (look.run / LIVE).exists() else newest_going_on(look.runs)
-    if folder is None and named:
-        folder = look.run
-    _tick(look.runs, folder)
+    _tick(look.runs, look.run if "run" in st.query_params else None)
 
 
 @st.fragment(run_every=EVERY_S)
-def _tick(runs: Path, folder: Path | None) -> None:
-    folder = folder or newest_going_on(runs)
+def _tick(runs: Path, named: Path | None) -> None:
+    folder = _followed(runs, named)
     if folder is None:
         show_markup("nothing_live.html.j2")
     elif (folder / VERDICT).exists():
@@ -48,6 +43,17 @@ def _tick(runs: Path, folder: Path | None) -> None:
         show_markup("nothing_live.html.j2")
     else:
         _moment(folder, moments)
+
+
+def _followed(runs: Path, named: Path | None) -> Path | None:
+    """The run that this tab of the browser follows: until it is over and another goes on, and by its verdict then."""
+    asked, last = st.session_state.get(FOLLOWED, (None, None))
+    if asked != named:
+        last = None
+    last = last or named
+    folder = last if last is not None and going_on(last) else newest_going_on(runs) or last
+    st.session_state[FOLLOWED] = (named, folder)
+    return folder
 
 
 def _moment(folder: Path, moments: Sequence[Moment]) -> None:

@@ -14,6 +14,12 @@ STALE_S = 15.0
 JUDGING_S = 1800.0
 """Judging writes nothing meanwhile, and takes long where there are tens of millions of records."""
 POINTS = 400
+EVERY_S = 1.0
+"""So often pages look again at what goes on."""
+NEWEST = 50
+"""Of so many runs it is asked whether they go on."""
+PHASES = {"setup": "sets up", "steady": "steady state", "load": "load and faults", "heal": "heals everything"}
+PHASES |= {"drain": "drains", "check": "judges the history"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ def going_on(folder: Path) -> bool:
 
 def newest_going_on(runs: Path) -> Path | None:
     """The newest run that goes on. Raises StoreFileError."""
-    return next((folder for folder in list_runs(runs)[:50] if going_on(folder)), None)
+    return next((folder for folder in list_runs(runs)[:NEWEST] if going_on(folder)), None)
 
 
 def thinned(moments: Sequence[Moment]) -> list[Moment]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode
@@ -38,6 +40,14 @@ def _finalize(value: object) -> object:
     return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _command() -> str:
+    """How the command is called where the dashboard was started: by its name alone where a shell finds it."""
+    if shutil.which("squall"):
+        return "squall"
+    beside = Path(sys.executable).with_name("squall")
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
+
+
 @cache
 def _templates() -> Environment:
     made = Environment(
@@ -49,6 +59,7 @@ def _templates() -> Environment:
         finalize=_finalize,
     )
     made.globals["anchor"] = _anchor
+    made.globals["squall"] = _command()
     made.filters["count"] = many
     made.filters["cut"] = lambda text, longest: Markup(escape(plain(text, longest)))
     return made

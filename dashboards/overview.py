@@ -15,33 +15,38 @@ from squall.core.dashboard import Look
 from squall.dashboards.charts import Shading, height, middles, over_time, run_plots, shadings
 from squall.dashboards.live_data import faults_so_far, going_on
 from squall.dashboards.markup import show_markup
+from squall.dashboards.nothing import show_nothing
 from squall.dashboards.over_time import spread
 from squall.dashboards.profile import show_profile
 from squall.dashboards.reading import contents
+from squall.dashboards.runs import STATES
 from squall.dashboards.tones import tones
+
+RUNNING = "There is no verdict yet: it is judged once everything is healed and drained."
 
 
 def show_overview(look: Look) -> None:
     """From the verdict down to the charts."""
     run = contents(look.run)
     verdict, measured = run.verdict, run.measured
-    state = verdict.state if verdict else "unfinished"
+    running = going_on(look.run)
+    state = verdict.state if verdict else "running" if running else "unfinished"
     show_markup(
         "overview.html.j2",
         run=run_name(look.run),
         about=run.about,
         state=state,
-        mark=view.MARKS.get(state, "·"),
-        word=WORDS[state],
-        headline=verdict.headline if verdict else "It was ended before it was judged.",
-        running=going_on(look.run),
+        mark=STATES[state],
+        word=WORDS.get(state, "Goes on"),
+        headline=verdict.headline if verdict else RUNNING if running else "It was ended before it was judged.",
+        running=running,
         reasons=advised(verdict.reasons) if verdict else [],
         notes=[note.text for note in verdict.notes] if verdict else [],
         key_figures=list(view.key_figures(verdict, measured, run.facts)) if measured else [],
         causes=[cause for cause in verdict.causes if tells(cause)] if verdict else [],
     )
     if measured is None or not any(measured.publishes.asked):
-        show_markup("nothing_recorded.html.j2", run=None)
+        show_nothing(look, overview=True)
         return
     _charts(look, run)
     show_profile(look.run)

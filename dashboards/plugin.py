@@ -1,4 +1,4 @@
-"""`squall dashboard`: runs, looked at in a browser."""
+"""Runs, looked at in a browser: what came out, and what happened when."""
 
 from __future__ import annotations
 

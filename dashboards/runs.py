@@ -9,19 +9,23 @@ from pathlib import Path
 
 import streamlit as st
 
+from squall.chaos.check.output import load_verdict
 from squall.chaos.check.verdict import Verdict
 from squall.chaos.figures import latency
+from squall.chaos.live_file import read_live
 from squall.chaos.report.measured import Measured
 from squall.chaos.report.view import MARKS
 from squall.chaos.report.words import NOTHING
-from squall.chaos.run_folder import list_runs, run_name
+from squall.chaos.run_folder import VERDICT, list_runs, run_name
 from squall.core.dashboard import Look
-from squall.core.errors import SquallError
+from squall.core.errors import SquallError, StoreFileError
 from squall.core.units import format_count
-from squall.dashboards.live_data import going_on
+from squall.dashboards.choices import any_of
+from squall.dashboards.live_data import EVERY_S, NEWEST, PHASES, going_on
 from squall.dashboards.markup import show_markup
 from squall.dashboards.never_handled import never_handled
 from squall.dashboards.reading import contents
+from squall.dashboards.swept import by_hand
 
 PER_PAGE = 25
 POINTS = 60
@@ -45,11 +49,76 @@ class Row:
     spark: str = ""
 
 
+@dataclass(frozen=True)
+class Filters:
+    """Which runs are looked at; None: any. `swept`: those that sweeps have made, too."""
+
+    scenario: str | None
+    state: str | None
+    swept: bool
+
+    def found(self, folders: Sequence[Path]) -> list[Path]:
+        """Those of them."""
+        return [
+            folder
+            for folder in folders
+            if self.scenario in (None, folder.parent.name) and (self.state is None or state_of(folder) == self.state)
+        ]
+
+    @property
+    def query(self) -> dict[str, str]:
+        """As they stand in the address, but for `swept`."""
+        given = {"scenario": self.scenario, "verdict": self.state}
+        return {name: one for name, one in given.items() if one is not None}
+
+
 def show_runs(look: Look) -> None:
-    """A table, so many runs a page."""
-    folders = list_runs(look.runs)
+    """A table, so many runs a page; it follows what goes on."""
+    everything = list_runs(look.runs)
     st.html("<h1>Runs</h1>")
-    show_markup("runs.html.j2", rows=[row_of(folder) for folder in paged(folders)], total=len(folders))
+    first, second = st.columns(2)
+    with first:
+        scenario = any_of("Scenario", sorted({folder.parent.name for folder in everything}), "scenario")
+    with second:
+        state = any_of("Verdict", list(STATES), "verdict")
+    filters = Filters(scenario, state, swept=st.query_params.get("sweeps") == "shown")
+    others = filters.found(everything if filters.swept else by_hand(look.runs, everything))
+    hidden = 0 if filters.swept else len(filters.found(everything)) - len(others)
+    ticking = EVERY_S if any(state_of(folder) == "running" for folder in everything[:NEWEST]) else None
+    st.fragment(_table, run_every=ticking)(look.runs, everything, others, paged(others), filters, hidden)
+
+
+def _table(
+    runs: Path, everything: list[Path], found: list[Path], page: Sequence[Path], filters: Filters, hidden: int
+) -> None:
+    if list_runs(runs) != everything:
+        st.rerun()  # there is another one since
+    rows = [row_of(folder) for folder in page]
+    show_markup("runs.html.j2", rows=rows, total=len(found), everything=len(everything), filters=filters, hidden=hidden)
+
+
+@st.cache_data(max_entries=20_000, show_spinner=False)
+def _judged(verdict: str, changed: int) -> str:
+    try:
+        return load_verdict(Path(verdict)).state
+    except StoreFileError:
+        return "unreadable"
+
+
+def state_of(folder: Path) -> str:
+    """What the list is filtered by, told by the run's verdict alone: of what else is damaged the row says so."""
+    path = folder / VERDICT
+    try:
+        return _judged(str(path), path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return _unjudged(folder)
+
+
+def _unjudged(folder: Path) -> str:
+    try:
+        return "running" if going_on(folder) else "unfinished"
+    except StoreFileError:
+        return "unreadable"
 
 
 def paged(folders: Sequence[Path]) -> Sequence[Path]:
@@ -65,7 +134,7 @@ def row_of(folder: Path) -> Row:
     name = run_name(folder)
     try:
         if going_on(folder):
-            return Row(name, "running", STATES["running"], "goes on now", when(folder))
+            return _running(folder)
         run = contents(folder)
     except (SquallError, OSError) as error:
         return Row(name, "unreadable", STATES["unreadable"], str(error).splitlines()[0], when(folder))
@@ -75,6 +144,15 @@ def row_of(folder: Path) -> Row:
     acknowledged, lost, p99, line = figures or (NOTHING, NOTHING, NOTHING, "")
     state, missing = run.verdict.state, never_handled(run.verdict) or 0
     return Row(name, state, STATES[state], run.verdict.headline, when(folder), acknowledged, lost, p99, missing, line)
+
+
+def _running(folder: Path) -> Row:
+    moments = read_live(folder)
+    told, acknowledged = "goes on now", NOTHING
+    if moments:
+        now = moments[-1].progress
+        told, acknowledged = f"goes on now: {PHASES[now.phase]}", format_count(now.acknowledged)
+    return Row(run_name(folder), "running", STATES["running"], told, when(folder), acknowledged)
 
 
 def when(folder: Path) -> str:

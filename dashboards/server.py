@@ -14,10 +14,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 from streamlit.config import get_config_options
 from streamlit.starlette import App
 
+from squall.dashboards.markup import plain, render
 from squall.dashboards.service import Service
 from squall.dashboards.tones import DARK, LIGHT, Tones
 
@@ -56,11 +58,27 @@ def make_server(
         return HTMLResponse(body, headers={"content-security-policy": POLICY, "cache-control": "no-cache"})
 
     routes = [Route(path, page) for path in ("/", *(f"/{name}" for name in pages))]
+    routes.append(UnknownPage("/{name}", unknown))
     own_names = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     app = App(script, routes=routes, middleware=[own_names])
     return uvicorn.Server(
         uvicorn.Config(app, log_level="warning", lifespan="on", ws_max_size=64 << 20, timeout_graceful_shutdown=2)
     )
+
+
+class UnknownPage(Route):
+    """What looks like the name of a page, and is none: Streamlit would show the first page without a word."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        named = str(found.get("path_params", {}).get("name", "")).isidentifier()
+        return (match, found) if named else (Match.NONE, {})
+
+
+def unknown(request: Request) -> HTMLResponse:
+    """Says so, and leads back."""
+    name = plain(request.path_params["name"], 80)
+    return HTMLResponse(render("unknown_page.html.j2", name=name), 404, headers={"content-security-policy": POLICY})
 
 
 def settings() -> dict[str, object]:

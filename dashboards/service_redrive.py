@@ -69,7 +69,7 @@ def _confirm(service: Service, now: Redriving, count: int) -> None:
     if service.password is None:
         show_markup("service_looks_only.html.j2", url=service.url)
         return
-    with st.form("confirm", border=False):
+    with st.form("confirm", border=False, enter_to_submit=False):
         if not st.session_state.get(TRUSTED):
             st.text_input("Password that squall dashboard printed", key=PASSWORD, autocomplete="off")
         st.number_input(

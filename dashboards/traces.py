@@ -19,6 +19,7 @@ from squall.dashboards.choices import any_of, at_most, choice, names
 from squall.dashboards.drawing import draw
 from squall.dashboards.fan_out import ways
 from squall.dashboards.markup import show_markup
+from squall.dashboards.nothing import show_nothing
 from squall.dashboards.reading import HISTORY, contents, has_history, history
 from squall.dashboards.span_pages import show_run_spans
 from squall.dashboards.span_reading import has_spans
@@ -38,7 +39,7 @@ def show_traces(look: Look) -> None:
         return
     if not has_history(look.run):
         st.html("<h1>Traces</h1>")
-        show_markup("nothing_recorded.html.j2", run=run_name(look.run))
+        show_nothing(look)
         return
     named = numbers(st.query_params.get("event", ""))
     if named:

@@ -27,7 +27,7 @@ from squall.chaos.report.answers import answer_rows
 from squall.chaos.report.measured import Measured, measure
 from squall.chaos.report.words import many
 from squall.chaos.run_folder import COMPOSED, ENVIRONMENT, REPORT, SCENARIO, VERDICT, run_name
-from squall.chaos.whole_file import write_whole
+from squall.chaos.whole_file import misfit, write_whole
 from squall.core.errors import StoreFileError
 from squall.core.units import format_seconds
 from squall.core.yaml_source import load_document
@@ -105,8 +105,10 @@ def read_run(folder: Path) -> RunContents:
         scenario = (folder / SCENARIO).read_text(encoding="utf-8")
     except OSError as error:
         raise StoreFileError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise StoreFileError(f"{folder}: {ENVIRONMENT} or {SCENARIO} is not what squall wrote ({error})") from error
+    except ValidationError as error:
+        raise StoreFileError(f"{folder / ENVIRONMENT}: is not what squall wrote ({misfit(error)})") from error
+    except UnicodeDecodeError as error:
+        raise StoreFileError(f"{folder / SCENARIO}: is not what squall wrote ({error})") from error
     facts = load_facts(folder) if (folder / FACTS).exists() else RunFacts()
     verdict = load_verdict(folder / VERDICT) if (folder / VERDICT).exists() else None
     composed = load_composed(folder / COMPOSED) if (folder / COMPOSED).exists() else None

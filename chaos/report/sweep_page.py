@@ -135,11 +135,11 @@ def value_text(sweep: Sweep, value: float) -> str:
 
 
 def interval_text(sweep: Sweep) -> str:
-    """`95% interval 110 to 116`; empty without a knee."""
+    """`95 % interval 110 to 116`; empty without a knee."""
     if sweep.knee is None:
         return ""
     low, high = value_text(sweep, sweep.knee.low), value_text(sweep, sweep.knee.high)
-    return f"{sweep.knee.confidence:.0%} interval {low} to {high}"
+    return f"{100 * sweep.knee.confidence:.0f} % interval {low} to {high}"
 
 
 def curve(sweep: Sweep) -> Curve:

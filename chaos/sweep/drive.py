@@ -171,7 +171,7 @@ def _sentence(sweep: Sweep, asked: Asked) -> str:
         # What breaks first: far above the knee everything else may break as well.
         names = sorted({name for one in sweep.points if one.value == known.broke for name in one.broke})
         return (
-            f"{before}it breaks at {key} {text(knee.at)} ({CONFIDENCE:.0%} interval {text(knee.low)} to "
+            f"{before}it breaks at {key} {text(knee.at)} ({100 * CONFIDENCE:.0f} % interval {text(knee.low)} to "
             f"{text(knee.high)}): {', '.join(names)}"
         )
     if sweep.state == "holds":

@@ -1,20 +1,38 @@
 // Links between the dashboard's pages: followed within the page that is open. With a modifier key, or with another
-// button, they are plain links.
-export default function ({ setTriggerValue }) {
+// button, they are plain links. Where the menu lies over the page, it is folded away once something was chosen in it.
+const NARROW = "(max-width: 768px)"; // as where Streamlit lays the menu over the page
+const MENU = '[data-testid="stSidebar"]';
+
+function foldAway() {
+  if (matchMedia(NARROW).matches) {
+    document.querySelector(`${MENU}[data-collapsed="false"] [data-testid="stSidebarCollapseButton"] button`)?.click();
+  }
+}
+
+export default function ({ data, setTriggerValue }) {
+  const root = document.documentElement;
+  if (root.dataset.run !== undefined && root.dataset.run !== data.run) {
+    foldAway();
+  }
+  root.dataset.run = data.run;
   const follow = (event) => {
-    if (event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) {
+    if (event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) {
       return;
     }
-    const link = event.target instanceof Element ? event.target.closest("a[data-page]") : null;
+    const clicked = event.target instanceof Element ? event.target : null;
+    if (clicked?.closest(`${MENU} a[href]`)) {
+      foldAway();
+    }
+    const link = event.defaultPrevented ? null : clicked?.closest("a[data-page]");
     if (link) {
       event.preventDefault();
       setTriggerValue("go", link.getAttribute("href"));
     }
   };
   document.addEventListener("click", follow);
-  document.documentElement.dataset.links = "followed"; // until then, and between two runs of a page, they are plain ones
+  root.dataset.links = "followed"; // until then, and between two runs of a page, they are plain ones
   return () => {
     document.removeEventListener("click", follow);
-    delete document.documentElement.dataset.links;
+    delete root.dataset.links;
   };
 }

@@ -49,9 +49,9 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> None:
 
 
 @contextlib.contextmanager
-def looking(browser: Browser, size: ViewportSize, *, dark: bool = False) -> Iterator[Page]:
+def looking(browser: Browser, size: ViewportSize, *, dark: bool = False, touch: bool = False) -> Iterator[Page]:
     """A page that fails its test when it logs anything, raises, or asks anybody but the dashboard for something."""
-    page = browser.new_page(viewport=size, color_scheme="dark" if dark else "light")
+    page = browser.new_page(viewport=size, color_scheme="dark" if dark else "light", has_touch=touch)
     page.set_default_timeout(READY_MS)
     complaints: list[str] = []
     hosts: set[str] = set()

@@ -118,7 +118,7 @@ def all_runs(root: Path) -> Path:
     by_hand(runs, "damaged", folders.valid_folder).joinpath("verdict.json").write_text("{", encoding="utf-8")
     by_hand(runs, "hostile", hostile_folder)
     by_hand(runs, "many", many_folder)
-    shown = next(runs.glob("dead/2*"))
-    sweep_folder(runs, sweep((f"dead/{shown.name}", "gone/20260101-000000-abc123")))
+    swept = by_hand(runs, "swept", folders.valid_folder)
+    sweep_folder(runs, sweep((f"swept/{swept.name}", "gone/20260101-000000-abc123")))
     sweep_folder(runs, sweep((HOSTILE,), HOSTILE, HOSTILE, (HOSTILE,)), HOSTILE_SWEEP)
     return runs

@@ -87,7 +87,7 @@ def test_the_first_page_lists_runs_and_offers_them(dead: Path) -> None:
     made_runs.by_hand(dead, "lossy", folders.invalid_folder)
     test = AppTest.from_function(whole, args=(str(dead),), default_timeout=60).run()
     assert "2 runs, newest first" in said(test)
-    assert {name.partition("/")[0] for name in test.selectbox[0].options} == {"dead", "lossy"}
+    assert {name.partition("/")[0] for name in test.sidebar.selectbox[0].options} == {"dead", "lossy"}
 
 
 def test_an_unknown_run_names_those_that_there_are(dead: Path) -> None:
@@ -235,7 +235,9 @@ def test_sweeps_are_listed_with_their_knees(dead: Path) -> None:
     by_hand.sweep_folder(dead, by_hand.begun(by_hand.sweep(scenario="longer")), "20260103-000000-abc123")
     by_hand.sweep_folder(dead, name="20260104-000000-abc123").joinpath(SWEEP).write_text("{", encoding="utf-8")
     told = said(opened(dead, "sweeps"))
-    knee = r"Knee found capacity over rate 2 Jan 2026, 00:00 UTC · it breaks at rate \d+ .* 95% interval \d+ to \d+ 6 $"
+    knee = (
+        r"Knee found capacity over rate 2 Jan 2026, 00:00 UTC · it breaks at rate \d+ .* 95 % interval \d+ to \d+ 6 $"
+    )
     assert re.search(
         r"3 sweeps, newest first.* unreadable .*is not a sweep .* Not over longer over rate .*" + knee, told
     )
@@ -247,7 +249,7 @@ def test_a_sweep_shows_its_knee_its_runs_and_what_was_not_sent(dead: Path) -> No
     by_hand.sweep_folder(dead, by_hand.sweep((run, "gone/20260101-000000-abc123")))
     page = opened(dead, "sweeps", sweep=by_hand.NAME)
     told = said(page)
-    assert re.search(r"Knee found It breaks at rate \d+ \(95% interval \d+ to \d+\): latency p99", told, re.IGNORECASE)
+    assert re.search(r"Knee found It breaks at rate \d+ \(95 % interval \d+ to \d+\): latency p99", told, re.IGNORECASE)
     assert "Never broke up to 20 1 run" in told
     assert "Limit of the generator 100 could not be sent in time" in told
     assert "100 70 of 100 events (70 %)" in told

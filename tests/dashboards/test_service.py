@@ -173,7 +173,7 @@ def test_without_a_service_it_says_how_to_name_one(tmp_path: Path) -> None:
     assert "squall dashboard --service http://127.0.0.1:8787" in said(opened(None))
     folders.valid_folder(tmp_path)
     test = AppTest.from_function(script, args=(str(tmp_path), None, None, None), default_timeout=60).run()
-    assert "started with its address: squall dashboard --service URL" in said(test)
+    assert "squall dashboard --service URL" in said(test)
 
 
 def test_a_service_that_does_not_answer_hangs_no_page(

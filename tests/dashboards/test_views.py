@@ -64,7 +64,7 @@ VIEWS = [
     View("dead-letters", "dead_letters?run=short", ("Dead letters", "billing", "failed", "errors")),
     View("service-gone", "dead_letters?source=service", ("The service tells nothing just now", "is it running there?")),
     View("sweeps", "sweeps", ("Sweeps", "2 sweeps, newest first", "Knee found", "capacity over rate")),
-    View("sweep", f"sweeps?sweep={by_hand.NAME}", ("it breaks at rate", "The curve", "70 of 100 events", "dead/2026")),
+    View("sweep", f"sweeps?sweep={by_hand.NAME}", ("it breaks at rate", "The curve", "70 of 100 events", "swept/2026")),
     View("compare-real", "compare?run=short", ("Compare", "plugin retry")),
     View("compare", "compare?run=lossy&a=dead&b=lossy", ("Compare", "no_loss", "marked", "Both ran the same text")),
     View("plugins", "plugins?run=short", ("Publishing", "Delivering to billing, audit", "retry", "attempts 2")),

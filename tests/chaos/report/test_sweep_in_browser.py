@@ -28,7 +28,7 @@ def test_it_reads_at_every_width(browser: Browser, tmp_path: Path, dark: bool) -
     page.on("request", lambda request: asked.add(request.url.partition(":")[0] + ":"))
     page.goto(address)
     expect(page.locator("h1")).to_contain_text("Knee found it breaks at rate", ignore_case=True)
-    expect(page.locator(".key")).to_contain_text("95% interval")
+    expect(page.locator(".key")).to_contain_text("95 % interval")
     expect(page.locator(".plot").first.locator(".dot")).to_have_count(len(by_hand.OUTCOMES))
     expect(page.locator("tbody tr")).to_have_count(len(by_hand.OUTCOMES))
     for width in WIDTHS:
