@@ -32,6 +32,8 @@ from squall.core.fault import Fault, FaultContext
 from squall.core.target import Program
 from squall.plugins.processes import Kill, ProcessFault, Restart, Stop
 
+pytestmark = pytest.mark.slow  # each has a process
+
 
 def lives(pid: int) -> bool:
     """Whether the process is there and has not ended."""

@@ -16,6 +16,8 @@ from squall.chaos.check.expectations import Growth
 from squall.chaos.check.facts import RunFacts, Span
 from squall.chaos.check.verdict import Finding, Verdict
 
+pytestmark = pytest.mark.slow  # each judges histories
+
 S = 1_000_000_000
 LOAD_S, EVERY_S, RATE = 1800, 3, 1000
 FACTS = RunFacts(load=Span(0, LOAD_S * S), healed_ns=LOAD_S * S, drain=Span(LOAD_S * S, (LOAD_S + 1) * S), drained=True)

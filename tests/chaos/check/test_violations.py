@@ -38,6 +38,8 @@ from tests.chaos.check.runs import (
 from squall.chaos.check.engine import check
 from squall.chaos.check.expectations import Duplicates, NoLoss
 
+pytestmark = pytest.mark.slow  # each judges histories
+
 Plant = Callable[[History], None]
 
 

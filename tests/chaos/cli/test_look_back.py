@@ -14,6 +14,8 @@ from squall.chaos.check.output import load_verdict
 from squall.chaos.check.verdict import Cause
 from squall.chaos.history import HistoryWriter
 
+pytestmark = pytest.mark.slow  # each looks at whole runs
+
 
 def cause_of(runs: Path) -> Cause:
     (folder,) = [path for path in runs.glob("loss/*") if not path.is_symlink()]

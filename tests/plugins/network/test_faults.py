@@ -32,6 +32,8 @@ from squall.plugins.network.faults import (
 from squall.plugins.network.proxies import ToxiproxyProxies
 from squall.plugins.network.seam import NetworkOptions, ProxiedNetwork
 
+pytestmark = pytest.mark.slow  # each has a server and connections to it
+
 LOG = logging.getLogger("squall.tests")
 
 

@@ -14,6 +14,8 @@ from tests.plugins.network.peers import FOREVER_MS, GREETING, Line, Peer, Stopwa
 
 from squall.plugins.network.toxics import Toxic
 
+pytestmark = pytest.mark.slow  # each has a server and connections to it
+
 BOTH = pytest.mark.parametrize("stream", ["upstream", "downstream"])
 SLACK_S = 0.005  # a server's timers count in milliseconds
 

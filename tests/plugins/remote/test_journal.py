@@ -15,6 +15,8 @@ from tests.plugins.serve.served import Served, until
 import squall
 from squall import PublishError, StoreError, StoreFileError
 
+pytestmark = pytest.mark.slow  # each has a server and connections to it
+
 PUBLISHES = """\
 import asyncio, sys
 import squall

@@ -23,6 +23,8 @@ from squall import PublishError
 from squall.plugins.remote.errors import ProtocolError, Unreachable
 from squall.protos import wire_pb2 as pb
 
+pytestmark = pytest.mark.slow  # each has a server and connections to it
+
 WRONG = pb.Delivery(delivery=1, event=pb.Event(id="e", type="a", metadata=b"no JSON"))
 WELCOME = pb.ServerFrame(
     welcome=pb.Welcome(

@@ -31,6 +31,8 @@ from squall.core.event import Event
 from squall.core.middleware import Middleware
 from squall.plugins.remote.client import RemoteRouter
 
+pytestmark = pytest.mark.slow  # each has a server and connections to it
+
 
 async def lost(remote: RemoteRouter) -> None:
     """The client has noticed that there is no connection."""

@@ -20,6 +20,8 @@ import squall
 from squall import PublishError, SquallError, VirtualClock
 from squall.plugins.remote.errors import Unreachable
 
+pytestmark = pytest.mark.slow  # each has a server and connections to it
+
 PATIENCE_S = 30.0
 
 

@@ -30,6 +30,8 @@ from squall import (
 from squall.plugins.remote.publisher import RemotePublisher
 from squall.plugins.remote.subscriber import RemoteSubscriber
 
+pytestmark = pytest.mark.slow  # each has a server and connections to it
+
 both = pytest.mark.parametrize("where", ["local", "remote"])
 
 

@@ -18,6 +18,8 @@ from squall.plugins.retry import RetryPlugin
 from squall.plugins.serve.connection import MAX_UNSENT
 from squall.protos import wire_pb2 as pb
 
+pytestmark = pytest.mark.slow  # each has a server and connections to it
+
 
 @contextlib.asynccontextmanager
 async def healthy_neighbour(served: Served) -> AsyncIterator[None]:

@@ -12,6 +12,8 @@ from tests.plugins.serve.served import Answer, Served
 
 from squall import Event, Query
 
+pytestmark = pytest.mark.slow  # each has a server and connections to it
+
 STRUCTURED, BATCH = "application/cloudevents+json; charset=UTF-8", "application/cloudevents-batch+json"
 ID = "6d0f4f64-6f0a-4a4f-9a3c-2a7a1c3f3f10"
 WHOLE = {

@@ -18,6 +18,8 @@ from squall.core.plugin import Context
 from squall.plugins.memory import MemoryPlugin
 from squall.plugins.serve.transports import MAX_HEAD_BYTES
 
+pytestmark = pytest.mark.slow  # each has a server and connections to it
+
 CE = {"id": "1", "source": "/shop", "type": "order.paid", "specversion": "1.0"}
 POST = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\n"
 CE_HEAD = b"".join(f"ce-{name}: {value}\r\n".encode() for name, value in CE.items())

@@ -10,6 +10,8 @@ from tests.plugins.serve.served import Served, until
 from squall import Event, Reject
 from squall.plugins.serve import inspection
 
+pytestmark = pytest.mark.slow  # each has a server and connections to it
+
 
 async def test_the_status_says_what_is_stored_and_what_is_owed_to_whom() -> None:
     """Pending is what was published and not settled."""

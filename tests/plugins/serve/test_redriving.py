@@ -16,6 +16,8 @@ from typer.testing import CliRunner, Result
 from squall import Event, Reject
 from squall.chaos.cli import app
 
+pytestmark = pytest.mark.slow  # each has a server and connections to it
+
 
 class Picky:
     """Rejects what it is given, until it is mended."""
