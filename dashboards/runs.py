@@ -97,7 +97,7 @@ def _table(
     show_markup("runs.html.j2", rows=rows, total=len(found), everything=len(everything), filters=filters, hidden=hidden)
 
 
-@st.cache_data(max_entries=20_000, show_spinner=False)
+@st.cache_resource(max_entries=20_000, show_spinner=False)
 def _judged(verdict: str, changed: int) -> str:
     try:
         return load_verdict(Path(verdict)).state

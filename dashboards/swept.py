@@ -18,8 +18,8 @@ def swept(runs: Path) -> set[str]:
     return {run for folder, changed in folders for run in _runs_of(folder, changed)}
 
 
-@st.cache_data(max_entries=1000, show_spinner=False)
-def _runs_of(folder: str, changed: int) -> list[str]:
+@st.cache_resource(max_entries=1000, show_spinner=False)
+def _runs_of(folder: str, changed: int) -> Sequence[str]:
     try:
         return [point.run for point in load_sweep(Path(folder)).points]
     except StoreFileError:  # the page of sweeps says so
