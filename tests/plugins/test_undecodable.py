@@ -69,6 +69,10 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
     )
 
 
+LATE_S = 1e7
+"""Delays are drawn from zero on: so long that none is over while a test runs."""
+
+
 class Taken:
     """A handler that remembers payloads, and raises while it is told to."""
 
@@ -132,14 +136,14 @@ async def test_a_subscription_goes_on_behind_it(kept: Kept, caplog: pytest.LogCa
 
 async def test_one_that_failed_before_is_not_tried_again(kept: Kept) -> None:
     """With the attempts that it had; what is owed beside it is."""
-    async with kept.router(RetryPlugin(attempts=3, base=100.0, cap=100.0)) as router:
+    async with kept.router(RetryPlugin(attempts=3, base=LATE_S, cap=LATE_S)) as router:
         first = Taken(fails=True)
         await router.subscriber("billing").subscribe("order.>", first, name="billing")
         for number in range(3):
             await router.publisher("shop").publish("order.created", b"%d" % number)
         await until(lambda: len(first.payloads) == 3)
     raw = kept.damage(2)
-    async with kept.router(RetryPlugin(attempts=3, base=100.0, cap=100.0)) as router:
+    async with kept.router(RetryPlugin(attempts=3, base=LATE_S, cap=LATE_S)) as router:
         await router.subscriber("billing").subscribe("order.>", Taken(), name="billing")
         (letter,) = await letters(router, 1)
         assert (letter.event.seq, letter.event.payload, letter.attempts) == (2, raw, 1)
