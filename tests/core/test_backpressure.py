@@ -6,19 +6,14 @@ import asyncio
 import random
 
 import pytest
-from tests.core.world import Heard, Held, KeptMemory, ManualStore, Policy, World, paused, stored, until
+from tests.core.world import Drops, Heard, Held, KeptMemory, ManualStore, Policy, World, paused, stored, until
 
 from squall import (
-    Context,
-    Event,
     EventData,
     Nak,
-    Observer,
-    Plugin,
     SquallError,
     StoreError,
     SubscriptionError,
-    hookimpl,
 )
 from squall.core.config import Backlog
 from squall.core.errors import Overflow
@@ -85,21 +80,6 @@ async def test_reject_refuses_at_once() -> None:
             await world.publish("b")
         await world.clock.settle()
         assert heard.types == await stored(world) == ["a"]
-
-
-class Drops(Observer, Plugin):
-    """Remembers what was dropped, by whom and why."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[tuple[str, str | None, str]] = []
-
-    @hookimpl
-    def squall_observer(self, ctx: Context) -> Observer:
-        return self
-
-    def dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
-        self.told.append((event.type, subscription_id, why))
 
 
 async def test_drop_new_loses_the_event_for_this_subscription_alone() -> None:

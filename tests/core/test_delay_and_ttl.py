@@ -10,28 +10,13 @@ from typing import Any
 import apsw
 import msgspec
 import pytest
-from tests.core.world import FromAnswers, Heard, Held, KeptMemory, Policy, Settlements, World, until
+from tests.core.world import Drops, FromAnswers, Heard, Held, KeptMemory, Policy, Settlements, World, until
 
-from squall import Context, Event, EventData, EventRouter, Observer, Plugin, Priority, Query, hookimpl
+from squall import EventData, EventRouter, Priority, Query
 from squall.core.clock import VirtualClock
 from squall.core.config import Backlog
 from squall.core.errors import Expired, InvalidEvent
 from squall.plugins.sqlite import SqlitePlugin
-
-
-class Drops(Observer, Plugin):
-    """Remembers what was dropped and why."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[tuple[str, str]] = []
-
-    @hookimpl
-    def squall_observer(self, ctx: Context) -> Observer:
-        return self
-
-    def dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
-        self.told.append((event.type, why))
 
 
 class Jumping(VirtualClock):
@@ -120,7 +105,7 @@ async def test_what_is_over_before_its_turn_expires(options: dict[str, object]) 
         held.finish_all()
         await world.clock.advance(1)
         metrics = world.router.get_metrics()
-        assert (metrics.expired, metrics.pending, drops.told) == (1, 0, [("short", "expired")])
+        assert (metrics.expired, metrics.pending, drops.reasons) == (1, 0, [("short", "expired")])
         assert await world.places(own, 5) == 3
 
 
@@ -171,7 +156,7 @@ async def test_a_handler_that_hands_on_may_say_that_an_event_expired(options: di
         await world.clock.advance(1)
         metrics = world.router.get_metrics()
         assert (metrics.expired, metrics.failed, metrics.pending, await world.dead()) == (1, 1, 0, [])
-        assert drops.told == [("a", "expired")]
+        assert drops.reasons == [("a", "expired")]
         clock = world.clock
     async with World(Policy(), store=kept, clock=clock) as world:
         await world.subscriber.subscribe(">", heard, name="billing")

@@ -8,40 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.test_patterns import matches
-from tests.core.world import Heard, World
+from tests.core.world import Drops, Heard, World
 
 from squall import (
     ConfigError,
-    Context,
     Event,
     EventData,
     Filter,
     InvalidEvent,
-    Observer,
-    Plugin,
     Priority,
     Query,
     RoutingRule,
     SubscriptionError,
-    hookimpl,
 )
 from squall.core.config import Backlog
 from squall.core.errors import Overflow
-
-
-class Drops(Observer, Plugin):
-    """Remembers what it is told of dropped events."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[tuple[str, str | None, str]] = []
-
-    @hookimpl
-    def squall_observer(self, ctx: Context) -> Observer:
-        return self
-
-    def dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
-        self.told.append((event.type, subscription_id, why))
 
 
 async def stored(world: World) -> list[Event]:

@@ -25,12 +25,14 @@ from tests.core.stores import (
 from squall import (
     Context,
     Decision,
+    Event,
     EventData,
     EventPublisher,
     EventRouter,
     EventSubscriber,
     FailedDelivery,
     Nak,
+    Observer,
     Plugin,
     Priority,
     Retry,
@@ -48,6 +50,7 @@ __all__ = [
     "MAX_TURNS",
     "Call",
     "Deciding",
+    "Drops",
     "FromAnswers",
     "Heard",
     "Held",
@@ -79,6 +82,26 @@ async def until(condition: Callable[[], object], turns: int = MAX_TURNS) -> None
             return
         await asyncio.sleep(0)
     raise AssertionError(f"did not come true within {turns} turns of the loop")
+
+
+class Drops(Observer, Plugin):
+    """Remembers what was dropped, by whom and why."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, str | None, str]] = []
+
+    @hookimpl
+    def squall_observer(self, ctx: Context) -> Observer:
+        return self
+
+    def dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
+        self.told.append((event.type, subscription_id, why))
+
+    @property
+    def reasons(self) -> list[tuple[str, str]]:
+        """Each event's type, and why it was dropped."""
+        return [(kind, why) for kind, _, why in self.told]
 
 
 class Policy(Plugin):

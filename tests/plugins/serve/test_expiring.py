@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.core.world import Drops
 from tests.plugins.serve.served import Served, closing, types, until
 
-from squall import Context, Event, Observer, Plugin, Subscription, VirtualClock, around, hookimpl
+from squall import Context, Event, Plugin, Subscription, VirtualClock, around, hookimpl
 from squall.core.errors import Expired
 from squall.core.middleware import Middleware, Next
 from squall.plugins.memory import MemoryPlugin
 from squall.protos import wire_pb2 as pb
-
-
-class Drops(Observer, Plugin):
-    """Remembers what was dropped and why."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[tuple[str, str]] = []
-
-    @hookimpl
-    def squall_observer(self, ctx: Context) -> Observer:
-        return self
-
-    def dropped(self, event: Event, subscription_id: str | None, why: str) -> None:
-        self.told.append((event.type, why))
 
 
 async def test_a_delivery_says_what_is_left_of_its_time() -> None:
@@ -63,7 +49,7 @@ async def test_what_a_client_lets_expire_is_settled_as_expired() -> None:
         assert (await client.expect("pong")).pong.number == 1
         metrics = served.router.get_metrics()
         assert (metrics.expired, metrics.failed, metrics.pending) == (1, 0, 0)
-        assert drops.told == [("short", "expired")]
+        assert drops.reasons == [("short", "expired")]
         assert await served.dead() == []
 
 
