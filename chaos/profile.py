@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
+import msgspec
 
 from squall.chaos.history import open_history
 from squall.chaos.run_folder import PROFILE
@@ -26,6 +26,30 @@ if TYPE_CHECKING:
 
 TEXT, FIGURES = "profile.txt", "profile.json"
 LOOK_S = 0.01
+
+
+class Times(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Seconds; None: there were none."""
+
+    p50_s: float | None = None
+    p99_s: float | None = None
+    max_s: float | None = None
+
+
+class Profiled(msgspec.Struct, frozen=True):
+    """A subscriber: how long its deliveries waited for their first attempt, how long its handlers took."""
+
+    attempts: int
+    waited: Times
+    handled: Times
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """What stands in profile.json."""
+
+    loop_lag: Times
+    subscribers: dict[str, Profiled]
+
 
 # By subscriber: from the end of the publish to the begin of the first attempt, and of all attempts the handler's time.
 _TIMES = """
@@ -72,28 +96,37 @@ async def _look(lags_ns: list[int], clock: Clock) -> None:
 
 
 def _write(profiler: Profiler, lags_ns: Sequence[int], folder: Path) -> None:
-    figures: dict[str, object] = {"loop_lag": _of(sorted(lags_ns)), "subscribers": {}}
     try:
         with open_history(folder / "history", folder) as db:
-            figures["subscribers"] = {
-                name: {"attempts": count, "waited": _quantiles(waited), "handled": _quantiles(handled)}
+            subscribers = {
+                name: Profiled(count, _quantiles(waited), _quantiles(handled))
                 for name, count, waited, handled in db.execute(_TIMES).fetchall()
             }
+        figures = msgspec.json.encode(Figures(_of(sorted(lags_ns)), subscribers))
         (folder / PROFILE).write_text(profiler.output_html(), encoding="utf-8")
         (folder / TEXT).write_text(profiler.output_text(unicode=True), encoding="utf-8")
-        (folder / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        (folder / FIGURES).write_bytes(msgspec.json.format(figures, indent=2) + b"\n")
     except (OSError, duckdb.Error) as error:
         raise StoreFileError(f"{folder}: the profile cannot be written ({error})") from error
 
 
-def _of(ordered_ns: Sequence[int]) -> dict[str, float]:
-    """Seconds: the median, the 99th percentile, the greatest."""
+def _of(ordered_ns: Sequence[int]) -> Times:
     if not ordered_ns:
-        return {}
+        return Times()
     last = len(ordered_ns) - 1
-    picked = {"p50_s": ordered_ns[last // 2], "p99_s": ordered_ns[int(0.99 * last)], "max_s": ordered_ns[last]}
-    return {name: value_ns / 1e9 for name, value_ns in picked.items()}
+    return Times(ordered_ns[last // 2] / 1e9, ordered_ns[int(0.99 * last)] / 1e9, ordered_ns[last] / 1e9)
 
 
-def _quantiles(found: Sequence[int] | None) -> dict[str, float]:
-    return {} if found is None else {"p50_s": found[0] / 1e9, "p99_s": found[1] / 1e9}
+def _quantiles(found: Sequence[int] | None) -> Times:
+    return Times() if found is None else Times(found[0] / 1e9, found[1] / 1e9)
+
+
+def read_figures(folder: Path) -> Figures | None:
+    """None where no profile was asked for. Raises StoreFileError."""
+    path = folder / FIGURES
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Figures)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise StoreFileError(f"{path}: is not a profile that squall wrote ({error})") from error

@@ -4,48 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from squall.chaos.figures import latency
-from squall.chaos.profile import FIGURES, TEXT
+from squall.chaos.profile import TEXT, Times, read_figures
 from squall.chaos.report.words import NOTHING
 from squall.chaos.run_folder import PROFILE
-from squall.core.errors import StoreFileError
 from squall.dashboards.markup import show_markup
-
-
-class Times(msgspec.Struct, frozen=True):
-    """Seconds; None: there were none."""
-
-    p50_s: float | None = None
-    p99_s: float | None = None
-    max_s: float | None = None
-
-
-class Profiled(msgspec.Struct, frozen=True):
-    """A subscriber: how long its deliveries waited for their first attempt, how long its handlers took."""
-
-    attempts: int
-    waited: Times
-    handled: Times
-
-
-class Figures(msgspec.Struct, frozen=True):
-    """What stands in profile.json."""
-
-    loop_lag: Times
-    subscribers: dict[str, Profiled]
-
-
-def read_figures(folder: Path) -> Figures | None:
-    """None where no profile was asked for. Raises StoreFileError."""
-    path = folder / FIGURES
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Figures)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.MsgspecError) as error:
-        raise StoreFileError(f"{path}: is not a profile that squall wrote ({error})") from error
 
 
 def show_profile(folder: Path) -> None:

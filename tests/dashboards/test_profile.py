@@ -10,9 +10,8 @@ from tests.chaos.report import folders
 from tests.dashboards import made_runs
 from tests.dashboards.test_pages import opened, said
 
-from squall.chaos.profile import FIGURES
+from squall.chaos.profile import FIGURES, read_figures
 from squall.core.errors import StoreFileError
-from squall.dashboards.profile import read_figures
 
 pytestmark = pytest.mark.slow  # each page is Streamlit's whole script
 
