@@ -107,7 +107,7 @@ class Link:
         except ssl.SSLCertVerificationError as error:
             raise Unreachable(f"{settings.url}: its certificate is not trusted: {error}", lasting=True) from error
         except ssl.SSLError as error:
-            raise Unreachable(f"{settings.url}: {error}; {_HINTS['wss']}") from error
+            raise Unreachable(f"{settings.url}: {unreachable(error)}; {_HINTS['wss']}") from error
         except TimeoutError as error:
             raise Unreachable(f"{settings.url}: no answer within {patience_s:g} s") from error
         except OSError as error:
