@@ -63,7 +63,6 @@ class Watch:
         self._seen_ns, self._asked, self._acknowledged = self._now(), 0, 0
         self._pending: int | None = None
         self._dead_lettered: int | None = None
-        self._counted_ns = 0
         self._described = ""
         self._rates = (0.0, 0.0)
         self._p99_s: float | None = None
@@ -92,16 +91,16 @@ class Watch:
         if self._driver is not None:
             self._described += f" · {await self._driver.describe()}"
         self._recorder.latencies_ns = []
-        count_ns = self._now()
+        count_ns = counted_ns = self._now()
         while True:
             due_ns = self._now() + round(PROGRESS_S * 1e9)
             await clock.sleep(PROGRESS_S)
             lag_s = max(0.0, (self._now() - due_ns) / 1e9)
             if (asked_ns := self._now()) >= count_ns:
                 await self._count()
-                took_ns = self._now() - asked_ns
-                count_ns = self._now() + min(COUNT_LATEST_NS, max(COUNT_NS, COUNT_SHARE * took_ns))
-            elif asked_ns - self._counted_ns > OLD_NS:  # no figure is better than one that is not true any more
+                counted_ns = self._now()
+                count_ns = counted_ns + min(COUNT_LATEST_NS, max(COUNT_NS, COUNT_SHARE * (counted_ns - asked_ns)))
+            elif asked_ns - counted_ns > OLD_NS:  # no figure is better than one that is not true any more
                 self._pending = self._dead_lettered = None
             self._tell(lag_s)
 
@@ -111,7 +110,6 @@ class Watch:
         dead = [one.dead_lettered for one in sums if one.dead_lettered is not None]
         self._pending = sum(pending) if pending else None
         self._dead_lettered = sum(dead) if dead else None
-        self._counted_ns = self._now()
 
     def _tell(self, lag_s: float) -> None:
         recorder, now_ns, generator = self._recorder, self._now(), self._generator

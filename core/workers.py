@@ -236,7 +236,8 @@ class Workers:
     @property
     def current(self) -> Worker | None:
         """Whose handler is calling."""
-        return next((worker for worker in self.present if worker.task is asyncio.current_task()), None)
+        task = asyncio.current_task()
+        return next((worker for worker in self.present if worker.task is task), None)
 
     async def halt(self, spared: Worker | None = None) -> None:
         """Cancel all; those that ignore that are abandoned. The one that is spared may end what it has in hand."""
