@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import struct
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from random import Random
 
@@ -15,7 +14,7 @@ import pytest
 from tests.plugins.network.conftest import embedded
 from tests.plugins.network.peers import FOREVER_MS, GREETING, Peer, connect, echoing, line
 
-from squall.core.clock import SystemClock
+from squall.core.clock import Clock, SystemClock
 from squall.plugins.network.client import ProxySpec, ProxyState, ToxiproxyClient
 from squall.plugins.network.connection import HOLD_BYTES, WRITE_BYTES, Connection
 from squall.plugins.network.embedded import EmbeddedToxiproxy
@@ -93,10 +92,17 @@ async def test_a_reset_is_passed_on_as_one(toxic: Toxic | None) -> None:
 
 @pytest.mark.slow  # megabytes through each stage
 @pytest.mark.parametrize("toxic", [None, "latency", "bandwidth", "slicer"])
-async def test_a_slow_reader_holds_the_sender_back(toxic: str | None) -> None:
+async def test_a_slow_reader_holds_the_sender_back(toxic: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for it is bounded, with and without toxics; when it reads, everything comes."""
     total = 64 * 2**20  # more than the kernel would ever hold
     sent = 0
+    connections: list[Connection] = []
+
+    def connection(clock: Clock, random: Random, ended: Callable[[Connection], None]) -> Connection:
+        connections.append(Connection(clock, random, ended))
+        return connections[-1]
+
+    monkeypatch.setattr("squall.plugins.network.proxy.Connection", connection)
 
     async def flood(reader: StreamReader, writer: StreamWriter) -> None:
         nonlocal sent
@@ -120,7 +126,8 @@ async def test_a_slow_reader_holds_the_sender_back(toxic: str | None) -> None:
         while sent > before:  # until the sender stands still
             before = sent
             await asyncio.sleep(0.1)
-        assert held_by_connections() <= HOLD_BYTES + 2 * READ_BYTES + WRITE_BYTES
+        (only,) = connections
+        assert held_bytes(only) <= HOLD_BYTES + 2 * READ_BYTES + WRITE_BYTES
         assert sent < total
         heard = 0
         while data := await asyncio.get_running_loop().sock_recv(sock, 2**18):
@@ -129,16 +136,11 @@ async def test_a_slow_reader_holds_the_sender_back(toxic: str | None) -> None:
         sock.close()
 
 
-def held_by_connections() -> int:
-    """Bytes that connections hold, in stages and in what is to be written."""
-    connections = [one for one in gc.get_objects() if isinstance(one, Connection) and not one.over]
-    held = 0
-    for connection in connections:
-        held += connection.upstream.held_bytes + connection.downstream.held_bytes
-        for side in (connection.client, connection.server):
-            held += side.transport.get_write_buffer_size() if side.transport is not None else 0
-    assert connections
-    return held
+def held_bytes(connection: Connection) -> int:
+    """What a connection holds, in stages and in what is to be written."""
+    sides = (connection.client.transport, connection.server.transport)
+    written = sum(transport.get_write_buffer_size() for transport in sides if transport is not None)
+    return connection.upstream.held_bytes + connection.downstream.held_bytes + written
 
 
 async def test_small_pieces_that_wait_are_bounded_too() -> None:
