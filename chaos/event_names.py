@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from squall.chaos.history import open_history
-from squall.chaos.spans import SPANS
+from squall.chaos.spans import NUMBERED, SPANS
 from squall.core.errors import ConfigError, Problem, StoreFileError
 
 MOST_NAMED = 8
@@ -19,18 +19,11 @@ _FAILED = "SELECT DISTINCT event FROM publish WHERE outcome <> 'ok' AND md5('tra
 _OF_EVENT = "lower(replace(event, '-', '')) = $id"
 _OF_TRACE = "trace = $id"
 
-# Two routers, or a store in memory that was restarted, give a seq twice: of several events with a span's seq it is the
-# one with the span's type and key, published last before the router's first span of it.
-_EVENTS = """
+_EVENTS = f"""
 WITH named AS (
     SELECT event, seq, any_value(topic) AS topic, any_value(key) AS key, min(begun) AS begun
-    FROM read_parquet($files, union_by_name = true) WHERE seq IS NOT NULL AND {which} GROUP BY event, seq)
-SELECT DISTINCT event FROM (
-    SELECT p.event FROM named n JOIN publish p USING (seq)
-    LEFT JOIN topic t ON t.topic = p.type LEFT JOIN key k ON k.key = p.key
-    QUALIFY row_number() OVER (PARTITION BY n.event, seq ORDER BY p.invoked <= n.begun DESC,
-        t.name IS NOT DISTINCT FROM n.topic DESC, k.name IS NOT DISTINCT FROM n.key DESC, p.invoked DESC) = 1)
-ORDER BY event
+    FROM read_parquet($files, union_by_name = true) WHERE seq IS NOT NULL AND {{which}} GROUP BY event, seq)
+SELECT DISTINCT number FROM ({NUMBERED}) ORDER BY number
 """
 
 

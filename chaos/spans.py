@@ -18,15 +18,26 @@ MAX_FAILED = 10_000
 
 _SPAN = "CREATE TABLE span AS SELECT * FROM read_parquet($files)"
 
-# What is known of each kept event: whose publish it is, as its deliveries say.
-_KEPT = """
-CREATE TABLE kept AS
-SELECT seq, any_value(links[1].trace) AS trace, any_value(links[1].span) AS span, any_value(topic) AS topic,
-    any_value(event) AS event, any_value(source) AS source, any_value(correlation) AS correlation,
-    any_value(key) AS key, any_value(priority) AS priority, any_value(size) AS size,
-    any_value(wall - begun) AS offset_ns, any_value(why) AS why
-FROM span WHERE partial AND operation = 'process' AND seq IS NOT NULL GROUP BY seq
+NUMBERED = """
+SELECT n.event, seq, p.event AS number FROM named n JOIN publish p USING (seq)
+LEFT JOIN topic t ON t.topic = p.type LEFT JOIN key k ON k.key = p.key
+QUALIFY row_number() OVER (PARTITION BY n.event, seq ORDER BY p.invoked <= n.begun DESC,
+    t.name IS NOT DISTINCT FROM n.topic DESC, k.name IS NOT DISTINCT FROM n.key DESC, p.invoked DESC) = 1
 """
+"""Which event of the history a traced one is, by `named`: event, seq, topic, key, begun. Two routers, or a store in
+memory that was restarted, give a seq twice: of several events with its seq it is the one with its type and key that
+was published last before the router's first span of it."""
+
+# What is known of each kept event: whose publish it is, as its deliveries say.
+_NAMED = """
+CREATE TABLE named AS
+SELECT event, seq, any_value(links[1].trace) AS trace, any_value(links[1].span) AS span, any_value(topic) AS topic,
+    any_value(source) AS source, any_value(correlation) AS correlation, any_value(key) AS key,
+    any_value(priority) AS priority, any_value(size) AS size, any_value(wall - begun) AS offset_ns,
+    any_value(why) AS why, min(begun) AS begun
+FROM span WHERE partial AND operation = 'process' AND seq IS NOT NULL GROUP BY event, seq
+"""
+_KEPT = f"CREATE TABLE kept AS SELECT n.* EXCLUDE begun, number FROM named n JOIN ({NUMBERED}) USING (event, seq)"
 
 _EVENT = "topic, event, source, correlation, key, priority, size, seq, why, false AS partial, $attributes AS attributes"
 
@@ -35,22 +46,26 @@ CREATE TABLE rebuilt AS
 SELECT trace, span, NULL::VARCHAR AS parent, 'publish' AS operation, p.begun, p.ended, p.begun + offset_ns AS wall,
     {_EVENT}
 FROM kept k JOIN (
-    SELECT seq, min(invoked) AS begun, max(coalesce(ended, invoked)) AS ended
-    FROM publish WHERE outcome = 'ok' GROUP BY seq
-) p USING (seq)
+    SELECT event AS number, seq, min(invoked) AS begun, max(coalesce(ended, invoked)) AS ended
+    FROM publish WHERE outcome = 'ok' GROUP BY event, seq
+) p USING (number, seq)
 WHERE NOT EXISTS (FROM span s WHERE s.trace = k.trace AND s.span = k.span)
 """
 
+# An attempt came with the event's seq, and not to another one of that seq. (What was made of it on the way may be told
+# by its seq alone.)
 _ATTEMPTS = """
 CREATE TABLE other AS
 SELECT k.*, k.span AS origin, substr(md5(concat_ws('/', k.trace, a.subscription, a.begun)), 1, 16) AS own,
     n.name AS subscription, a.attempt, a.begun, coalesce(a.ended, a.begun) AS ended, a.result, a.settlement,
-    a.settle_invoked, a.settle_ok, a.event AS number, a.subscription AS subscriber
+    a.settle_invoked, a.settle_ok, a.event AS handled, a.subscription AS subscriber
 FROM kept k
 JOIN attempt a ON a.seq = k.seq
 JOIN (SELECT DISTINCT subscription, name FROM subscription) n ON n.subscription = a.subscription
-WHERE NOT EXISTS (
-    FROM span s WHERE s.seq = a.seq AND s.subscription = n.name AND s.operation = 'process'
+WHERE (a.event IS NOT DISTINCT FROM k.number
+    OR NOT EXISTS (FROM publish p WHERE p.seq = a.seq AND p.event = a.event AND p.outcome = 'ok'))
+AND NOT EXISTS (
+    FROM span s WHERE s.event = k.event AND s.seq = a.seq AND s.subscription = n.name AND s.operation = 'process'
     AND a.begun BETWEEN s.begun AND s.ended)
 """
 
@@ -62,7 +77,7 @@ SELECT trace, own AS span, origin AS parent, 'process' AS operation, subscriptio
     (SELECT list({{time: h.time, name: 'fault',
             attributes: json_object('squall.fault', f.name, 'squall.seam', f.seam)}})
         FROM fault_hit h JOIN fault f ON f.fault = h.fault
-        WHERE h.event = number AND h.subscription = subscriber AND h.time BETWEEN other.begun AND other.ended)
+        WHERE h.event = handled AND h.subscription = subscriber AND h.time BETWEEN other.begun AND other.ended)
         AS events,
     {_EVENT}
 FROM other
@@ -127,6 +142,7 @@ def complete_spans(folder: Path) -> None:
     try:
         with open_history(folder / "history", folder) as db:
             db.execute(_SPAN, {"files": [str(file) for file in files]})
+            db.execute(_NAMED)
             db.execute(_KEPT)
             db.execute(_PUBLISHES, {"attributes": _REBUILT})
             for column in _COLUMNS:
