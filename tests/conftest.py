@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import signal
 import sys
 import threading
 from collections import Counter
@@ -39,6 +40,12 @@ async def _bounded(test: Callable[..., Awaitable[None]], arguments: dict[str, ob
         await asyncio.wait(leftovers, timeout=0.2)
     alive = [repr(task) for task in leftovers if not task.done()]
     assert not alive, f"the test left {len(alive)} tasks behind: {'; '.join(alive)}"
+
+
+def pytest_configure() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and so would every process that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
