@@ -29,6 +29,8 @@ from squall.dashboards.swept import by_hand
 
 PER_PAGE = 25
 POINTS = 60
+IDLE_S = 5.0
+"""How often it looks for the first run, while none goes on."""
 STATES = {**MARKS, "unfinished": "·", "unreadable": "!", "running": "▸"}
 
 
@@ -73,7 +75,7 @@ class Filters:
 
 
 def show_runs(look: Look) -> None:
-    """A table, so many runs a page; it follows what goes on."""
+    """A table, so many runs a page; it follows what goes on, and finds what begins."""
     everything = list_runs(look.runs)
     st.html("<h1>Runs</h1>")
     first, second = st.columns(2)
@@ -84,7 +86,7 @@ def show_runs(look: Look) -> None:
     filters = Filters(scenario, state, swept=st.query_params.get("sweeps") == "shown")
     others = filters.found(everything if filters.swept else by_hand(look.runs, everything))
     hidden = 0 if filters.swept else len(filters.found(everything)) - len(others)
-    ticking = EVERY_S if any(state_of(folder) == "running" for folder in everything[:NEWEST]) else None
+    ticking = EVERY_S if any(state_of(folder) == "running" for folder in everything[:NEWEST]) else IDLE_S
     st.fragment(_table, run_every=ticking)(look.runs, everything, others, paged(others), filters, hidden)
 
 

@@ -1,4 +1,4 @@
-"""The live page, left open while runs begin and end: it looks for one, and keeps the verdict of the last."""
+"""The live page and the list of runs, left open while runs begin and end: they find them, and keep the last verdict."""
 
 from __future__ import annotations
 
@@ -72,6 +72,19 @@ def test_the_page_is_open_before_the_run(browser: Browser, tmp_path: Path) -> No
         end(first)
         shows(page, "The run is over", "first/")
         assert page.url == f"{address}live"
+
+
+def test_the_list_is_open_before_the_run(browser: Browser, tmp_path: Path) -> None:
+    """Nothing goes on, and the list is not loaded anew: a run is in it when it begins, and its verdict at its end."""
+    runs = tmp_path / "runs"
+    folders.valid_folder(runs)
+    with dashboard(runs) as (_, address), looking(browser, WIDE) as page:
+        page.goto(address)
+        shows(page, "none lost")
+        first = begin(runs, "first", 2)
+        shows(page, "goes on now: load and faults")
+        end(first)
+        expect(page.locator(MAIN)).not_to_contain_text("goes on now", timeout=READY_MS)
 
 
 def test_the_page_is_opened_during_a_run(browser: Browser, tmp_path: Path) -> None:
