@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import BrowserContext, Page, ViewportSize, expect
 
 READY_MS = 60_000
 STOP_S = 30.0
@@ -49,19 +49,35 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> None:
 
 
 @contextlib.contextmanager
-def looking(browser: Browser, size: ViewportSize, *, dark: bool = False, touch: bool = False) -> Iterator[Page]:
-    """A page that fails its test when it logs anything, raises, or asks anybody but the dashboard for something."""
-    page = browser.new_page(viewport=size, color_scheme="dark" if dark else "light", has_touch=touch)
+def looking(browser: BrowserContext, size: ViewportSize, *, dark: bool = False, touch: bool = False) -> Iterator[Page]:
+    """A page that fails its test when it logs anything, raises, or asks anybody but the dashboard for something. What
+    a page before has stored in the browser is not there."""
+    context = browser
+    if touch:  # is for a whole context
+        assert browser.browser is not None
+        context = browser.browser.new_context(has_touch=True)
+    page = context.new_page()
+    page.set_viewport_size(size)
+    page.emulate_media(color_scheme="dark" if dark else "light")
     page.set_default_timeout(READY_MS)
     complaints: list[str] = []
     hosts: set[str] = set()
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda asked: hosts.add(asked.url.partition("://")[2].partition("/")[0].partition(":")[0]))
-    yield page
-    page.close()
+    try:
+        yield page
+    finally:
+        stored = {"origin": origin(page), "storageTypes": "cookies,local_storage"}
+        context.new_cdp_session(page).send("Storage.clearDataForOrigin", stored)
+        page.close()
     assert complaints == []
     assert hosts - {""} <= {"127.0.0.1"}, hosts
+
+
+def origin(page: Page) -> str:
+    """Whose the page is: scheme, host and port."""
+    return "/".join(page.url.split("/")[:3])
 
 
 def settled(page: Page) -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from tests.browser import SIZES
 from tests.chaos.report import folders
 from tests.chaos.test_live_file import write
@@ -46,7 +46,7 @@ def shows(page: Page, *texts: str) -> None:
         expect(page.locator(MAIN)).to_contain_text(text, timeout=READY_MS)
 
 
-def test_the_page_is_open_before_there_is_any_run(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_is_open_before_there_is_any_run(browser: BrowserContext, tmp_path: Path) -> None:
     """The first one is there when it begins, and so is its verdict; then the next, of another scenario."""
     runs = tmp_path / "runs"
     with dashboard(runs) as (_, address), looking(browser, WIDE) as page:
@@ -60,7 +60,7 @@ def test_the_page_is_open_before_there_is_any_run(browser: Browser, tmp_path: Pa
         shows(page, "second/", "load and faults")
 
 
-def test_the_page_is_open_before_the_run(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_is_open_before_the_run(browser: BrowserContext, tmp_path: Path) -> None:
     """Of runs that were over before nothing is told; the verdict of one that was seen to go on stays."""
     runs = tmp_path / "runs"
     folders.valid_folder(runs)
@@ -74,7 +74,7 @@ def test_the_page_is_open_before_the_run(browser: Browser, tmp_path: Path) -> No
         assert page.url == f"{address}live"
 
 
-def test_the_list_is_open_before_the_run(browser: Browser, tmp_path: Path) -> None:
+def test_the_list_is_open_before_the_run(browser: BrowserContext, tmp_path: Path) -> None:
     """Nothing goes on, and the list is not loaded anew: a run is in it when it begins, and its verdict at its end."""
     runs = tmp_path / "runs"
     folders.valid_folder(runs)
@@ -87,7 +87,7 @@ def test_the_list_is_open_before_the_run(browser: Browser, tmp_path: Path) -> No
         expect(page.locator(MAIN)).not_to_contain_text("goes on now", timeout=READY_MS)
 
 
-def test_the_page_is_opened_during_a_run(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_is_opened_during_a_run(browser: BrowserContext, tmp_path: Path) -> None:
     """By its name: it is followed though another goes on, which is shown when the first is over."""
     runs = tmp_path / "runs"
     first = begin(runs, "first", 1)
@@ -101,7 +101,7 @@ def test_the_page_is_opened_during_a_run(browser: Browser, tmp_path: Path) -> No
         shows(page, "The run is over", "second/")
 
 
-def test_the_list_of_runs_follows_what_goes_on(browser: Browser, tmp_path: Path) -> None:
+def test_the_list_of_runs_follows_what_goes_on(browser: BrowserContext, tmp_path: Path) -> None:
     """What a run has acknowledged, another one that begins, and the verdict, without anything being loaded anew."""
     runs = tmp_path / "runs"
     first = begin(runs, "first", 1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from tests.browser import SIZES
 from tests.chaos.report import folders
 from tests.dashboards import made_runs
@@ -39,7 +39,9 @@ def newer(runs: Path) -> None:
     made.rename(made.with_name("20260102-000000-abc123"))
 
 
-def test_an_address_without_a_run_stays_at_the_newest_of_then(browser: Browser, runs: Path, address: str) -> None:
+def test_an_address_without_a_run_stays_at_the_newest_of_then(
+    browser: BrowserContext, runs: Path, address: str
+) -> None:
     """It is named in the address, so that a filter that is changed after another run was made is of the same one. And
     there is a way back."""
     with looking(browser, WIDE) as page:
@@ -67,7 +69,7 @@ def test_an_address_without_a_run_stays_at_the_newest_of_then(browser: Browser, 
             assert page.url == address + one
 
 
-def test_the_menu_leads_to_the_run_that_stands_above_it(browser: Browser, runs: Path, address: str) -> None:
+def test_the_menu_leads_to_the_run_that_stands_above_it(browser: BrowserContext, runs: Path, address: str) -> None:
     """From a page whose address names none, too, though another run was made since."""
     with looking(browser, WIDE) as page:
         page.goto(address)
@@ -83,7 +85,7 @@ OUTLINE = "one => [getComputedStyle(one).outlineStyle, getComputedStyle(one).out
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_one_sees_where_one_is_in_the_menu(browser: Browser, address: str, dark: bool) -> None:
+def test_one_sees_where_one_is_in_the_menu(browser: BrowserContext, address: str, dark: bool) -> None:
     """By the keyboard: a link that has the focus looks otherwise than one that has not, the page's own too."""
     with looking(browser, WIDE, dark=dark) as page:
         page.goto(f"{address}flow?run=dead")
@@ -103,7 +105,7 @@ def folded(page: Page, *, away: bool) -> None:
     expect(page.locator(SIDE)).to_have_attribute("data-collapsed", "true" if away else "false", timeout=READY_MS)
 
 
-def test_on_a_phone_the_menu_is_folded_away_after_a_choice(browser: Browser, runs: Path, address: str) -> None:
+def test_on_a_phone_the_menu_is_folded_away_after_a_choice(browser: BrowserContext, runs: Path, address: str) -> None:
     """Of a page, or of another run, by touch; it stays where there is room for both."""
     newer(runs)
     with looking(browser, NARROW, touch=True) as page:
@@ -136,7 +138,7 @@ def one_run(page: Page) -> None:
     page.get_by_role("option", name="lossy/").click()
 
 
-def test_a_tab_is_told_apart_by_its_title(browser: Browser, address: str) -> None:
+def test_a_tab_is_told_apart_by_its_title(browser: BrowserContext, address: str) -> None:
     """The page, and the run where it is of one."""
     with looking(browser, WIDE) as page:
         for one, title in (
@@ -149,7 +151,7 @@ def test_a_tab_is_told_apart_by_its_title(browser: Browser, address: str) -> Non
             expect(page).to_have_title(title, timeout=READY_MS)
 
 
-def test_what_is_no_page_says_so(browser: Browser, address: str) -> None:
+def test_what_is_no_page_says_so(browser: BrowserContext, address: str) -> None:
     """And leads to the pages that there are."""
     page = browser.new_page()
     answer = page.goto(f"{address}overvew")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from tests.browser import SIZES, fits, unreadable
 from tests.chaos.report import folders
 from tests.chaos.report.test_report import HOSTILE as MARKUP
@@ -53,7 +53,7 @@ def dry_run(page: Page) -> None:
 @pytest.mark.parametrize(("size", "dark"), [(WIDE, False), (NARROW, True)], ids=["wide-light", "narrow-dark"])
 @pytest.mark.parametrize("view", ["list", "letter", "binary", "none", "mistake"])
 def test_what_a_service_gave_up_is_text_that_can_be_read(
-    browser: Browser, hostile: str, view: str, size: dict[str, int], dark: bool
+    browser: BrowserContext, hostile: str, view: str, size: dict[str, int], dark: bool
 ) -> None:
     """Markup, scripts, turned directions and a megabyte: shown, cut, never done; on a phone and at a desk."""
     query, says = {
@@ -82,7 +82,7 @@ def test_what_a_service_gave_up_is_text_that_can_be_read(
         keep(page, f"service-{view}-{'narrow' if size is NARROW else 'wide'}-{'dark' if dark else 'light'}")
 
 
-def test_dead_letters_are_given_back_the_whole_way(browser: Browser, tmp_path: Path) -> None:
+def test_dead_letters_are_given_back_the_whole_way(browser: BrowserContext, tmp_path: Path) -> None:
     """From the page of a run to the service, to one letter and back, a filter, a dry run, the password: just those are
     given back, and delivered to who gave them up."""
     folders.valid_folder(tmp_path / "runs")
@@ -136,7 +136,7 @@ def test_dead_letters_are_given_back_the_whole_way(browser: Browser, tmp_path: P
     assert sorted(delivered(tmp_path, 2)) == [1, 3]
 
 
-def test_a_service_that_is_gone_is_told(browser: Browser, tmp_path: Path) -> None:
+def test_a_service_that_is_gone_is_told(browser: BrowserContext, tmp_path: Path) -> None:
     """Of what is asked, and of the list: each says what to do, and a button asks again."""
     folders.valid_folder(tmp_path / "runs")
     bury(tmp_path, ("order.created", {"total": 5}))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 from tests.browser import SIZES, WIDTHS, fits, unreadable
 from tests.chaos.report import folders
 from tests.chaos.sweep import by_hand
@@ -101,7 +101,7 @@ def texts(page: Page) -> str:
 @pytest.mark.parametrize(("size", "dark"), [(WIDE, False), (NARROW, True)], ids=["wide-light", "narrow-dark"])
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
 def test_a_view_opens_by_its_address_and_can_be_read(
-    browser: Browser, address: str, view: View, size: dict[str, int], dark: bool
+    browser: BrowserContext, address: str, view: View, size: dict[str, int], dark: bool
 ) -> None:
     """It says what it is for, nothing runs out of it sideways, and axe finds nothing that somebody could not read."""
     with looking(browser, size, dark=dark) as page:  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def test_a_view_opens_by_its_address_and_can_be_read(
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_heading_is_not_covered(browser: Browser, address: str, width: int) -> None:
+def test_the_heading_is_not_covered(browser: BrowserContext, address: str, width: int) -> None:
     """By the bar at the top, which is there where the side is folded away."""
     with looking(browser, {"width": width, "height": 900}) as page:
         page.goto(f"{address}plugins?run=dead")
@@ -127,7 +127,7 @@ def test_the_heading_is_not_covered(browser: Browser, address: str, width: int) 
         page.locator("h1").click(position={"x": 2, "y": 2}, trial=True)
 
 
-def test_a_phone_is_told_of_no_wheel(browser: Browser, address: str) -> None:
+def test_a_phone_is_told_of_no_wheel(browser: BrowserContext, address: str) -> None:
     """Nor of a keyboard; a desk is."""
     for size, told in ((NARROW, False), (WIDE, True)):
         with looking(browser, size) as page:
@@ -137,7 +137,7 @@ def test_a_phone_is_told_of_no_wheel(browser: Browser, address: str) -> None:
                 expect(page.get_by_text("Shift").first).to_be_visible(visible=told, timeout=READY_MS)
 
 
-def test_links_lead_from_view_to_view_and_back(browser: Browser, address: str) -> None:
+def test_links_lead_from_view_to_view_and_back(browser: BrowserContext, address: str) -> None:
     """Each with its own address, which survives a reload; nothing is loaded anew in between."""
     with looking(browser, WIDE) as page:
         page.goto(address)
@@ -160,7 +160,7 @@ def test_links_lead_from_view_to_view_and_back(browser: Browser, address: str) -
         expect(page.locator("h1")).to_have_text("Dead letters")
 
 
-def test_another_run_is_chosen_at_the_side(browser: Browser, address: str) -> None:
+def test_another_run_is_chosen_at_the_side(browser: BrowserContext, address: str) -> None:
     """The same view of it, and its name in the address."""
     with looking(browser, WIDE) as page:
         page.goto(f"{address}overview?run=dead")
@@ -171,7 +171,7 @@ def test_another_run_is_chosen_at_the_side(browser: Browser, address: str) -> No
         expect(page.locator("h1")).to_contain_text("2 of 40 acknowledged events were lost", timeout=READY_MS)
 
 
-def test_a_long_name_of_a_run_is_told_apart_at_the_side(browser: Browser, address: str) -> None:
+def test_a_long_name_of_a_run_is_told_apart_at_the_side(browser: BrowserContext, address: str) -> None:
     """Chosen, its end is in sight, where names differ; of those to choose from, the whole."""
     cut = "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"
     with looking(browser, WIDE) as page:
@@ -191,7 +191,7 @@ def documented() -> list[str]:
     return [one.replace("run=", "run=dead") for one in told]
 
 
-def test_every_documented_address_opens_without_any_option(browser: Browser, runs: Path, chromium: Path) -> None:
+def test_every_documented_address_opens_without_any_option(browser: BrowserContext, runs: Path, chromium: Path) -> None:
     """Where something has to be started for a page, it says what; nothing is logged."""
     assert len(documented()) > 10
     with dashboard(runs) as (_, address), looking(browser, WIDE) as page:
@@ -205,7 +205,7 @@ def test_every_documented_address_opens_without_any_option(browser: Browser, run
                 expect(page.locator(MAIN)).to_contain_text(f"squall dashboard {option}", timeout=READY_MS)
 
 
-def test_filters_are_in_the_address(browser: Browser, address: str) -> None:
+def test_filters_are_in_the_address(browser: BrowserContext, address: str) -> None:
     """And work from there."""
     with looking(browser, WIDE) as page:
         page.goto(f"{address}dead_letters?run=dead&find=7")
@@ -220,7 +220,7 @@ def test_filters_are_in_the_address(browser: Browser, address: str) -> None:
         expect(page.locator('[data-testid="stMain"]')).to_contain_text("1 event, ", timeout=READY_MS)
 
 
-def test_the_waterfall_works_by_keyboard_and_pointer(browser: Browser, address: str) -> None:
+def test_the_waterfall_works_by_keyboard_and_pointer(browser: BrowserContext, address: str) -> None:
     """It tells what is under the pointer, zooms by keys, and a name opens its event."""
     with looking(browser, WIDE) as page:
         page.goto(f"{address}traces?run=dead&event=7,9")
@@ -241,7 +241,7 @@ def test_the_waterfall_works_by_keyboard_and_pointer(browser: Browser, address: 
         expect(page.locator("h2").first).to_contain_text("order.created 9", timeout=READY_MS)
 
 
-def test_the_waterfall_can_be_read_and_left_without_a_pointer(browser: Browser, address: str) -> None:
+def test_the_waterfall_can_be_read_and_left_without_a_pointer(browser: BrowserContext, address: str) -> None:
     """The arrows choose a row, which is marked and told with its durations, errors and faults; Z zooms to its event,
     and Enter opens that."""
     with looking(browser, WIDE) as page:
@@ -279,7 +279,7 @@ ROW_INK = """plot => {
 }"""
 
 
-def test_a_label_stands_in_the_middle_of_its_row(browser: Browser, address: str) -> None:
+def test_a_label_stands_in_the_middle_of_its_row(browser: BrowserContext, address: str) -> None:
     """The first one's too: as far from the axis above as from the row below."""
     with looking(browser, WIDE) as page:
         page.goto(f"{address}traces?run=dead&event=7")
@@ -289,7 +289,7 @@ def test_a_label_stands_in_the_middle_of_its_row(browser: Browser, address: str)
         assert abs(first + last - 22) <= 5
 
 
-def test_what_a_run_contains_is_text(browser: Browser, address: str) -> None:
+def test_what_a_run_contains_is_text(browser: BrowserContext, address: str) -> None:
     """Markup, scripts, turned directions, Streamlit's own markdown and a megabyte: shown, cut, never done."""
     with looking(browser, NARROW) as page:
         for view in (
@@ -315,7 +315,7 @@ def test_what_a_run_contains_is_text(browser: Browser, address: str) -> None:
         expect(page.locator("table").last).to_contain_text("<script>hostile=1</script>")
 
 
-def test_a_mistake_says_what_to_do(browser: Browser, address: str) -> None:
+def test_a_mistake_says_what_to_do(browser: BrowserContext, address: str) -> None:
     """A run that is not there, one that is damaged, an event that nobody knows, a page that is none."""
     with looking(browser, WIDE) as page:
         for view, said in (
@@ -355,7 +355,7 @@ FRAMES = """async (scroll) => {
 
 
 @pytest.mark.alone
-def test_twenty_thousand_spans_do_not_stutter(browser: Browser, address: str) -> None:
+def test_twenty_thousand_spans_do_not_stutter(browser: BrowserContext, address: str) -> None:
     """A frame of the waterfall costs what is in sight: so few calls of the canvas as its rows need, wherever one
     scrolls, zooms and moves; and so it is drawn at once, on a machine that does much else besides."""
     with looking(browser, WIDE) as page:
@@ -371,7 +371,7 @@ def test_twenty_thousand_spans_do_not_stutter(browser: Browser, address: str) ->
         assert sorted(took_ms for _, took_ms in frames)[15] < 100, frames
 
 
-def test_a_live_run_is_shown_as_it_goes_on(browser: Browser, tmp_path: Path) -> None:
+def test_a_live_run_is_shown_as_it_goes_on(browser: BrowserContext, tmp_path: Path) -> None:
     """Without a reload: what it says next is there soon, then its verdict."""
     folder = folders.bare_folder(tmp_path / "runs")
     write(folder, [0.0])
@@ -393,7 +393,7 @@ def test_a_live_run_is_shown_as_it_goes_on(browser: Browser, tmp_path: Path) -> 
         expect(main).to_contain_text("The run is over", timeout=READY_MS)
 
 
-def test_the_way_from_an_event_to_its_trace(browser: Browser, address: str) -> None:
+def test_the_way_from_an_event_to_its_trace(browser: BrowserContext, address: str) -> None:
     """In a run that was traced: from what the recorder saw to what the tracer did, and back."""
     with looking(browser, WIDE) as page:
         page.goto(f"{address}traces?run=traced&order=dead+letters&limit=20")
@@ -409,7 +409,7 @@ def test_the_way_from_an_event_to_its_trace(browser: Browser, address: str) -> N
         expect(page.locator("h1")).to_have_text("Traces")
 
 
-def test_a_trace_of_a_service_is_opened_and_shared(browser: Browser, address: str, tmp_path: Path) -> None:
+def test_a_trace_of_a_service_is_opened_and_shared(browser: BrowserContext, address: str, tmp_path: Path) -> None:
     """Its address says until when files are looked at; what is written afterwards is there when the page is loaded
     anew. None of its texts is done."""
     write_spans(tmp_path, 0, span("5" * 32, "a"))

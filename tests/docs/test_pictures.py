@@ -30,7 +30,7 @@ def test_the_guide_ends_with_the_plugin_in_the_dashboards_chain(browser: Browser
     """As its last section says: the run at the top, and under Plugins the plugin, where an event passes it."""
     with (
         pictures.guide_dashboard(guide) as (_, address),
-        looking(browser, {"width": pictures.WIDTH, "height": 900}) as page,
+        looking(browser.new_context(), {"width": pictures.WIDTH, "height": 900}) as page,
     ):
         page.goto(address)
         follow(page, "storm-kit/")
