@@ -37,7 +37,7 @@ SELECT event, seq, any_value(links[1].trace) AS trace, any_value(links[1].span) 
     any_value(why) AS why, min(begun) AS begun
 FROM span WHERE partial AND operation = 'process' AND seq IS NOT NULL GROUP BY event, seq
 """
-_KEPT = f"CREATE TABLE kept AS SELECT n.* EXCLUDE begun, number FROM named n JOIN ({NUMBERED}) USING (event, seq)"
+_KEPT = f"CREATE TABLE kept AS SELECT n.* EXCLUDE begun, number FROM named n LEFT JOIN ({NUMBERED}) USING (event, seq)"
 
 _EVENT = "topic, event, source, correlation, key, priority, size, seq, why, false AS partial, $attributes AS attributes"
 

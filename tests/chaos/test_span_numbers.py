@@ -17,7 +17,7 @@ from squall.plugins.tracing.columns import SCHEMA
 SEQ = 5
 
 
-def kept(number: int, begun_ms: int) -> dict[str, object]:
+def kept(number: int, begun_ms: int, seq: int = SEQ) -> dict[str, object]:
     """A failed attempt that is all that was kept of an event."""
     trace = f"{number:032x}"
     return {
@@ -28,7 +28,7 @@ def kept(number: int, begun_ms: int) -> dict[str, object]:
         "subscription": "billing",
         "event": f"event-{number}",
         "key": "k-1",
-        "seq": SEQ,
+        "seq": seq,
         "attempt": 1,
         "begun": begun_ms * MS,
         "ended": (begun_ms + 3) * MS,
@@ -40,19 +40,21 @@ def kept(number: int, begun_ms: int) -> dict[str, object]:
     }
 
 
-def completed(folder: Path, *, mangled: bool = False) -> list[Row]:
+def completed(folder: Path, *, mangled: bool = False, unknown: bool = False) -> list[Row]:
     """Events 5 and 8 have one seq, as a store in memory gives it that was restarted, and both are kept. `mangled`: what
-    audit had of event 5 was not to be known again."""
+    audit had of event 5 was not to be known again. `unknown`: somebody else published event 9, and it is kept too."""
     history = clean(10, DURABLE, replace(DURABLE, subscription=1, name="audit"))
     history.publishes[7].seq = SEQ
     for attempt in history.attempts:
         if attempt.event == 8:
             attempt.seq = SEQ
-        elif mangled and (attempt.event, attempt.subscription) == (5, 1):
+        elif (mangled and (attempt.event, attempt.subscription) == (5, 1)) or (unknown and attempt.event == 9):
             attempt.event = None
+    if unknown:
+        del history.publishes[8]
     write(history, folder / "history")
     (folder / "spans").mkdir()
-    spans = pa.Table.from_pylist([kept(5, 52), kept(8, 82)], schema=SCHEMA)
+    spans = pa.Table.from_pylist([kept(5, 52), kept(8, 82), *([kept(9, 92, 9)] if unknown else [])], schema=SCHEMA)
     pq.write_table(spans, folder / "spans" / "spans-000000.parquet")
     complete_spans(folder)
     return rows(folder / "spans")
@@ -81,3 +83,9 @@ def test_what_was_made_of_an_event_on_its_way_is_in_its_trace(tmp_path: Path) ->
     """Nobody else was given it: its seq tells whose it was."""
     spans = completed(tmp_path, mangled=True)
     assert ("process", "audit", 52) in begins(spans, "event-5")
+
+
+def test_what_nobody_in_the_run_published_has_its_attempts(tmp_path: Path) -> None:
+    """A handler or a rule did: the history has no such publish, and its seq tells whose they were."""
+    spans = completed(tmp_path, unknown=True)
+    assert begins(spans, "event-9") == [("ack", "audit", 95), ("process", "audit", 92), ("process", "billing", 92)]
