@@ -71,6 +71,8 @@ def looking(browser: BrowserContext, size: ViewportSize, *, dark: bool = False, 
         stored = {"origin": origin(page), "storageTypes": "cookies,local_storage"}
         context.new_cdp_session(page).send("Storage.clearDataForOrigin", stored)
         page.close()
+        if context is not browser:
+            context.close()
     assert complaints == []
     assert hosts - {""} <= {"127.0.0.1"}, hosts
 
