@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -23,11 +23,14 @@ SIZES: list[ViewportSize] = [{"width": 375, "height": 800}, {"width": 1280, "hei
 WIDTHS = (375, 768, 1440)
 """Of a phone, a tablet and a desk, pixels."""
 HIGH = 900
+READY_MS = 60_000
+"""How long a page, or anything on it, may take to come."""
 
 
 @contextlib.contextmanager
 def headless(chromium: Path) -> Iterator[Browser]:
     """A browser that nobody sees, until it is left."""
+    expect.set_options(READY_MS)
     with (
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS) as browser,
@@ -38,6 +41,7 @@ def headless(chromium: Path) -> Iterator[Browser]:
 @contextlib.contextmanager
 def keeping(chromium: Path) -> Iterator[BrowserContext]:
     """The same, that keeps what it has compiled: a page that is loaded again costs half as much."""
+    expect.set_options(READY_MS)
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
         sync_playwright() as playwright,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ASYNC_TEST_TIMEOUT_S = 60.0
-LEFTOVER_GRACE_S = 2.0
+LEFTOVER_GRACE_S = 10.0
 SERVERS = {"neo4j_url", "redis_cluster", "redis_server", "redis_without_aof", "toxiproxy_server"}
 """Fixtures that start one."""
 
@@ -37,7 +37,7 @@ async def _bounded(test: Callable[..., Awaitable[None]], arguments: dict[str, ob
     own = asyncio.current_task()
     leftovers = [task for task in asyncio.all_tasks() if task is not own]
     if leftovers:  # a task that was cancelled needs a moment to end
-        await asyncio.wait(leftovers, timeout=0.2)
+        await asyncio.wait(leftovers, timeout=LEFTOVER_GRACE_S)
     alive = [repr(task) for task in leftovers if not task.done()]
     assert not alive, f"the test left {len(alive)} tasks behind: {'; '.join(alive)}"
 

@@ -17,11 +17,11 @@ from playwright.sync_api import Page, expect
 from tests.benchmarks.checker import make_history
 from tests.benchmarks.rounds import Sample, Scale, alternate, child, median, progress
 from tests.benchmarks.table import Row
-from tests.browser import SIZES, headless
+from tests.browser import READY_MS, SIZES, headless
 from tests.chaos.check.runs import CLAIMS, DURABLE, clean
 from tests.chaos.report.folders import bare_folder, judged_folder
 from tests.chaos.test_live_file import write as write_live
-from tests.dashboards.browsing import READY_MS, dashboard, settled
+from tests.dashboards.browsing import dashboard, settled
 from tests.dashboards.made_runs import by_hand
 from tests.needed import needed
 
@@ -80,7 +80,7 @@ def _waterfall(page: Page, address: str) -> float:
     """From asking for the traces until a key has moved what is drawn."""
     began = time.perf_counter()
     page.goto(address)
-    expect(page.locator(".waterfall")).to_have_attribute("data-spans", re.compile(r"^\d+$"), timeout=READY_MS)
+    expect(page.locator(".waterfall")).to_have_attribute("data-spans", re.compile(r"^\d+$"))
     page.locator(".scroll").evaluate(
         """async (scroll) => {
             scroll.dispatchEvent(new KeyboardEvent("keydown", {key: "+", bubbles: true}));
@@ -98,7 +98,7 @@ def _tick(page: Page, address: str, runs: Path) -> float:
     live.write_bytes(line)  # of a run that has only begun, and says so now
     page.goto(f"{address}live?run=live")
     main, took = page.locator('[data-testid="stMain"]'), []
-    expect(main).to_contain_text("nothing acknowledged yet", timeout=READY_MS)
+    expect(main).to_contain_text("nothing acknowledged yet")
     for number in range(1, TICKS + 1):
         with live.open("ab") as file:
             file.write(line.replace(b'"acknowledged":0', b'"acknowledged":%d' % (4000 + number)))

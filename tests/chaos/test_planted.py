@@ -105,23 +105,27 @@ CASES = [
         LOST,
         "billing's handler failed (fault errors",
     ),
-    # Deliveries of what should not be.
-    Case(planted_handling.CallsOthersToo, ("no_stray",), "order.paid was delivered to audit, whose pattern *.created"),
+    # Deliveries of what should not be; on a busy machine, what is not asked for comes in no order either.
     Case(
         planted_handling.CallsOthersToo,
-        ("no_stray",),
+        ("no_stray", "order"),
+        "order.paid was delivered to audit, whose pattern *.created",
+    ),
+    Case(
+        planted_handling.CallsOthersToo,
+        ("no_stray", "order"),
         "priority HIGH was delivered to audit, whose priority_min is CRITICAL",
         subscribers(audit={"pattern": "order.>", "priority_min": "CRITICAL"}),
     ),
     Case(
         planted_handling.CallsOthersToo,
-        ("no_stray",),
+        ("no_stray", "order"),
         "order.paid of priority HIGH was delivered to audit, whose filters refuse it",
         subscribers(audit={"pattern": "order.>", "filters": [{"not": {"type": "order.paid"}}]}),
     ),
     Case(
         planted_handling.CallsWhoHasLeft,
-        ("no_stray",),
+        ("no_stray", "order"),
         "delivered to audit, though it had left at ",
         subscribers(audit={"leave": "200ms"}),
     ),

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from playwright.sync_api import BrowserContext, Page, ViewportSize, expect
+from tests.browser import READY_MS
 
-READY_MS = 60_000
 STOP_S = 30.0
 
 
@@ -86,7 +86,7 @@ def settled(page: Page) -> None:
     """Wait until the script behind the page has run to its end, and the page shows what it said."""
     page.wait_for_selector(".stHtml h1")
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
-    expect(page.locator('[data-testid="stSpinner"]')).to_have_count(0, timeout=READY_MS)
+    expect(page.locator('[data-testid="stSpinner"]')).to_have_count(0)
 
 
 def follow(page: Page, name: str) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from tests.browser import SIZES
 from tests.chaos.report import folders
 from tests.chaos.test_live_file import write
-from tests.dashboards.browsing import READY_MS, dashboard, looking
+from tests.dashboards.browsing import dashboard, looking
 
 from squall.chaos.run_folder import LIVE, VERDICT
 
@@ -43,7 +43,7 @@ def end(folder: Path) -> None:
 def shows(page: Page, *texts: str) -> None:
     """Without anything being clicked or loaded anew."""
     for text in texts:
-        expect(page.locator(MAIN)).to_contain_text(text, timeout=READY_MS)
+        expect(page.locator(MAIN)).to_contain_text(text)
 
 
 def test_the_page_is_open_before_there_is_any_run(browser: BrowserContext, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_list_is_open_before_the_run(browser: BrowserContext, tmp_path: Path
         first = begin(runs, "first", 2)
         shows(page, "goes on now: load and faults")
         end(first)
-        expect(page.locator(MAIN)).not_to_contain_text("goes on now", timeout=READY_MS)
+        expect(page.locator(MAIN)).not_to_contain_text("goes on now")
 
 
 def test_the_page_is_opened_during_a_run(browser: BrowserContext, tmp_path: Path) -> None:

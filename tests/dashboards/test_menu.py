@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from tests.browser import SIZES
 from tests.chaos.report import folders
 from tests.dashboards import made_runs
-from tests.dashboards.browsing import READY_MS, dashboard, follow, looking, settled
+from tests.dashboards.browsing import dashboard, follow, looking, settled
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +78,7 @@ def test_the_menu_leads_to_the_run_that_stands_above_it(browser: BrowserContext,
         follow(page, "Flow")
         page.wait_for_url(re.compile(r"/flow\?run=dead(/|%2F)"))
         settled(page)
-        expect(page.locator("h1")).to_have_text("Flow", timeout=READY_MS)
+        expect(page.locator("h1")).to_have_text("Flow")
 
 
 OUTLINE = "one => [getComputedStyle(one).outlineStyle, getComputedStyle(one).outlineWidth]"
@@ -102,7 +102,7 @@ def test_one_sees_where_one_is_in_the_menu(browser: BrowserContext, address: str
 
 def folded(page: Page, *, away: bool) -> None:
     """Wait until the menu lies over the page, or does not."""
-    expect(page.locator(SIDE)).to_have_attribute("data-collapsed", "true" if away else "false", timeout=READY_MS)
+    expect(page.locator(SIDE)).to_have_attribute("data-collapsed", "true" if away else "false")
 
 
 def test_on_a_phone_the_menu_is_folded_away_after_a_choice(browser: BrowserContext, runs: Path, address: str) -> None:
@@ -148,7 +148,7 @@ def test_a_tab_is_told_apart_by_its_title(browser: BrowserContext, address: str)
         ):
             page.goto(address + one)
             settled(page)
-            expect(page).to_have_title(title, timeout=READY_MS)
+            expect(page).to_have_title(title)
 
 
 def test_what_is_no_page_says_so(browser: BrowserContext, address: str) -> None:
@@ -159,5 +159,5 @@ def test_what_is_no_page_says_so(browser: BrowserContext, address: str) -> None:
     assert answer.status == 404
     expect(page.locator("main")).to_contain_text("The dashboard has no page overvew")
     page.get_by_role("link", name="All runs").click()
-    expect(page.locator("h1")).to_have_text("Runs", timeout=READY_MS)
+    expect(page.locator("h1")).to_have_text("Runs")
     page.close()

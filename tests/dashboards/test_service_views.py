@@ -16,7 +16,7 @@ from tests.browser import SIZES, fits, unreadable
 from tests.chaos.report import folders
 from tests.chaos.report.test_report import HOSTILE as MARKUP
 from tests.dashboards.a_service import ENV, ask, bury, delivered, serving
-from tests.dashboards.browsing import READY_MS, dashboard, follow, keep, looking, settled, unrolled
+from tests.dashboards.browsing import dashboard, follow, keep, looking, settled, unrolled
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def dry_run(page: Page) -> None:
     """Ask for it, and wait for what it shows."""
     page.get_by_role("button", name="Dry run").click()
-    expect(page.locator(MAIN)).to_contain_text("Nothing was.", timeout=READY_MS)
+    expect(page.locator(MAIN)).to_contain_text("Nothing was.")
     settled(page)
 
 
@@ -66,7 +66,7 @@ def test_what_a_service_gave_up_is_text_that_can_be_read(
     with looking(browser, size, dark=dark) as page:  # type: ignore[arg-type]
         page.goto(f"{hostile}{SOURCE}{query}")
         settled(page)
-        expect(page.locator(MAIN)).to_contain_text(says, timeout=READY_MS)
+        expect(page.locator(MAIN)).to_contain_text(says)
         if view == "list":
             dry_run(page)
         with unrolled(page):
@@ -100,17 +100,17 @@ def test_dead_letters_are_given_back_the_whole_way(browser: BrowserContext, tmp_
             page.goto(f"{address}dead_letters")
             follow(page, "Of the service, now")
             page.wait_for_url(f"{address}{SOURCE}")
-            expect(main).to_contain_text("3 dead letters of squall serve", timeout=READY_MS)
+            expect(main).to_contain_text("3 dead letters of squall serve")
             follow(page, "user.born 2")
             page.wait_for_url(re.compile("seq=2"))
-            expect(main).to_contain_text('"name": "Ada"', timeout=READY_MS)
+            expect(main).to_contain_text('"name": "Ada"')
             follow(page, "All dead letters of the service")
-            expect(main).to_contain_text("3 dead letters of squall serve", timeout=READY_MS)
+            expect(main).to_contain_text("3 dead letters of squall serve")
             settled(page)
             page.get_by_label("Types").fill("order.*")
             page.keyboard.press("Enter")
             page.wait_for_url(re.compile(r"pattern=order\.(\*|%2A)"))
-            expect(main).to_contain_text("2 dead letters of squall serve", timeout=READY_MS)
+            expect(main).to_contain_text("2 dead letters of squall serve")
             settled(page)
             dry_run(page)
             expect(main).to_contain_text("2 dead letters would be given back. Nothing was.")
@@ -119,13 +119,13 @@ def test_dead_letters_are_given_back_the_whole_way(browser: BrowserContext, tmp_
             settled(page)
             expect(main.get_by_role("alert")).to_have_count(0)
             page.get_by_role("button", name="Give these 2 back").click()
-            expect(main.get_by_role("alert")).to_contain_text("this is not the password", timeout=READY_MS)
+            expect(main.get_by_role("alert")).to_contain_text("this is not the password")
             settled(page)
             assert unreadable(page) == []
             keep(page, "service-password")
             page.get_by_label("Password").fill(password)
             page.get_by_role("button", name="Give these 2 back").click()
-            expect(main).to_contain_text("2 dead letters given back", timeout=READY_MS)
+            expect(main).to_contain_text("2 dead letters given back")
             settled(page)
             assert unreadable(page) == []
             keep(page, "service-given-back")
@@ -147,13 +147,13 @@ def test_a_service_that_is_gone_is_told(browser: BrowserContext, tmp_path: Path)
             looking(browser, WIDE) as page,
         ):
             page.goto(f"{address}{SOURCE}")
-            expect(page.locator(MAIN)).to_contain_text("1 dead letter of squall serve", timeout=READY_MS)
+            expect(page.locator(MAIN)).to_contain_text("1 dead letter of squall serve")
             settled(page)
             process.terminate()
             process.wait()
             page.get_by_role("button", name="Dry run").click()
-            expect(page.get_by_role("alert").first).to_contain_text("is it running there?", timeout=READY_MS)
-            expect(page.locator(MAIN)).to_contain_text("The dry run did not come about", timeout=READY_MS)
+            expect(page.get_by_role("alert").first).to_contain_text("is it running there?")
+            expect(page.locator(MAIN)).to_contain_text("The dry run did not come about")
             settled(page)
             expect(page.get_by_role("button", name="Ask again")).to_be_visible()
             assert unreadable(page) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
-from tests.dashboards.browsing import READY_MS, dashboard, follow, looking
+from tests.dashboards.browsing import dashboard, follow, looking
 from tests.docs import pictures
 from tests.docs.test_docs import PAGES, links
 
@@ -38,9 +38,7 @@ def test_the_guide_ends_with_the_plugin_in_the_dashboards_chain(browser: Browser
         follow(page, "Plugins")
         page.wait_for_url(re.compile(r"/plugins\?run=storm-kit"))
         chain = page.locator(".chain").first.locator("li")
-        expect(chain).to_have_text(
-            ["kernel's checks", re.compile(r"validate\s*storm_kit"), "route", "memory (memory)"], timeout=READY_MS
-        )
+        expect(chain).to_have_text(["kernel's checks", re.compile(r"validate\s*storm_kit"), "route", "memory (memory)"])
 
 
 def test_every_picture_can_be_taken_anew(browser: Browser, guide: Path, tmp_path: Path) -> None:
