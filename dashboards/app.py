@@ -182,9 +182,9 @@ def _choose(key: str) -> None:
 
 
 def _follow_links(pages: Mapping[str, st.Page]) -> None:
-    """Links in what pages show: followed without loading everything anew."""
-    data = {"run": st.query_params.get("run", "")}
-    asked = assets.links()(key="links", data=data, on_go_change=lambda: None).go
+    """Links in what pages show: followed without loading everything anew. Another scheme draws the page anew."""
+    data = {"run": st.query_params.get("run", ""), "scheme": st.context.theme.type}
+    asked = assets.links()(key="links", data=data, on_go_change=lambda: None, on_scheme_change=lambda: None).go
     if asked:
         url = urlsplit(str(asked))
         if url.path in pages:

@@ -1,5 +1,6 @@
 // Links between the dashboard's pages: followed within the page that is open. With a modifier key, or with another
 // button, they are plain links. Where the menu lies over the page, it is folded away once something was chosen in it.
+// And the browser's scheme: what Python draws with colours of its own is drawn anew when that changes.
 const NARROW = "(max-width: 768px)"; // as where Streamlit lays the menu over the page
 const MENU = '[data-testid="stSidebar"]';
 
@@ -15,6 +16,7 @@ export default function ({ data, setTriggerValue }) {
     foldAway();
   }
   root.dataset.run = data.run;
+  root.dataset.scheme = data.scheme;
   const follow = (event) => {
     if (event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) {
       return;
@@ -30,9 +32,14 @@ export default function ({ data, setTriggerValue }) {
     }
   };
   document.addEventListener("click", follow);
+  const prefers = matchMedia("(prefers-color-scheme: dark)");
+  // Streamlit says which scheme it shows, and changes that upon the same event.
+  const changed = () => setTimeout(() => setTriggerValue("scheme", prefers.matches ? "dark" : "light"), 300);
+  prefers.addEventListener("change", changed);
   root.dataset.links = "followed"; // until then, and between two runs of a page, they are plain ones
   return () => {
     document.removeEventListener("click", follow);
+    prefers.removeEventListener("change", changed);
     delete root.dataset.links;
   };
 }

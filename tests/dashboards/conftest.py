@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs, which no test changes."""
-    return made_runs.all_runs(tmp_path_factory.mktemp("dashboard"))
+def runs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of runs, which no test changes; one for all workers, since some of them are real runs."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "dashboard"
+    folder.mkdir(exist_ok=True)
+    made = folder / "made"
+    with (folder / "turn").open("w", encoding="utf-8") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if not made.exists():
+            made_runs.all_runs(folder)
+            made.touch()
+    return folder / "runs"
 
 
 @pytest.fixture(scope="session")
