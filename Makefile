@@ -8,7 +8,8 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 # Tests wait for servers, timers and disks half of the time: one process more than there are cores keeps them busy.
-WORKERS = $$(($$(nproc 2>/dev/null || echo 1) + 1))
+CORES = $$(nproc 2>/dev/null || echo 1)
+WORKERS = $$(($(CORES) + 1))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup services run dashboard test check lint bench hooks docs pictures protos lock clean
@@ -29,7 +30,8 @@ dashboard: $(STAMP) ## look at runs in a browser; RUNS=DIR if not runs/, PORT=86
 	$(BIN)/squall dashboard $(if $(RUNS),--runs $(RUNS)) $(if $(PORT),--port $(PORT)) $(if $(SPANS),--spans $(SPANS))
 
 test: lint ## everything: style, types, import directions, all tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 15 -m "not alone"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 15 -m "not alone and not own_core"
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal --durations 15 -m own_core
 	$(BIN)/python -m pytest --durations 15 -m alone
 
 check: lint ## the fast loop: style, types, import directions, all tests but the slow ones

@@ -161,7 +161,7 @@ def alarms_of(verdict: Verdict) -> Iterator[str]:
             yield f"{reason.code}: {reason.text}"
 
 
-@pytest.mark.alone
+@pytest.mark.own_core
 @pytest.mark.parametrize("batch", range(BATCHES))
 async def test_nothing_is_found_where_nothing_is_broken(batch: int, tmp_path: Path) -> None:
     """No run is blamed: stores, retries, breakers, faults, priorities, keys and deliveries of every kind."""

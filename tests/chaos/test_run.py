@@ -34,7 +34,7 @@ SETTINGS: list[Section] = [
 ]
 
 
-@pytest.mark.alone
+@pytest.mark.own_core
 @pytest.mark.parametrize("seed", range(2))  # of seeds and settings there are a hundred in test_clean_runs.py
 @pytest.mark.parametrize("settings", SETTINGS)
 async def test_a_clean_run_is_valid(tmp_path: Path, seed: int, settings: Section) -> None:

@@ -51,7 +51,7 @@ def findings(result: RunResult) -> dict[str, Finding]:
 
 
 @LOADED
-@pytest.mark.alone  # where the rate is not kept, a backlog explains what grows
+@pytest.mark.own_core  # where the rate is not kept, a backlog explains what grows
 async def test_a_hundred_bytes_of_each_event_are_found(tmp_path: Path) -> None:
     """Within seconds, as an object of each event: the verdict, its cause, and what to do."""
     result = await soak(tmp_path, {"for": "8s", "rate": 1500}, [KeepsBytes])
@@ -68,7 +68,7 @@ async def test_a_hundred_bytes_of_each_event_are_found(tmp_path: Path) -> None:
 
 
 @LOADED
-@pytest.mark.alone
+@pytest.mark.own_core
 async def test_memory_that_is_kept_is_found(tmp_path: Path) -> None:
     """Much of each event, since a few seconds are short: what the allocator takes and gives comes by the megabyte."""
     result = await soak(tmp_path, {"for": "5s", "rate": 600}, [KeepsMuch])
@@ -89,7 +89,7 @@ async def test_handles_threads_and_tasks_that_are_left_behind_are_found(tmp_path
 
 
 @LOADED
-@pytest.mark.alone
+@pytest.mark.own_core
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("store", [FULL_SOON, {"sqlite": {"durability": "process"}}], ids=lambda one: next(iter(one)))
 async def test_a_clean_run_is_not_accused(tmp_path: Path, seed: int, store: short_run.Section) -> None:
@@ -111,7 +111,7 @@ class NamesItsBound(Plugin):
 
 
 @LOADED
-@pytest.mark.alone  # where the rate is not kept, a backlog explains what grows
+@pytest.mark.own_core  # where the rate is not kept, a backlog explains what grows
 @pytest.mark.parametrize("most", [123_456, 7_000])
 async def test_a_store_that_was_never_full_says_with_how_many_events_it_is(tmp_path: Path, most: int) -> None:
     """Whose ever it is: in the reason, with what to do, and once in the report."""

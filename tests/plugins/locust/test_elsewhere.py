@@ -21,13 +21,13 @@ from random import Random
 import pytest
 from tests.chaos.cli.command import await_line, squall
 from tests.plugins.locust.left import GONE_S, all_gone, processes
-from tests.plugins.locust.test_runs import LONG_S, facts, judged, rows, sections
+from tests.plugins.locust.test_runs import ALONE, LONG_S, facts, judged, rows, sections
 
 from squall.chaos.server import HOST, PORTS
 from squall.chaos.watch import Progress
 from squall.core.errors import SquallError
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 JOIN_S = "120s"
 
@@ -80,6 +80,7 @@ def joined(port: int, count: int = 1, *, workers: int = 0, users: int = 4) -> di
     return {"users": users, "workers": workers, "join": count, "port": port, "join_within": JOIN_S}
 
 
+@ALONE
 async def test_they_publish_run_after_run(tmp_path: Path, port: int) -> None:
     """All that is due, recorded as ever: begun no sooner than due, ended later, nothing lost, nobody blamed. Who they
     are, and how well they know the time, is in the run's folder."""
@@ -110,6 +111,7 @@ async def test_they_publish_run_after_run(tmp_path: Path, port: int) -> None:
     assert all_gone(tmp_path)
 
 
+@ALONE
 async def test_they_share_the_users_with_workers_here(tmp_path: Path, port: int) -> None:
     """And end after one run where they are asked to."""
     with worker(tmp_path, port, "--once") as process:
