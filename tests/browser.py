@@ -52,7 +52,8 @@ def keeping(chromium: Path) -> Iterator[BrowserContext]:
 
 def unreadable(page: Page) -> list[str]:
     """What axe-core finds that somebody cannot read or reach."""
-    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
     found = """axe.run({resultTypes: ["violations"]}).then(({violations}) => violations.map((one) =>
         `${one.id}: ${one.help} ${one.nodes.map((node) => node.html).join(" ").slice(0, 500)}`))"""
     problems: list[str] = page.evaluate(found)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.chaos.test_scenarios import AT_ONCE, WITH_SERVERS, Ran, run
+from tests.chaos.test_scenarios import WITH_SERVERS, Ran, run
 from tests.needed import needed
 
 from squall.chaos.history import open_history
@@ -31,6 +31,7 @@ FAULTS = {
     "slow-network-half": {"slow-1": "latency", "slow-2": "latency"},
     "serve-killed": {"killed": "kill", "restarted": "restart"},
 }
+AT_ONCE = 4
 HUNGRY = "neo4j-gone"
 """Alone: Neo4j takes ten seconds of a core to start, twice, and who shares it with that cannot keep a rate."""
 VALID = [name for name in WITH_SERVERS if name != "redis-killed-no-aof"]

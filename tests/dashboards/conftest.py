@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from tests.dashboards import made_runs, made_spans
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_are_looked_through_once() -> Iterator[None]:
+    """For components of Streamlit's: each AppTest reads what all installed packages say of themselves, for a fifth of a
+    second of the processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        once = functools.cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", once)
+        yield
 
 
 @pytest.fixture(scope="session")

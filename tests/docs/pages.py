@@ -111,26 +111,28 @@ def commands(block: Block) -> list[str]:
 def run_page(page: Path, folder: Path) -> int:
     """Run all blocks of a page in the folder; returns how many were run, written or validated."""
     furnish(folder)
-    runners = {
-        "console": _run_commands,
-        "bash": _run_commands,
-        "python": _run_python,
-        "yaml": _run_yaml,
-        "toml": _refuse_toml,
-    }
-    count = 0
+    runners = {"console": _run_commands, "bash": _run_commands, "python": _run_python, "toml": _refuse_toml}
+    count, waiting = 0, dict[str, Block]()
     for block in parse(page):
         if "setup" in block.notes:
             continue
+        name = _scenario_of(block)
+        if name is None or name in waiting:
+            _validate(waiting, folder)
         if "signature" in block.notes:
             _compare(block)
         elif "file" in block.notes:
             _write(block, folder)
+        elif block.kind == "yaml":
+            _write_merged(block, folder)
         elif block.kind == "text":
             continue
         else:
             runners[block.kind](block, folder)
+        if name is not None:
+            waiting[name] = block
         count += 1
+    _validate(waiting, folder)
     return count
 
 
@@ -178,16 +180,26 @@ def _refuse_toml(block: Block, folder: Path) -> None:
     raise BrokenPage(f"{block.place}: a toml block needs <!-- file: … --> before it")
 
 
-def _run_yaml(block: Block, folder: Path) -> None:
+def _scenario_of(block: Block) -> str | None:
+    """The file of a yaml block that is a scenario, or a part of one."""
+    if block.kind != "yaml" or _is_config(block):
+        return None
+    return block.notes.get("file", f"line_{block.line}.yaml")
+
+
+def _is_config(block: Block) -> bool:
+    return Path(block.notes.get("file", "")).name == "squall.yaml"
+
+
+def _write_merged(block: Block, folder: Path) -> None:
     if "part of" not in block.notes:
         raise BrokenPage(f"{block.place}: a yaml block needs <!-- file: … --> or <!-- part of: … --> before it")
-    merged = folder / f"line_{block.line}.yaml"
     whole = load_document(folder / block.notes["part of"]).data
     part = parse_document(block.text, block.place).data
     if not (isinstance(whole, dict) and isinstance(part, dict)):
         raise BrokenPage(f"{block.place}: expected sections of a file, `name: …`")
+    merged = folder / f"line_{block.line}.yaml"
     merged.write_text(yaml.safe_dump(whole | part, sort_keys=False), encoding="utf-8")
-    _validate(block, merged.name, folder)
 
 
 def _write(block: Block, folder: Path) -> None:
@@ -200,15 +212,23 @@ def _write(block: Block, folder: Path) -> None:
         compile(block.text, block.place, "exec")
     elif block.kind == "toml":
         tomllib.loads(block.text)
-    elif block.kind == "yaml":
-        _validate(block, block.notes["file"], folder)
-
-
-def _validate(block: Block, name: str, folder: Path) -> None:
-    if Path(name).name == "squall.yaml":  # the operator's configuration: read by every command, shown by this one
+    elif _is_config(block):  # the operator's: read by every command, shown by this one
         _expect(block, ["squall", "plugins"], folder, block.exit_code)
-    else:
-        _expect(block, ["squall", "validate", name], folder, block.exit_code)
+
+
+def _validate(waiting: dict[str, Block], folder: Path) -> None:
+    """Validate the scenarios written so far; those that should be right all at once, which takes half a second."""
+    right = {name: block for name, block in waiting.items() if not block.exit_code}
+    try:
+        if right:
+            _expect(next(iter(right.values())), ["squall", "validate", *right], folder, 0)
+    except BrokenPage:
+        for name, block in right.items():  # which of them
+            _expect(block, ["squall", "validate", name], folder, 0)
+        raise
+    for name in waiting.keys() - right.keys():
+        _expect(waiting[name], ["squall", "validate", name], folder, waiting[name].exit_code)
+    waiting.clear()
 
 
 def environment(folder: Path) -> dict[str, str]:

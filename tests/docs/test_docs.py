@@ -176,13 +176,14 @@ def test_page_that_does_not_hold_is_refused(tmp_path: Path, text: str, complaint
 
 @pytest.mark.slow
 def test_yaml_is_validated(tmp_path: Path) -> None:
-    """A wrong scenario, and a wrong part of a right one, are refused with squall's own message."""
+    """A wrong scenario, and a wrong part of a right one, are refused with squall's own message, at their place."""
     scenario = (ROOT / "scenarios" / "calm.yaml").read_text(encoding="utf-8")
     right = f"<!-- file: calm.yaml -->\n```yaml\n{scenario}```\n"
+    after = right.count("\n")
     for number, (wrong, complaint) in enumerate(
         [
-            (right.replace("version: 1", "vresion: 1"), "vresion"),
-            (f"{right}<!-- part of: calm.yaml -->\n```yaml\nfaults: 7\n```\n", "faults"),
+            (right.replace("version: 1", "vresion: 1"), r"page\.md:2: (?s:.*)vresion"),
+            (f"{right}<!-- part of: calm.yaml -->\n```yaml\nfaults: 7\n```\n", rf"page\.md:{after + 2}: (?s:.*)faults"),
         ]
     ):
         clone = tmp_path / str(number)

@@ -42,7 +42,7 @@ class Environment:
         done = subprocess.run(
             [str(self.folder / "bin" / "python"), "-m", *command],
             cwd=cwd,
-            env=own | {"COLUMNS": "100"},
+            env=own | {"COLUMNS": "100", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # of those within reach
             capture_output=True,
             text=True,
             check=False,
