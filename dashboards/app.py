@@ -182,7 +182,8 @@ def _choose(key: str) -> None:
 
 
 def _follow_links(pages: Mapping[str, st.Page]) -> None:
-    """Links in what pages show: followed without loading everything anew. Another scheme draws the page anew."""
+    """Links in what pages show: followed without loading everything anew. Where the browser shows another scheme than
+    this run of the script knew, that it says so is enough: it runs again."""
     data = {"run": st.query_params.get("run", ""), "scheme": st.context.theme.type}
     asked = assets.links()(key="links", data=data, on_go_change=lambda: None, on_scheme_change=lambda: None).go
     if asked:

@@ -32,7 +32,7 @@ def plot_style() -> str:
 
 @cache
 def links() -> ComponentRenderer:
-    """Tells as `go` which link marked `data-page` was clicked."""
+    """Tells as `go` which link marked `data-page` was clicked, as `scheme` that another one is shown than was drawn."""
     return st.components.v2.component("squall_links", js=text("links.js"))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ASYNC_TEST_TIMEOUT_S = 60.0
-LEFTOVER_GRACE_S = 10.0
+LEFTOVER_GRACE_S = 2.0
 SERVERS = {"neo4j_url", "redis_cluster", "redis_server", "redis_without_aof", "toxiproxy_server"}
 """Fixtures that start one."""
 

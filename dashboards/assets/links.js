@@ -1,6 +1,6 @@
 // Links between the dashboard's pages: followed within the page that is open. With a modifier key, or with another
 // button, they are plain links. Where the menu lies over the page, it is folded away once something was chosen in it.
-// And the browser's scheme: what Python draws with colours of its own is drawn anew when that changes.
+// And the scheme that is shown: what Python draws with colours of its own is drawn anew when it is another one.
 const NARROW = "(max-width: 768px)"; // as where Streamlit lays the menu over the page
 const MENU = '[data-testid="stSidebar"]';
 
@@ -10,13 +10,21 @@ function foldAway() {
   }
 }
 
+// Streamlit calls the function again when the data or the theme change, and what it returned only at the end.
+let stop;
+
 export default function ({ data, setTriggerValue }) {
+  stop?.();
   const root = document.documentElement;
   if (root.dataset.run !== undefined && root.dataset.run !== data.run) {
     foldAway();
   }
   root.dataset.run = data.run;
   root.dataset.scheme = data.scheme;
+  const shown = getComputedStyle(document.querySelector('[data-testid="stApp"]')).colorScheme;
+  if (shown !== data.scheme) {
+    setTriggerValue("scheme", shown);
+  }
   const follow = (event) => {
     if (event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) {
       return;
@@ -32,14 +40,10 @@ export default function ({ data, setTriggerValue }) {
     }
   };
   document.addEventListener("click", follow);
-  const prefers = matchMedia("(prefers-color-scheme: dark)");
-  // Streamlit says which scheme it shows, and changes that upon the same event.
-  const changed = () => setTimeout(() => setTriggerValue("scheme", prefers.matches ? "dark" : "light"), 300);
-  prefers.addEventListener("change", changed);
   root.dataset.links = "followed"; // until then, and between two runs of a page, they are plain ones
-  return () => {
+  stop = () => {
     document.removeEventListener("click", follow);
-    prefers.removeEventListener("change", changed);
     delete root.dataset.links;
   };
+  return stop;
 }

@@ -2,7 +2,11 @@
 // spans cost no more than a screenful. All texts are drawn on the canvas or set as textContent: none is markup.
 const ROW = 22, HEAD = 26;
 
+// Streamlit calls the function again when the data or the theme change, and what it returned only at the end.
+let stop;
+
 export default function ({ data, parentElement: root, setTriggerValue }) {
+  stop?.();
   const { rows, spans, links, shades, marks, begun, ended, origin, short } = data;
   const scroll = root.querySelector(".scroll"), plot = root.querySelector(".plot"), map = root.querySelector(".map");
   const space = root.querySelector(".space"), says = root.querySelector(".says"), box = root.querySelector(".waterfall");
@@ -271,10 +275,11 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   prefers.addEventListener("change", changed);
   resolve(); again();
   box.dataset.spans = spans.length;
-  return () => {
+  stop = () => {
     seen.disconnect(); scheme.disconnect(); prefers.removeEventListener("change", changed); cancelAnimationFrame(asked);
     plot.removeEventListener("pointerdown", down); plot.removeEventListener("pointermove", move); plot.removeEventListener("pointerup", up);
     plot.removeEventListener("wheel", wheel); scroll.removeEventListener("scroll", again); scroll.removeEventListener("keydown", key);
     map.removeEventListener("click", jump); root.querySelector(".bar").removeEventListener("click", press); probe.remove();
   };
+  return stop;
 }

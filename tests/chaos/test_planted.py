@@ -30,7 +30,7 @@ LOW: Section = {
 
 @dataclass(frozen=True)
 class Case:
-    """`broken`: every invariant that is found broken, the first of them with a cause that says `cause`."""
+    """`broken`: every invariant that may be found broken, the first of them surely, with a cause that says `cause`."""
 
     kind: type[Plugin] | type[InProcessTarget]
     broken: tuple[str, ...]

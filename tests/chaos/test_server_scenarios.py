@@ -31,7 +31,7 @@ FAULTS = {
     "slow-network-half": {"slow-1": "latency", "slow-2": "latency"},
     "serve-killed": {"killed": "kill", "restarted": "restart"},
 }
-AT_ONCE = 4
+AT_ONCE = 4  # they come with servers, which need the processor too
 HUNGRY = "neo4j-gone"
 """Alone: Neo4j takes ten seconds of a core to start, twice, and who shares it with that cannot keep a rate."""
 VALID = [name for name in WITH_SERVERS if name != "redis-killed-no-aof"]

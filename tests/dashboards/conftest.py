@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,9 +37,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     with (folder / "turn").open("w", encoding="utf-8") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         if not made.exists():
-            made_runs.all_runs(folder)
-            made.touch()
-    return folder / "runs"
+            made.write_text(str(made_runs.all_runs(Path(tempfile.mkdtemp(dir=folder)))), encoding="utf-8")
+        return Path(made.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

@@ -111,10 +111,27 @@ def test_a_view_opens_by_its_address_and_can_be_read(browser: BrowserContext, ad
             fits(page, width, MAIN)
         _is_read(page, WIDE, view.name, "light")
         page.emulate_media(color_scheme="dark")
-        page.wait_for_selector("html[data-scheme=dark]", state="attached")  # charts too have been drawn anew
-        settled(page)
+        _is_dark(page)
         _is_read(page, NARROW, view.name, "dark")
         assert page.url == address + view.address
+
+
+@pytest.mark.parametrize("name", ["overview", "flow", "compare-real"])
+def test_it_may_be_opened_at_night_on_a_phone(browser: BrowserContext, address: str, name: str) -> None:
+    """Those with charts: what they are drawn in is known only when the page is there."""
+    (view,) = [one for one in VIEWS if one.name == name]
+    with looking(browser, NARROW, dark=True) as page:
+        page.goto(address + view.address)
+        _is_dark(page)
+        for text in view.says:
+            expect(page.locator(MAIN)).to_contain_text(text, ignore_case=True)
+        _is_read(page, NARROW, f"{name}-opened", "dark")
+
+
+def _is_dark(page: Page) -> None:
+    """Charts too have been drawn so."""
+    page.wait_for_selector("html[data-scheme=dark]", state="attached")
+    settled(page)
 
 
 def _is_read(page: Page, size: ViewportSize, name: str, scheme: str) -> None:

@@ -22,6 +22,7 @@ up to the commands of a reader: a copy of the tree, `squall` on the path, and a 
 """
 
 import os
+import posixpath
 import re
 import shutil
 import signal
@@ -117,7 +118,7 @@ def run_page(page: Path, folder: Path) -> int:
         if "setup" in block.notes:
             continue
         name = _scenario_of(block)
-        if name is None or name in waiting:
+        if name is None or name in waiting or block.notes.get("part of") in waiting:
             _validate(waiting, folder)
         if "signature" in block.notes:
             _compare(block)
@@ -184,7 +185,7 @@ def _scenario_of(block: Block) -> str | None:
     """The file of a yaml block that is a scenario, or a part of one."""
     if block.kind != "yaml" or _is_config(block):
         return None
-    return block.notes.get("file", f"line_{block.line}.yaml")
+    return posixpath.normpath(block.notes.get("file", f"line_{block.line}.yaml"))
 
 
 def _is_config(block: Block) -> bool:
@@ -226,8 +227,9 @@ def _validate(waiting: dict[str, Block], folder: Path) -> None:
         for name, block in right.items():  # which of them
             _expect(block, ["squall", "validate", name], folder, 0)
         raise
-    for name in waiting.keys() - right.keys():
-        _expect(waiting[name], ["squall", "validate", name], folder, waiting[name].exit_code)
+    for name, block in waiting.items():
+        if block.exit_code:
+            _expect(block, ["squall", "validate", name], folder, block.exit_code)
     waiting.clear()
 
 

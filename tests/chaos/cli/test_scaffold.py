@@ -42,7 +42,8 @@ class Environment:
         done = subprocess.run(
             [str(self.folder / "bin" / "python"), "-m", *command],
             cwd=cwd,
-            env=own | {"COLUMNS": "100", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # of those within reach
+            # The plugins of pytest that are within reach are the tests' own: nobody who installs the package has them.
+            env=own | {"COLUMNS": "100", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             capture_output=True,
             text=True,
             check=False,

@@ -23,13 +23,15 @@ from tests.chaos.cli.command import await_line, squall
 from tests.plugins.locust.left import GONE_S, all_gone, processes
 from tests.plugins.locust.test_runs import ALONE, LONG_S, facts, judged, rows, sections
 
-from squall.chaos.server import HOST, PORTS
+from squall.chaos.server import HOST
 from squall.chaos.watch import Progress
 from squall.core.errors import SquallError
 
 pytestmark = pytest.mark.slow
 
 JOIN_S = "120s"
+PORTS = range(12_000, 20_000)
+"""Below those of servers: whoever else draws one meanwhile does not take it."""
 
 
 @pytest.fixture
