@@ -269,14 +269,10 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   root.querySelector(".bar").addEventListener("click", press);
   const seen = new ResizeObserver(again);
   seen.observe(scroll);
-  const scheme = new MutationObserver(() => { resolve(); again(); });
-  scheme.observe(document.body, { attributes: true, attributeFilter: ["class", "style"] });
-  const prefers = matchMedia("(prefers-color-scheme: dark)"), changed = () => setTimeout(() => { resolve(); again(); }, 300);
-  prefers.addEventListener("change", changed);
   resolve(); again();
   box.dataset.spans = spans.length;
   stop = () => {
-    seen.disconnect(); scheme.disconnect(); prefers.removeEventListener("change", changed); cancelAnimationFrame(asked);
+    seen.disconnect(); cancelAnimationFrame(asked);
     plot.removeEventListener("pointerdown", down); plot.removeEventListener("pointermove", move); plot.removeEventListener("pointerup", up);
     plot.removeEventListener("wheel", wheel); scroll.removeEventListener("scroll", again); scroll.removeEventListener("keydown", key);
     map.removeEventListener("click", jump); root.querySelector(".bar").removeEventListener("click", press); probe.remove();

@@ -5,12 +5,15 @@ With SQUALL_PICTURES=DIR a picture of each is kept there.
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageStat
 from playwright.sync_api import BrowserContext, Locator, Page, ViewportSize, expect
 from tests.browser import SIZES, WIDTHS, fits, unreadable
 from tests.chaos.report import folders
@@ -95,7 +98,7 @@ def changed(plot: Locator, before: str) -> str:
 
 def texts(page: Page) -> str:
     """All that stands in the main part."""
-    return page.locator('[data-testid="stMain"]').inner_text()
+    return page.locator(MAIN).inner_text()
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
@@ -240,7 +243,7 @@ def test_filters_are_in_the_address(browser: BrowserContext, address: str) -> No
         page.wait_for_url("**find=nothing*")
         page.goto(f"{address}traces?run=dead&order=dead+letters")
         settled(page)
-        expect(page.locator('[data-testid="stMain"]')).to_contain_text("1 event, ")
+        expect(page.locator(MAIN)).to_contain_text("1 event, ")
 
 
 def test_the_waterfall_works_by_keyboard_and_pointer(browser: BrowserContext, address: str) -> None:
@@ -262,6 +265,33 @@ def test_the_waterfall_works_by_keyboard_and_pointer(browser: BrowserContext, ad
         plot.click(position={"x": 60, "y": 26 + 11 + 22 * 6})
         page.wait_for_url("**event=9")
         expect(page.locator("h2").first).to_contain_text("order.created 9")
+
+
+def test_the_waterfall_follows_the_scheme(browser: BrowserContext, address: str) -> None:
+    """Dark when night falls, light when the day breaks, each time the same, and so it stays."""
+    with looking(browser, WIDE) as page:
+        page.clock.install()
+        page.goto(f"{address}traces?run=dead&event=7")
+        settled(page)
+        plot = page.locator("canvas.plot")
+        seen = [plot.evaluate(PICTURE)]
+        for scheme in ("dark", "light", "dark", "light"):
+            page.emulate_media(color_scheme=scheme)
+            seen.append(changed(plot, seen[-1]))
+            page.wait_for_selector(f"html[data-scheme={scheme}]", state="attached")
+            settled(page)
+            page.clock.run_for(1000)
+            assert plot.evaluate(PICTURE) == seen[-1]
+        _, *nights_and_days = seen
+        assert nights_and_days[:2] == nights_and_days[2:]
+        assert brightness(seen[1]) < 128 < brightness(seen[2])
+
+
+def brightness(picture: str) -> float:
+    """Of a canvas, on average, from 0 to 255; where nothing was drawn it is 0."""
+    _, _, encoded = picture.partition(",")
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
+        return float(ImageStat.Stat(image.convert("L")).mean[0])
 
 
 def test_the_waterfall_can_be_read_and_left_without_a_pointer(browser: BrowserContext, address: str) -> None:
@@ -327,7 +357,7 @@ def test_what_a_run_contains_is_text(browser: BrowserContext, address: str) -> N
             page.goto(f"{address}{view}{'&' if '?' in view else '?'}run=hostile")
             settled(page)
             assert page.evaluate("typeof hostile") == "undefined", view
-            main = page.locator('[data-testid="stMain"]')
+            main = page.locator(MAIN)
             expect(main.locator(".stHtml :is(img, script, svg, a[href^=javascript])")).to_have_count(0)
             shown = texts(page)
             assert len(shown) < 100_000, view
@@ -401,7 +431,7 @@ def test_a_live_run_is_shown_as_it_goes_on(browser: BrowserContext, tmp_path: Pa
     first = (folder / LIVE).read_bytes()
     with dashboard(tmp_path / "runs") as (_, address), looking(browser, NARROW, dark=True) as page:
         page.goto(f"{address}live?run=by-hand")
-        main = page.locator('[data-testid="stMain"]')
+        main = page.locator(MAIN)
         expect(main).to_contain_text("load and faults")
         expect(main).to_contain_text("nothing acknowledged yet")
         for acknowledged in (4711, 4712):
