@@ -149,8 +149,14 @@ def toxiproxy_server(tmp_path: Path) -> Iterator[servers.Server]:
 
 
 @pytest.fixture(scope="session")
-def neo4j_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
-    """One Neo4j for all tests and workers, which has one database: each test has labels or ids of its own in it."""
+def common(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all workers have in common."""
     base = tmp_path_factory.getbasetemp()
-    with servers.shared((base if worker_id == "master" else base.parent) / "neo4j", servers.neo4j_server) as url:
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def neo4j_url(common: Path) -> Iterator[str]:
+    """One Neo4j for all tests and workers, which has one database: each test has labels or ids of its own in it."""
+    with servers.shared(common / "neo4j", servers.neo4j_server) as url:
         yield url

@@ -43,6 +43,7 @@ def subscribers(billing: Section | None = None, audit: Section | None = None) ->
 
 
 LOST = ("no_loss", "conservation")
+STRAY = ("no_stray", "order")
 CASES = [
     # The eight that everybody thinks of first.
     Case(planted.DropsAcknowledged, LOST, "acknowledged but never delivered to billing, while events before and after"),
@@ -108,30 +109,30 @@ CASES = [
     # Deliveries of what should not be; on a busy machine, what is not asked for comes in no order either.
     Case(
         planted_handling.CallsOthersToo,
-        ("no_stray", "order"),
+        STRAY,
         "order.paid was delivered to audit, whose pattern *.created",
     ),
     Case(
         planted_handling.CallsOthersToo,
-        ("no_stray", "order"),
+        STRAY,
         "priority HIGH was delivered to audit, whose priority_min is CRITICAL",
         subscribers(audit={"pattern": "order.>", "priority_min": "CRITICAL"}),
     ),
     Case(
         planted_handling.CallsOthersToo,
-        ("no_stray", "order"),
+        STRAY,
         "order.paid of priority HIGH was delivered to audit, whose filters refuse it",
         subscribers(audit={"pattern": "order.>", "filters": [{"not": {"type": "order.paid"}}]}),
     ),
     Case(
         planted_handling.CallsWhoHasLeft,
-        ("no_stray", "order"),
+        STRAY,
         "delivered to audit, though it had left at ",
         subscribers(audit={"leave": "200ms"}),
     ),
     Case(
         planted_handling.GivesOldEvents,
-        ("no_stray", "order"),
+        STRAY,
         "delivered to audit, which joined only at ",
         subscribers(audit={"join": "200ms"}),
     ),

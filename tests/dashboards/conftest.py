@@ -28,10 +28,9 @@ def packages_are_looked_through_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def runs(common: Path) -> Path:
     """A folder of runs, which no test changes; one for all workers, since some of them are real runs."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "dashboard"
+    folder = common / "dashboard"
     folder.mkdir(exist_ok=True)
     made = folder / "made"
     with (folder / "turn").open("w", encoding="utf-8") as turn:

@@ -185,7 +185,12 @@ def _scenario_of(block: Block) -> str | None:
     """The file of a yaml block that is a scenario, or a part of one."""
     if block.kind != "yaml" or _is_config(block):
         return None
-    return posixpath.normpath(block.notes.get("file", f"line_{block.line}.yaml"))
+    return posixpath.normpath(block.notes["file"]) if "file" in block.notes else _merged(block)
+
+
+def _merged(block: Block) -> str:
+    """The file of a part in its whole."""
+    return f"line_{block.line}.yaml"
 
 
 def _is_config(block: Block) -> bool:
@@ -199,8 +204,7 @@ def _write_merged(block: Block, folder: Path) -> None:
     part = parse_document(block.text, block.place).data
     if not (isinstance(whole, dict) and isinstance(part, dict)):
         raise BrokenPage(f"{block.place}: expected sections of a file, `name: …`")
-    merged = folder / f"line_{block.line}.yaml"
-    merged.write_text(yaml.safe_dump(whole | part, sort_keys=False), encoding="utf-8")
+    (folder / _merged(block)).write_text(yaml.safe_dump(whole | part, sort_keys=False), encoding="utf-8")
 
 
 def _write(block: Block, folder: Path) -> None:
